@@ -1,0 +1,1 @@
+"""JupyterHub, Dask Gateway and the token service as RS-Python configures them."""

@@ -1,0 +1,1 @@
+"""The services of RS-Python: stations, catalog, staging and processing behind one access policy."""

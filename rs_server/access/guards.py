@@ -1,0 +1,51 @@
+"""What a route declares: the caller it takes, and the right it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Request
+
+from rs_server.access import policy
+from rs_server.access.policy import Principal, Right, Service
+from rs_server.errors import Forbidden, NotFound
+
+
+class Authenticator(Protocol):
+    """Turns the headers of a request into a caller."""
+
+    async def authenticate(self, headers: Mapping[str, str]) -> Principal:
+        """The caller, or ``NotAuthenticated``; header names come in lower case."""
+        ...
+
+
+async def current_principal(request: Request) -> Principal:
+    """The authenticated caller of this request (401 without one).
+
+    The application's lifespan puts its ``Authenticator`` into the request state as ``authenticator``.
+    """
+    authenticator: Authenticator = request.state.authenticator
+    principal = await authenticator.authenticate(request.headers)
+    request.state.principal = principal
+    return principal
+
+
+Caller = Annotated[Principal, Depends(current_principal)]
+
+
+def require(who: Principal, right: Right, service: Service, resource: str) -> None:
+    """Refuse with 403, naming the role that is missing."""
+    if not policy.allows(who, right, service, resource):
+        role = policy.missing(right, service, resource)
+        raise Forbidden(
+            f"{who.login} may not {right} {service} {resource}",
+            hint=f"ask the owner or an operator for the role {role}",
+            missing_role=role,
+        )
+
+
+def require_visible(who: Principal, service: Service, resource: str, what: str) -> None:
+    """Answer 404 for what the caller may not read: it does not exist, as far as they can tell."""
+    if not policy.allows(who, Right.READ, service, resource):
+        raise NotFound(f"{what} does not exist")

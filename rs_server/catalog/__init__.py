@@ -1,0 +1,1 @@
+"""The STAC catalog: stac-fastapi-pgstac behind the access policy."""

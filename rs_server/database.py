@@ -1,0 +1,58 @@
+"""Our connection pool to PostgreSQL, for the tables beside pgstac's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from rs_server.errors import Unavailable
+from rs_server.settings import DatabaseSettings
+
+Row = dict[str, Any]
+
+
+class Database:
+    """Connections whose failures are ours: a lost server reads ``Unavailable``, not a driver's traceback."""
+
+    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Row]]) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[Row]]:
+        """A connection in a transaction: committed at the end, rolled back on an error; rows come as dicts."""
+        try:
+            async with self._pool.connection() as conn:
+                yield conn
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            raise Unavailable("the database does not answer", hint="try again in a few seconds") from error
+
+    async def ping(self) -> None:
+        """Raise ``Unavailable`` unless a query works."""
+        async with self.connection() as conn:
+            await conn.execute("SELECT 1")
+
+
+@asynccontextmanager
+async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
+    """Open the pool, and close it at the end; does not wait for the server to be there."""
+    pool: AsyncConnectionPool[AsyncConnection[Row]] = AsyncConnectionPool(
+        settings.dsn.get_secret_value(),
+        min_size=1,
+        max_size=settings.pool_max,
+        timeout=10,
+        open=False,
+        check=AsyncConnectionPool.check_connection,
+        connection_class=AsyncConnection[Row],
+        kwargs={"row_factory": dict_row},
+    )
+    await pool.open()
+    try:
+        yield Database(pool)
+    finally:
+        await pool.close()

@@ -1,0 +1,1 @@
+"""What a person meets first: one OpenAPI over all services, documentation, login, health."""

@@ -1,0 +1,166 @@
+"""Every setting of the server: a laptop and a cluster differ in these values, never in code.
+
+Values come from the YAML file named by ``RSPY_SETTINGS``, overridden by environment variables such as
+``RSPY_DATABASE__DSN`` (two underscores step into a section). Unknown names are refused.
+"""
+
+from __future__ import annotations
+
+import os
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+SETTINGS_VARIABLE = "RSPY_SETTINGS"
+
+StationKindName = Literal["cadip", "auxip", "prip", "lta"]
+ServiceName = Literal["auth", "stations", "catalog", "processes"]
+
+
+class Section(BaseModel):
+    """A group of settings; a misspelt name is an error, not a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DirectorySettings(Section):
+    """The account that asks Keycloak which roles the owner of an API key holds now."""
+
+    admin_url: str = Field(description="Keycloak's admin API of the realm, …/admin/realms/rs-python")
+    token_url: str = Field(description="Token endpoint of the realm")
+    client_id: str
+    client_secret: SecretStr
+    max_age_s: float = Field(60, ge=0, description="How long looked-up roles are believed, in seconds")
+
+
+class AccessSettings(Section):
+    """Who a caller is."""
+
+    issuer: str | None = Field(None, description="OIDC issuer. Unset: one local user who may do everything")
+    jwks_url: str | None = Field(None, description="Key set of the issuer; unset: the issuer's standard place")
+    audience: str = "rs-server"
+    docs_client_id: str = Field("rs-client", description="Public client that the documentation page logs in with")
+    leeway_s: float = Field(5, ge=0, description="Clock difference accepted between issuer and server, in seconds")
+    directory: DirectorySettings | None = None
+
+
+class DatabaseSettings(Section):
+    """PostgreSQL with PostGIS; pgstac and our own tables share one database."""
+
+    dsn: SecretStr = SecretStr("postgresql://rs@127.0.0.1:5432/rs")
+    pool_max: int = Field(10, ge=1)
+
+
+class StorageSettings(Section):
+    """S3 object storage."""
+
+    endpoint: str = "http://127.0.0.1:9000"
+    region: str = "us-east-1"
+    access_key: str = "local"
+    secret_key: SecretStr = SecretStr("local")
+    bucket: str = "rs-data"
+    iam_endpoint: str | None = Field(
+        None, description="IAM API that makes keys limited to prefixes. Unset: no credentials are handed out"
+    )
+    credentials_ttl_s: int = Field(3600, ge=60, description="Life of credentials handed to a user, in seconds")
+
+
+class DaskSettings(Section):
+    """The Dask Gateway that processing jobs start their clusters on, and the identity they do it with."""
+
+    gateway: str = "http://127.0.0.1:8000/services/dask-gateway"
+    proxy_address: str = "gateway://127.0.0.1:8786"
+    hub_token: SecretStr = Field(SecretStr(""), description="Token of the hub service that owns the clusters")
+    workers: int = Field(2, ge=1)
+    start_timeout_s: float = Field(120, gt=0)
+
+
+class StationCollectionSettings(Section):
+    """One STAC collection of a station: its title and the constraints that define it."""
+
+    title: str
+    description: str = ""
+    constraints: dict[str, list[str]] = Field(
+        default_factory=dict, description="STAC property → allowed values, e.g. platform: [sentinel-1a]"
+    )
+
+
+class StationSettings(Section):
+    """One station (an interface delivery point) of a known kind."""
+
+    kind: StationKindName
+    url: str = Field(description="OData root, e.g. https://host/odata/v1")
+    token_url: str | None = None
+    grant: dict[str, SecretStr] = Field(default_factory=dict, description="Form sent to the token endpoint")
+    timeout_s: float = Field(30, gt=0)
+    collections: dict[str, StationCollectionSettings] = Field(default_factory=dict)
+
+
+class Settings(BaseSettings):
+    """The whole server."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    public_url: str = Field("http://127.0.0.1:8000", description="Address that users reach the server under")
+    services: tuple[ServiceName, ...] = ("auth", "stations", "catalog", "processes")
+    access: AccessSettings = AccessSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    storage: StorageSettings = StorageSettings()
+    dask: DaskSettings = DaskSettings()
+    stations: dict[str, StationSettings] = Field(default_factory=dict)
+    secret: SecretStr = Field(SecretStr(""), description="Signs paging tokens; 32 random bytes in hexadecimal")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    model_config = SettingsConfigDict(
+        env_prefix="RSPY_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    @field_validator("public_url")
+    @classmethod
+    def _no_trailing_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _open_only_on_loopback(self) -> Settings:
+        if self.access.issuer is None and not _is_loopback(self.host):
+            raise ValueError(
+                "without access.issuer the server lets anyone in, "
+                f"so it listens on a loopback address only, not on {self.host}"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file; a stray .env in the working directory is never read."""
+        return env_settings, init_settings
+
+
+def load(path: Path | None = None) -> Settings:
+    """Read the settings file (default: the one ``RSPY_SETTINGS`` names; none: defaults and environment)."""
+    named = path or (Path(os.environ[SETTINGS_VARIABLE]) if SETTINGS_VARIABLE in os.environ else None)
+    values: dict[str, Any] = yaml.safe_load(named.read_text()) or {} if named else {}
+    return Settings(**values)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""Stations as real OData servers, for the local platform and the tests."""

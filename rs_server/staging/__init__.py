@@ -1,0 +1,1 @@
+"""The process `staging`: station → object storage → catalog."""

@@ -1,0 +1,1 @@
+"""The station kinds this server speaks to. A fifth is one module and one line here."""

@@ -1,0 +1,1 @@
+"""Object storage: where files land, and who may reach them there."""

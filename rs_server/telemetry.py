@@ -1,0 +1,126 @@
+"""Logs, request ids and metrics: one JSON line an event, no secret in any of them."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import sys
+import time
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+REQUEST_ID_HEADER = "x-request-id"
+
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+_SECRET_NAME = re.compile(r"authorization|token|secret|password|api[-_]?key|cookie|signature|credential", re.IGNORECASE)
+_SECRET_TEXT = re.compile(r"(Bearer\s+|rsk_|X-Amz-Signature=|://[^/\s:@]+:)[^\s\"'&@]+", re.IGNORECASE)
+_PUBLIC_SUFFIXES = ("_url", "_id", "_count", "_type")
+
+
+def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor that blanks values whose name or text looks like a secret."""
+    return {name: _clean(name, value) for name, value in event.items()}
+
+
+def _clean(name: str, value: Any) -> Any:
+    if _SECRET_NAME.search(name) and not name.endswith(_PUBLIC_SUFFIXES):
+        return "[redacted]"
+    if isinstance(value, str):
+        return _SECRET_TEXT.sub(r"\1[redacted]", value)
+    return value
+
+
+class _RedactingFormatter(logging.Formatter):
+    """Logs of the libraries pass the same sieve."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _SECRET_TEXT.sub(r"\1[redacted]", super().format(record))
+
+
+def configure_logging(level: str) -> None:
+    """Send our events and the libraries' records to standard error."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            redact,
+            structlog.processors.JSONRenderer(default=str),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_RedactingFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # its INFO lines carry whole URLs
+
+
+class Metrics:
+    """The counters that every service feeds; one registry for each application, none global."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "rs_http_requests_total", "Requests answered", ["service", "method", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "rs_http_request_seconds", "Time to answer, in seconds", ["service", "method"], registry=self.registry
+        )
+
+    def answered(self, service: str, method: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        self.requests.labels(service, method, str(status)).inc()
+        self.seconds.labels(service, method).observe(seconds)
+
+
+class RequestLog:
+    """ASGI middleware: gives each request an id, binds it to the logs, and writes one line when it is answered."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+        self.log = structlog.get_logger("access")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(Headers(scope=scope).get(REQUEST_ID_HEADER))
+        scope.setdefault("state", {})["request_id"] = request_id
+        path: str = scope["path"]
+        started, status = time.perf_counter(), 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self.app(scope, receive, send_with_id)
+            finally:
+                seconds = time.perf_counter() - started
+                self.metrics.answered(_service(path), scope["method"], status, seconds)
+                self.log.info("request", method=scope["method"], path=path, status=status, ms=round(seconds * 1e3, 1))
+
+
+def _request_id(given: str | None) -> str:
+    """The caller's own id where it is harmless text, else a new one."""
+    return given if given and _REQUEST_ID.match(given) else secrets.token_hex(8)
+
+
+def _service(path: str) -> str:
+    first = path.strip("/").partition("/")[0]
+    return first if first.isidentifier() and len(first) < 20 else "other"
