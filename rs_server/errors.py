@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 from fastapi import FastAPI, Request
@@ -35,6 +35,8 @@ PROBLEM_JSON = "application/problem+json"
 
 class RsError(Exception):
     """Base of our errors. ``detail`` says what and why, ``hint`` what to do, ``members`` join the document."""
+
+    uri: ClassVar[str] = ""  # where a standard names the error's type
 
     def __init__(self, detail: str, *, hint: str = "", **members: Any) -> None:
         super().__init__(detail)
@@ -152,12 +154,19 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
+def type_of(error: RsError) -> str:
+    """The type of an error in its problem document: the standard's own name for it, else ours."""
+    return error.uri or f"urn:rs-python:error:{type(error).__name__}"
+
+
+def answer(request: Request, error: RsError) -> Response:
+    """One of our errors as a problem document."""
+    return problem(request, status_of(error), error.detail, type_=type_of(error), hint=error.hint, **error.members)
+
+
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, RsError)
-    kind = type(error).__name__
-    return problem(
-        request, status_of(error), error.detail, type_=f"urn:rs-python:error:{kind}", hint=error.hint, **error.members
-    )
+    return answer(request, error)
 
 
 async def _framework(request: Request, error: Exception) -> Response:

@@ -19,7 +19,7 @@ REQUEST_ID_HEADER = "x-request-id"
 
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 _SECRET_NAME = re.compile(r"authorization|token|secret|password|api[-_]?key|cookie|signature|credential", re.IGNORECASE)
-_SECRET_TEXT = re.compile(r"(Bearer\s+|rsk_|X-Amz-Signature=|://[^/\s:@]+:)[^\s\"'&@]+", re.IGNORECASE)
+_SECRET_TEXT = re.compile(r"(Bearer\s+|rsk_|X-Amz-Signature=)[^\s\"'&@]+|(://[^/\s:@]+:)[^\s/@]+(?=@)", re.IGNORECASE)
 _PUBLIC_SUFFIXES = ("_url", "_id", "_count", "_type")
 
 
@@ -32,7 +32,7 @@ def _clean(name: str, value: Any) -> Any:
     if _SECRET_NAME.search(name) and not name.endswith(_PUBLIC_SUFFIXES):
         return "[redacted]"
     if isinstance(value, str):
-        return _SECRET_TEXT.sub(r"\1[redacted]", value)
+        return _SECRET_TEXT.sub(r"\1\2[redacted]", value)
     return value
 
 
@@ -40,7 +40,7 @@ class _RedactingFormatter(logging.Formatter):
     """Logs of the libraries pass the same sieve."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return _SECRET_TEXT.sub(r"\1[redacted]", super().format(record))
+        return _SECRET_TEXT.sub(r"\1\2[redacted]", super().format(record))
 
 
 def configure_logging(level: str) -> None:
@@ -62,6 +62,7 @@ def configure_logging(level: str) -> None:
     handler.setFormatter(_RedactingFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # its INFO lines carry whole URLs
+    logging.getLogger("botocore").setLevel(logging.WARNING)  # its DEBUG lines carry whole answers, new keys among them
 
 
 class Metrics:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 
 class Right(StrEnum):
@@ -37,6 +38,7 @@ class Service(StrEnum):
 
 
 API_KEYS = "keys"  # the resource of Service.AUTH that Right.ISSUE is about
+OTHERS_JOBS = "*"  # the resource of Service.PROCESSES that other people's jobs are: only a grant on * covers it
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Principal:
     roles: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     everything: bool = False  # no issuer configured: one local user
+    via: Literal["bearer", "api_key", "local"] = "bearer"  # how the caller proved who they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,11 @@ def allows(who: Principal, right: Right, service: Service, resource: str) -> boo
         return True
     grants = (Grant.parse(role) for role in who.roles)
     return any(grant is not None and grant.covers(service, resource, right) for grant in grants)
+
+
+def owns(who: Principal, owner: str) -> bool:
+    """Whether the caller may do what only an owner may: create, replace or delete a collection."""
+    return who.everything or owner == who.login
 
 
 def permitted(who: Principal, right: Right, service: Service, resources: Iterable[str]) -> list[str]:

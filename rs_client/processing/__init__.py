@@ -1,0 +1,1 @@
+"""Processing units: from what a satellite sent down to open products."""

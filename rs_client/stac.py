@@ -1,0 +1,136 @@
+"""Stations and catalog as ``pystac_client`` clients that log in by themselves and speak our errors."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import pystac
+import requests
+from pystac_client import Client, ItemSearch
+from pystac_client.exceptions import APIError
+from pystac_client.stac_api_io import StacApiIO
+
+from rs_client import display
+from rs_client.errors import RsError, error_class, from_problem
+from rs_client.http import Http
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from rs_client.storage import Storage
+
+TIMEOUT_S = (10.0, 120.0)
+"""Seconds to connect, and between two pieces of an answer."""
+
+
+class Item(pystac.Item):
+    """A STAC item that knows how to open its product."""
+
+    def open(self) -> xr.DataTree:
+        """The product as an ``xarray.DataTree``, read lazily with storage keys of your own.
+
+        Raises ``Invalid`` when the item has no Zarr asset, ``NotFound`` when you may not read it.
+        """
+        return cast("StacClient", self.get_root()).storage.open(self)
+
+    @property
+    def href(self) -> str:
+        """The item's own address, which is how processes are told about it."""
+        href = self.get_self_href()
+        if href is None:
+            raise ValueError(f"item {self.id} has no address of its own: take it from a search")
+        return href
+
+    def _repr_html_(self) -> str:
+        return display.item(self)
+
+
+class Search(ItemSearch):
+    """A lazy search, as in ``pystac_client``: nothing is asked before you look."""
+
+    def items(self) -> Iterator[Item]:
+        """The items, page by page."""
+        for item in self.items_as_dicts():
+            yield Item.from_dict(item, root=self.client, preserve_dict=False)
+
+    def __repr__(self) -> str:
+        return f"<Search {json.dumps(self.get_parameters(), default=str)}>"
+
+    def _repr_html_(self) -> str:
+        return display.items(list(self.items()), matched=self.matched())
+
+
+class StacClient(Client):
+    """A ``pystac_client.Client`` of one of the platform's STAC services."""
+
+    storage: Storage
+
+    @classmethod
+    def connect(cls, http: Http, path: str, storage: Storage) -> Self:
+        """Open the service at a path of the server."""
+        client = cast("Self", cls.open(f"{http.server_url}{path}/", stac_io=StacIO(http)))
+        client.storage = storage
+        return client
+
+    def search(self, **parameters: Any) -> Search:
+        """Search lazily; parameters as in ``pystac_client.Client.search``."""
+        return Search(url=self._search_href(), stac_io=self._stac_io, client=self, modifier=self.modifier, **parameters)
+
+    def item(self, collection: str, item_id: str) -> Item:
+        """One item by its id; ``NotFound`` if there is none, or you may not see it."""
+        href = f"{str(self.self_href).rstrip('/')}/collections/{collection}/items/{item_id}"
+        io = cast("StacIO", self._stac_io)
+        return Item.from_dict(json.loads(io.request(href)), root=self, preserve_dict=False)
+
+    def _repr_html_(self) -> str:
+        return display.collections(self.title or self.id, list(self.get_collections()))
+
+
+class StacIO(StacApiIO):
+    """The I/O of ``pystac_client``, with your identity in each request."""
+
+    def __init__(self, http: Http) -> None:
+        super().__init__(request_modifier=functools.partial(_identify, http), timeout=TIMEOUT_S, max_retries=2)
+
+    def request(
+        self,
+        href: str,
+        method: str | None = None,
+        headers: dict[str, str] | None = None,
+        parameters: dict[str, Any] | None = None,
+    ) -> str:
+        """One request; a refusal is both an error of ours and an ``APIError``, which other libraries catch."""
+        try:
+            return super().request(href, method=method, headers=headers, parameters=parameters)
+        except APIError as error:
+            raise _ours(error) from error
+
+
+def _identify(http: Http, request: requests.Request) -> requests.Request:
+    request.headers = {**(request.headers or {}), **http.auth.headers()}
+    return request
+
+
+def _ours(error: APIError) -> RsError:
+    if isinstance(error, RsError):
+        return error
+    status = error.status_code or 503
+    try:
+        document = json.loads(str(error))
+    except ValueError:
+        document = {}
+    if not isinstance(document, dict) or not document:
+        document = {"detail": str(error)}
+    kind = error_class(status, document)
+    return from_problem(status, document, kind=_BOTH.get(kind, kind))
+
+
+def _both(kind: type[RsError]) -> type[RsError]:
+    """One class that is our error and the library's."""
+    return type(kind.__name__, (kind, APIError), {"__module__": kind.__module__, "__doc__": kind.__doc__})
+
+
+_BOTH = {kind: _both(kind) for kind in (RsError, *RsError.__subclasses__())}

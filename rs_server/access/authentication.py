@@ -1,0 +1,92 @@
+"""Who is calling: the one place that reads credentials from the headers of a request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+
+from rs_server.access import apikeys
+from rs_server.access.apikeys import ApiKeys, KeyVerifier
+from rs_server.access.directory import Directory
+from rs_server.access.policy import Principal
+from rs_server.access.tokens import KeySet, TokenVerifier, key_set_url
+from rs_server.errors import BadInput, NotAuthenticated
+from rs_server.settings import AccessSettings
+
+LOCAL_USER = Principal(login="local", subject="local", everything=True, via="local")
+
+_HOW = "send `Authorization: Bearer <access token>` or `x-api-key: <key>`"
+
+
+class LocalAuthenticator:
+    """Everybody is the one local user: there is no issuer, and the server listens on a loopback address only."""
+
+    async def authenticate(self, headers: Mapping[str, str]) -> Principal:  # noqa: ARG002
+        """The local user."""
+        return LOCAL_USER
+
+    async def ready(self) -> None:
+        """Nothing is needed."""
+
+
+class CredentialAuthenticator:
+    """Callers prove who they are with an access token or an API key."""
+
+    def __init__(self, tokens: TokenVerifier, keys: KeyVerifier | None) -> None:
+        self._tokens = tokens
+        self._keys = keys
+
+    async def authenticate(self, headers: Mapping[str, str]) -> Principal:
+        """The caller; ``NotAuthenticated`` without credentials that hold, ``BadInput`` with two of them."""
+        key, authorization = headers.get(apikeys.HEADER), headers.get("authorization")
+        if key is not None and authorization is not None:
+            raise BadInput("two credentials at once", hint=_HOW)
+        if key is not None:
+            return await self._of_key(key)
+        if authorization is not None:
+            return await self._tokens.verify(_bearer(authorization))
+        raise NotAuthenticated("this needs a login", hint=_HOW)
+
+    async def ready(self) -> None:
+        """Raise ``Unavailable`` unless credentials can be verified."""
+        await self._tokens.ready()
+
+    async def _of_key(self, key: str) -> Principal:
+        if self._keys is None:
+            raise NotAuthenticated("API keys are not accepted here", hint="no directory is configured to look users up")
+        return await self._keys.verify(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What the access service works with while the server runs; ``directory`` is None where none is configured."""
+
+    authenticator: LocalAuthenticator | CredentialAuthenticator
+    keys: ApiKeys
+    directory: Directory | None
+
+
+@asynccontextmanager
+async def open_access(
+    settings: AccessSettings, keys: ApiKeys, *, transport: httpx.AsyncBaseTransport | None = None
+) -> AsyncIterator[Access]:
+    """The authenticator that the settings ask for; ``transport`` stands in for the network in tests."""
+    if settings.issuer is None:
+        yield Access(LocalAuthenticator(), keys, None)
+        return
+    async with httpx.AsyncClient(transport=transport, timeout=5, trust_env=False) as http:
+        issuer = settings.issuer.rstrip("/")
+        tokens = TokenVerifier(settings, issuer, KeySet(key_set_url(settings, issuer), http))
+        directory = Directory(settings.directory, http) if settings.directory else None
+        verifier = KeyVerifier(keys, directory) if directory else None
+        yield Access(CredentialAuthenticator(tokens, verifier), keys, directory)
+
+
+def _bearer(authorization: str) -> str:
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise NotAuthenticated("the authorization header carries no bearer token", hint=_HOW)
+    return token.strip()

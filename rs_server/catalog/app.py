@@ -1,0 +1,208 @@
+"""Composes the catalog: stac-fastapi-pgstac with our clients, behind a login on every route."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from stac_fastapi.api.app import StacApi
+from stac_fastapi.api.models import (
+    ItemCollectionUri,
+    create_get_request_model,
+    create_post_request_model,
+    create_request_model,
+)
+from stac_fastapi.extensions import (
+    BulkTransactionExtension,
+    CollectionSearchExtension,
+    CollectionSearchFilterExtension,
+    FieldsExtension,
+    ItemCollectionFilterExtension,
+    OffsetPaginationExtension,
+    SearchFilterExtension,
+    TokenPaginationExtension,
+    TransactionExtension,
+)
+from stac_fastapi.extensions.fields import FieldsConformanceClasses
+from stac_fastapi.extensions.free_text import FreeTextConformanceClasses
+from stac_fastapi.extensions.query import QueryConformanceClasses
+from stac_fastapi.extensions.sort import (
+    CollectionSearchSortExtension,
+    ItemCollectionSortExtension,
+    SearchSortExtension,
+)
+from stac_fastapi.pgstac.config import Settings as PgstacSettings
+from stac_fastapi.pgstac.core import health_check
+from stac_fastapi.pgstac.extensions import FreeTextExtension, QueryExtension
+from stac_fastapi.pgstac.types.search import PgstacSearch
+from stac_fastapi.types.errors import (
+    ConflictError,
+    DatabaseError,
+    ForeignKeyError,
+    InvalidQueryParameter,
+    NotFoundError,
+    StacApiError,
+)
+from stac_fastapi.types.extension import ApiExtension
+from stac_fastapi.types.search import APIRequest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from rs_server import errors
+from rs_server.access.guards import current_principal
+from rs_server.catalog.client import CatalogClient, CatalogFilters
+from rs_server.catalog.transactions import CatalogBulk, CatalogTransactions
+from rs_server.errors import BadInput, Conflict, NotFound, RsError
+from rs_server.settings import Settings
+
+TITLE = "RS-Python catalog"
+DESCRIPTION = "The products of this platform: every collection has an owner and readers."
+
+_OURS: dict[type[StacApiError], tuple[type[RsError], str]] = {
+    NotFoundError: (NotFound, "it does not exist"),
+    ConflictError: (Conflict, "something of that id exists already"),
+    ForeignKeyError: (NotFound, "the collection does not exist"),
+    DatabaseError: (BadInput, "the catalog refuses this document"),
+    InvalidQueryParameter: (BadInput, "a parameter is not valid"),
+}
+
+
+class CatalogSettings(PgstacSettings):
+    """The library's settings, given by us: neither the environment nor a stray ``.env`` is read."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is passed to the constructor."""
+        return (init_settings,)
+
+
+class OwnRoot:
+    """ASGI middleware: links of the catalog start at the catalog, not at the application it is mounted in."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        inner = {name: value for name, value in scope.items() if name != "router"}  # names are looked up here
+        await self.app({**inner, "app_root_path": scope.get("root_path", "")}, receive, send)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The catalog service; ``connections.open_connections`` must be open while it serves."""
+    ours = CatalogSettings(
+        stac_fastapi_title=TITLE,
+        stac_fastapi_description=DESCRIPTION,
+        stac_fastapi_version="1.0.0",
+        stac_fastapi_landing_id="rs-python",
+        openapi_url="/api",
+        docs_url="/api.html",
+        use_api_hydrate=True,
+        enable_transactions_extensions=True,
+    )
+    app = FastAPI(
+        title=TITLE,
+        description=DESCRIPTION,
+        openapi_url="/api",
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(current_principal)],
+    )
+    _add_documentation(app, settings.public_url)
+    _stac_api(app, ours)
+    app.add_middleware(OwnRoot)
+    errors.install(app)
+    app.add_exception_handler(StacApiError, _stac_error)
+    return app
+
+
+def _stac_api(app: FastAPI, ours: CatalogSettings) -> StacApi:
+    """Fill the application with the routes of the STAC API."""
+    on_search, on_items, on_collections = _search_extensions(), _item_extensions(), _collection_extension()
+    post_search = create_post_request_model(on_search, base_model=PgstacSearch)
+    return StacApi(
+        app=app,
+        router=APIRouter(),
+        settings=ours,
+        extensions=[*on_search, *on_items, *_write_extensions(ours), on_collections],
+        client=CatalogClient(  # type: ignore[call-arg] # fields of an untyped base
+            pgstac_search_model=post_search, landing_page_id=ours.stac_fastapi_landing_id
+        ),
+        exceptions={},
+        response_class=JSONResponse,
+        search_get_request_model=create_get_request_model(on_search),
+        search_post_request_model=post_search,
+        items_get_request_model=_items_request(on_items),
+        collections_get_request_model=on_collections.GET,
+        middlewares=[],
+        health_check=health_check,
+    )
+
+
+def _items_request(extensions: list[ApiExtension]) -> type[APIRequest]:
+    model = create_request_model(
+        model_name="ItemCollectionUri", base_model=ItemCollectionUri, extensions=extensions, request_type="GET"
+    )
+    return cast("type[APIRequest]", model)
+
+
+def _search_extensions() -> list[ApiExtension]:
+    return [
+        QueryExtension(),
+        SearchSortExtension(),
+        FieldsExtension(),
+        SearchFilterExtension(client=CatalogFilters()),
+        TokenPaginationExtension(),
+    ]
+
+
+def _item_extensions() -> list[ApiExtension]:
+    return [
+        QueryExtension(conformance_classes=[QueryConformanceClasses.ITEMS]),
+        ItemCollectionSortExtension(),
+        FieldsExtension(conformance_classes=[FieldsConformanceClasses.ITEMS]),
+        ItemCollectionFilterExtension(client=CatalogFilters()),
+        TokenPaginationExtension(),
+    ]
+
+
+def _collection_extension() -> CollectionSearchExtension:
+    return CollectionSearchExtension.from_extensions(
+        [
+            CollectionSearchSortExtension(),
+            FieldsExtension(conformance_classes=[FieldsConformanceClasses.COLLECTIONS]),
+            CollectionSearchFilterExtension(client=CatalogFilters()),
+            FreeTextExtension(conformance_classes=[FreeTextConformanceClasses.COLLECTIONS]),
+            OffsetPaginationExtension(),
+        ]
+    )
+
+
+def _write_extensions(ours: CatalogSettings) -> list[ApiExtension]:
+    return [
+        TransactionExtension(client=CatalogTransactions(), settings=ours, response_class=JSONResponse),
+        BulkTransactionExtension(client=CatalogBulk()),
+    ]
+
+
+def _add_documentation(app: FastAPI, public_url: str) -> None:
+    """The page that the landing page calls its documentation: the one over all services."""
+
+    async def swagger_ui_html(_request: Request) -> Response:
+        return RedirectResponse(f"{public_url}/docs")
+
+    app.add_route("/api.html", swagger_ui_html, include_in_schema=False)
+
+
+async def _stac_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StacApiError)
+    kind, otherwise = _OURS.get(type(error), (BadInput, "the catalog refuses this request"))
+    return errors.answer(request, kind(str(error) or otherwise))

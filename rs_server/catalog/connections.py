@@ -1,0 +1,83 @@
+"""The connections that stac-fastapi-pgstac works with, and what their errors mean to a caller."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Literal
+
+import asyncpg
+import orjson
+import structlog
+from fastapi import FastAPI, Request
+from stac_fastapi.pgstac.db import translate_pgstac_errors
+
+from rs_server.errors import BadInput, Unavailable
+from rs_server.settings import DatabaseSettings
+
+log = structlog.get_logger(__name__)
+
+STATEMENT_TIMEOUT_MS = 30_000
+ACQUIRE_TIMEOUT_S = 10.0
+
+_BROKEN = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.QueryCanceledError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,
+)
+# What the database says about a search it cannot evaluate, e.g. a text compared with a number.
+_NOT_EVALUABLE = (asyncpg.DataError, asyncpg.SyntaxOrAccessError, asyncpg.RaiseError)
+
+
+@asynccontextmanager
+async def open_connections(app: FastAPI, settings: DatabaseSettings) -> AsyncIterator[None]:
+    """Give the catalog application its pool, and close it at the end; does not wait for the server to be there."""
+    pool = await asyncpg.create_pool(
+        settings.dsn.get_secret_value(),
+        min_size=0,
+        max_size=settings.pool_max,
+        init=_speak_json,
+        server_settings={
+            "search_path": "pgstac,public",
+            "application_name": "rs-catalog",
+            "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+        },
+    )
+    app.state.pool = pool
+    app.state.get_connection = connection
+    try:
+        yield
+    finally:
+        await pool.close()
+
+
+@asynccontextmanager
+async def connection(
+    request: Request,
+    readwrite: Literal["r", "w"] = "r",  # noqa: ARG001 - stac-fastapi-pgstac passes it; one pool serves both
+) -> AsyncIterator[Any]:
+    """A connection of the pool."""
+    with _meaning(), translate_pgstac_errors():
+        async with request.app.state.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as conn:
+            yield conn
+
+
+@contextmanager
+def _meaning() -> Iterator[None]:
+    try:
+        yield
+    except (*_BROKEN, TimeoutError) as error:
+        raise Unavailable("the catalog's database does not answer", hint="try again in a few seconds") from error
+    except _NOT_EVALUABLE as error:
+        log.info("search_refused", reason=str(error))  # the text may quote the database's inside: not for the caller
+        raise BadInput("the catalog cannot evaluate this request", hint="check types and names in it") from error
+
+
+async def _speak_json(conn: Any) -> None:
+    for kind in ("json", "jsonb"):
+        await conn.set_type_codec(kind, encoder=orjson.dumps, decoder=orjson.loads, schema="pg_catalog")

@@ -1,0 +1,87 @@
+"""The catalog for the server's own code: read and write items after the policy has been asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+
+from rs_server.catalog.names import CollectionName
+from rs_server.database import Database, Row
+from rs_server.errors import BadInput, NotFound
+
+_WHOLE_WORLD = {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[None, None]]}}
+
+
+class CatalogStore:
+    """Collections and items in pgstac. It asks nobody whether they may: its callers have."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def has_collection(self, name: CollectionName) -> bool:
+        """Whether the collection is there."""
+        async with self._database.connection() as conn:
+            cursor = await conn.execute("SELECT 1 FROM pgstac.collections WHERE id = %s", [name.full])
+            return await cursor.fetchone() is not None
+
+    async def ensure_collection(self, name: CollectionName, *, title: str) -> None:
+        """Make the collection unless it is there; an existing one is left as it is."""
+        document = {
+            "type": "Collection",
+            "stac_version": "1.1.0",
+            "id": name.full,
+            "title": title,
+            "description": title,
+            "license": "other",
+            "extent": _WHOLE_WORLD,
+            "links": [],
+        }
+        async with self._database.connection() as conn:
+            await _search_path(conn)
+            await conn.execute(
+                "INSERT INTO pgstac.collections (content) VALUES (%s::jsonb) ON CONFLICT (id) DO NOTHING",
+                [json.dumps(document)],
+            )
+
+    async def upsert_item(self, item: dict[str, Any]) -> None:
+        """Add an item or replace it; ``NotFound`` if its collection is not there, ``BadInput`` if pgstac refuses it."""
+        async with self._database.connection() as conn:
+            await _search_path(conn)
+            with _refused(item):
+                await conn.execute("SELECT upsert_item(%s::jsonb)", [json.dumps(item)])
+
+    async def item(self, collection_id: str, item_id: str) -> dict[str, Any]:
+        """An item as it was stored, without the links the catalog adds; ``NotFound`` if it is not there."""
+        async with self._database.connection() as conn:
+            await _search_path(conn)
+            cursor = await conn.execute("SELECT get_item(%s, %s) AS item", [item_id, collection_id])
+            row = await cursor.fetchone()
+        if row is None or row["item"] is None:
+            raise NotFound(f"item {item_id} of collection {collection_id} does not exist")
+        found: dict[str, Any] = row["item"]
+        return found
+
+    async def delete_item(self, collection_id: str, item_id: str) -> None:
+        """Remove an item; nothing happens if it is not there."""
+        async with self._database.connection() as conn:
+            await conn.execute("DELETE FROM pgstac.items WHERE id = %s AND collection = %s", [item_id, collection_id])
+
+
+async def _search_path(conn: AsyncConnection[Row]) -> None:
+    """Within this transaction only: the pool's other users have theirs."""
+    await conn.execute("SET LOCAL search_path TO pgstac, public")
+
+
+@contextmanager
+def _refused(item: dict[str, Any]) -> Iterator[None]:
+    try:
+        yield
+    except (psycopg.errors.ForeignKeyViolation, psycopg.errors.NoDataFound) as error:
+        raise NotFound(f"collection {item.get('collection')} does not exist") from error
+    except (psycopg.DataError, psycopg.errors.RaiseException, psycopg.IntegrityError) as error:
+        raise BadInput(f"the catalog refuses item {item.get('id')}: {error}") from error

@@ -1,0 +1,262 @@
+"""The routes of OGC API – Processes (OGC 18-062r2): what may be run, and the jobs that run it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from rs_server import errors
+from rs_server.access.guards import Caller
+from rs_server.processes import description
+from rs_server.processes.jobs import Jobs, Selection
+from rs_server.processes.model import Job, NoSuchJob, ResultNotReady, Status
+
+_SPEC = "http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf"
+CONFORMANCE = tuple(
+    f"{_SPEC}/{name}" for name in ("core", "ogc-process-description", "json", "oas30", "job-list", "dismiss")
+)
+_RELATION = "http://www.opengis.net/def/rel/ogc/1.0"
+_JSON = "application/json"
+_ITEM = "application/geo+json"
+
+
+class Link(BaseModel):
+    """A link of the standard's form."""
+
+    href: str
+    rel: str
+    type: str = _JSON
+    title: str | None = None
+
+
+class ProcessList(BaseModel):
+    """The processes that the caller may know about."""
+
+    processes: list[dict[str, Any]]
+    links: list[Link]
+
+
+class Execution(BaseModel):
+    """A request to run a process."""
+
+    model_config = ConfigDict(
+        extra="ignore"
+    )  # outputs, response and subscriber of the standard: there is one form here
+
+    inputs: dict[str, Any] = Field(default_factory=dict, description="As the process describes them")
+
+
+class StatusInfo(BaseModel):
+    """Where a job stands: the standard's members, and ours."""
+
+    jobID: UUID  # noqa: N815 - the standard's spelling
+    processID: str  # noqa: N815
+    type: Literal["process"] = "process"
+    status: Status
+    message: str
+    progress: int
+    created: datetime
+    updated: datetime
+    started: datetime | None = None
+    finished: datetime | None = None
+    owner: str
+    bytes_done: int
+    bytes_total: int
+    files_done: int
+    files_total: int
+    links: list[Link]
+
+
+class JobList(BaseModel):
+    """Jobs, the newest first."""
+
+    jobs: list[StatusInfo]
+    links: list[Link]
+
+
+class LogLine(BaseModel):
+    """One thing that a job said."""
+
+    at: datetime
+    line: str
+
+
+class Wanted(BaseModel):
+    """Which jobs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["process"] | None = None
+    processID: list[str] = Field(default_factory=list)  # noqa: N815
+    status: list[Status] = Field(default_factory=list)
+    owner: str | None = Field(None, description="Somebody else's: for those who oversee all jobs")
+    after: UUID | None = Field(None, description="The last job of the page before")
+    limit: int = Field(100, ge=1, le=1000)
+
+    def selection(self) -> Selection:
+        """The same, for the engine."""
+        return Selection(tuple(self.processID), tuple(self.status), self.owner, self.after, self.limit)
+
+
+def landing_links(public_url: str) -> list[dict[str, str]]:
+    """The links to this service that a landing page shows."""
+    return [
+        {"rel": f"{_RELATION}/processes", "href": f"{public_url}/processes", "type": _JSON, "title": "Processes"},
+        {"rel": f"{_RELATION}/job-list", "href": f"{public_url}/jobs", "type": _JSON, "title": "Jobs"},
+    ]
+
+
+def create_router(public_url: str) -> APIRouter:
+    """The routes, to be included at the root; the lifespan state holds the engine as ``jobs``."""
+    router = APIRouter(tags=["Processes"])
+    _add_processes(router, public_url)
+    _add_execution(router, public_url)
+    _add_jobs(router, public_url)
+    _add_job(router, public_url)
+    return router
+
+
+def _add_processes(router: APIRouter, public_url: str) -> None:
+    @router.get("/processes", response_model_exclude_none=True)
+    async def list_processes(request: Request, who: Caller) -> ProcessList:
+        """The processes that the caller may know about."""
+        found = [
+            {**description.summary(process), "links": _process_links(public_url, process.id)}
+            for process in _jobs(request).processes(who)
+        ]
+        return ProcessList(processes=found, links=[Link(href=f"{public_url}/processes", rel="self")])
+
+    @router.get("/processes/{process_id}")
+    async def describe_process(request: Request, who: Caller, process_id: str) -> dict[str, Any]:
+        """One process, with its inputs and outputs."""
+        process = _jobs(request).process(who, process_id)
+        return {**description.whole(process), "links": _process_links(public_url, process_id)}
+
+
+def _add_execution(router: APIRouter, public_url: str) -> None:
+    @router.post("/processes/{process_id}/execution", status_code=201, response_model_exclude_none=True)
+    async def execute(
+        request: Request,
+        response: Response,
+        who: Caller,
+        process_id: str,
+        wanted: Execution,
+        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
+    ) -> StatusInfo:
+        """Ask for a job. It always runs by itself; the same Idempotency-Key finds the job of the first time."""
+        job, _ = await _jobs(request).submit(who, process_id, wanted.inputs, idempotency_key)
+        response.headers["Location"] = f"{public_url}/jobs/{job.id}"
+        response.headers["Preference-Applied"] = "respond-async"
+        return _status(job, public_url)
+
+
+def _add_jobs(router: APIRouter, public_url: str) -> None:
+    @router.get("/jobs", response_model_exclude_none=True)
+    async def list_jobs(request: Request, who: Caller, wanted: Annotated[Wanted, Query()]) -> JobList:
+        """The caller's jobs, or everybody's for who oversees them; the newest first."""
+        found = await _jobs(request).select(who, wanted.selection())
+        links = [Link(href=f"{public_url}/jobs", rel="self")]
+        if len(found) == wanted.limit:
+            links.append(Link(href=f"{public_url}/jobs?{_next(wanted, found[-1].id)}", rel="next"))
+        return JobList(jobs=[_status(job, public_url) for job in found], links=links)
+
+
+def _add_job(router: APIRouter, public_url: str) -> None:
+    @router.get("/jobs/{job_id}", response_model_exclude_none=True)
+    async def job_status(request: Request, who: Caller, job_id: str) -> StatusInfo:
+        """Where a job stands."""
+        return _status(await _jobs(request).job(who, _id(job_id)), public_url)
+
+    @router.get("/jobs/{job_id}/results", response_model=None)
+    async def job_results(request: Request, who: Caller, job_id: str) -> Response:
+        """Links to what a job made; of a failed job, why it failed."""
+        return _results(request, await _jobs(request).job(who, _id(job_id)), public_url)
+
+    @router.get("/jobs/{job_id}/log")
+    async def job_log(request: Request, who: Caller, job_id: str) -> list[LogLine]:
+        """What a job said, the oldest first."""
+        return [LogLine(at=at, line=line) for at, line in await _jobs(request).log(who, _id(job_id))]
+
+    @router.delete("/jobs/{job_id}", response_model_exclude_none=True)
+    async def dismiss_job(request: Request, who: Caller, job_id: str) -> StatusInfo:
+        """End a job; what it has not published yet is never published."""
+        return _status(await _jobs(request).dismiss(who, _id(job_id)), public_url)
+
+
+def _status(job: Job, public_url: str) -> StatusInfo:
+    progress = job.progress
+    return StatusInfo(
+        jobID=job.id,
+        processID=job.process,
+        status=job.status,
+        message=job.message,
+        progress=progress.percent,
+        created=job.created,
+        updated=job.updated,
+        started=job.started,
+        finished=job.finished,
+        owner=job.who.login,
+        bytes_done=progress.bytes_done,
+        bytes_total=progress.bytes_total,
+        files_done=progress.files_done,
+        files_total=progress.files_total,
+        links=_job_links(job, public_url),
+    )
+
+
+def _job_links(job: Job, public_url: str) -> list[Link]:
+    here = f"{public_url}/jobs/{job.id}"
+    links = [Link(href=here, rel="self"), Link(href=f"{here}/log", rel="log", title="What the job said")]
+    if job.status in (Status.SUCCESSFUL, Status.FAILED):
+        links.append(Link(href=f"{here}/results", rel=f"{_RELATION}/results"))
+    return links
+
+
+def _process_links(public_url: str, process_id: str) -> list[dict[str, str]]:
+    here = f"{public_url}/processes/{process_id}"
+    return [
+        {"href": here, "rel": "self", "type": _JSON},
+        {"href": f"{here}/execution", "rel": f"{_RELATION}/execute", "type": _JSON},
+    ]
+
+
+def _results(request: Request, job: Job, public_url: str) -> Response:
+    if job.status is Status.SUCCESSFUL:
+        return JSONResponse(_links_of(job.outputs or {}, public_url))
+    if job.status is Status.FAILED and job.problem is not None:
+        stated = {**job.problem, "instance": request.url.path}
+        return JSONResponse(stated, status_code=int(stated["status"]), media_type=errors.PROBLEM_JSON)
+    raise ResultNotReady(f"job {job.id} is {job.status}, and has no results")
+
+
+def _links_of(outputs: Mapping[str, list[str]], public_url: str) -> dict[str, Any]:
+    """The outputs, absolute: jobs keep paths, as the server may be reached under another address tomorrow."""
+    return {
+        name: [{"href": f"{public_url}{path}", "rel": "item", "type": _ITEM} for path in paths]
+        for name, paths in outputs.items()
+    }
+
+
+def _next(wanted: Wanted, last: UUID) -> str:
+    query = wanted.model_dump(mode="json", exclude_defaults=True) | {"after": str(last)}
+    return urlencode(query, doseq=True)
+
+
+def _id(text: str) -> UUID:
+    """The id of a job; a text that is none names no job."""
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise NoSuchJob(f"there is no job {text}") from error
+
+
+def _jobs(request: Request) -> Jobs:
+    jobs: Jobs = request.state.jobs
+    return jobs

@@ -1,0 +1,58 @@
+"""What a process takes and gives, in the form of OGC API – Processes (OpenAPI 3.0 schemas)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rs_server.processes.model import Inputs, Process
+
+JOB_CONTROL = ["async-execute", "dismiss"]
+_KEPT = ("title", "description")
+
+
+def summary(process: Process[Any]) -> dict[str, Any]:
+    """The process in a list."""
+    return {
+        "id": process.id,
+        "title": process.title,
+        "description": process.description,
+        "version": process.version,
+        "jobControlOptions": JOB_CONTROL,
+        "outputTransmission": ["reference"],
+    }
+
+
+def whole(process: Process[Any]) -> dict[str, Any]:
+    """The process with its inputs and outputs."""
+    return summary(process) | {"inputs": inputs(process.inputs), "outputs": _outputs(process)}
+
+
+def inputs(model: type[Inputs]) -> dict[str, Any]:
+    """Each input with its schema; all references are resolved, as the standard's description stands alone."""
+    document = model.model_json_schema()
+    required, definitions = document.get("required", []), document.get("$defs", {})
+    return {
+        name: {
+            **{key: schema[key] for key in _KEPT if key in schema},
+            "minOccurs": int(name in required),
+            "schema": _plain({key: value for key, value in schema.items() if key not in _KEPT}, definitions),
+        }
+        for name, schema in document["properties"].items()
+    }
+
+
+def _outputs(process: Process[Any]) -> dict[str, Any]:
+    link = {"type": "object", "required": ["href"], "properties": {"href": {"type": "string", "format": "uri"}}}
+    return {
+        name: {"title": title, "schema": {"type": "array", "items": link}} for name, title in process.outputs.items()
+    }
+
+
+def _plain(schema: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(schema, list):
+        return [_plain(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _plain(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {key: _plain(value, definitions) for key, value in schema.items()}

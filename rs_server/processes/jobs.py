@@ -1,0 +1,220 @@
+"""What may be done with jobs, by whom: ask for one, look at it, dismiss it, and work it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+from uuid import UUID
+
+import structlog
+from pydantic import ValidationError
+
+from rs_server.access import audit, policy
+from rs_server.access.guards import require
+from rs_server.access.policy import OTHERS_JOBS, Principal, Right, Service
+from rs_server.database import Database
+from rs_server.errors import BadInput, Conflict, RsError, Unavailable, status_of, type_of
+from rs_server.processes.model import Inputs, Job, NoSuchJob, NoSuchProcess, Outcome, Process, Status
+from rs_server.processes.queue import Queue, TryAgain
+from rs_server.processes.rows import TOUCH_EVERY_S, JobRows
+from rs_server.processes.run import Run, Superseded
+
+log = structlog.get_logger(__name__)
+
+MOST_ATTEMPTS = 5
+_OUTAGE_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which jobs of those that the caller may see."""
+
+    processes: tuple[str, ...] = ()
+    statuses: tuple[Status, ...] = ()
+    owner: str | None = None
+    after: UUID | None = None
+    limit: int = 100
+
+
+class Jobs:
+    """The engine: processes on one side, rows and queue on the other."""
+
+    def __init__(self, database: Database, queue: Queue, processes: Iterable[Process[Any]]) -> None:
+        self._database = database
+        self._queue = queue
+        self._rows = JobRows(database)
+        self._processes: Mapping[str, Process[Any]] = {process.id: process for process in processes}
+
+    def processes(self, who: Principal) -> list[Process[Any]]:
+        """The processes that the caller may know about."""
+        known = policy.permitted(who, Right.READ, Service.PROCESSES, self._processes)
+        return [self._processes[name] for name in known]
+
+    def process(self, who: Principal, name: str) -> Process[Any]:
+        """One process; ``NoSuchProcess`` when the caller may not know about it."""
+        if not policy.allows(who, Right.READ, Service.PROCESSES, name):
+            raise _no_process(name)
+        return self._known(name)
+
+    async def submit(self, who: Principal, name: str, inputs: Mapping[str, Any], key: str | None) -> tuple[Job, bool]:
+        """Ask for a job; whether it is new. The same ``key`` again finds the job of the first time."""
+        process = self._known(name)
+        require(who, Right.EXECUTE, Service.PROCESSES, name)
+        request = await process.admit(who, _valid(process.inputs, inputs))
+        job, new = await self._rows.add(name, who, request.model_dump(mode="json"), key)
+        if new:
+            await audit.record(self._database, who, "job.submit", str(job.id), process=name)
+        if job.status is Status.ACCEPTED:
+            await self._queue.put(job.id)
+        return job, new
+
+    async def job(self, who: Principal, job_id: UUID) -> Job:
+        """A job that the caller may see; ``NoSuchJob`` for all others."""
+        job = await self._rows.get(job_id)
+        if job.who.login != who.login and not _oversees(who, Right.READ):
+            raise NoSuchJob(f"there is no job {job_id}")
+        return job
+
+    async def select(self, who: Principal, wanted: Selection) -> list[Job]:
+        """The caller's jobs, or everybody's for who oversees them; the newest first."""
+        owner = wanted.owner if _oversees(who, Right.READ) else who.login
+        if wanted.owner not in (None, owner):
+            return []
+        return await self._rows.newest(
+            owner,
+            processes=wanted.processes,
+            statuses=wanted.statuses,
+            after=wanted.after,
+            limit=wanted.limit,
+        )
+
+    async def log(self, who: Principal, job_id: UUID) -> Sequence[tuple[Any, str]]:
+        """What the job said, with the times."""
+        return await self._rows.log((await self.job(who, job_id)).id)
+
+    async def dismiss(self, who: Principal, job_id: UUID) -> Job:
+        """End a job; ``Conflict`` when it has come to its end already."""
+        job = await self.job(who, job_id)
+        resource = job.process if job.who.login == who.login else OTHERS_JOBS
+        require(who, Right.DISMISS, Service.PROCESSES, resource)
+        if job.status is Status.DISMISSED:
+            return job
+        dismissed = await self._rows.dismiss(job_id, who.login)
+        if dismissed is None:
+            raise Conflict(f"job {job_id} is {(await self._rows.get(job_id)).status} already")
+        await self._queue.stop(job_id)
+        await audit.record(self._database, who, "job.dismiss", str(job_id), process=job.process)
+        return dismissed
+
+    async def perform(self, job_id: UUID) -> None:
+        """Work one job to its end; called by the worker. Raises ``TryAgain`` when it is worth another attempt."""
+        try:
+            await self._perform(job_id)
+        except Unavailable as error:  # not the job's own trouble: its row cannot be read or written
+            raise TryAgain(_OUTAGE_S) from error
+
+    async def _perform(self, job_id: UUID) -> None:
+        job = await self._rows.begin(job_id)
+        if job is None:
+            return
+        with structlog.contextvars.bound_contextvars(job=str(job_id), process=job.process, attempt=job.attempt):
+            await self._attempt(job)
+
+    async def lost(self, older_than_s: float) -> list[UUID]:
+        """Jobs that wait although no worker was busy with them for a while."""
+        return await self._rows.waiting(older_than_s)
+
+    async def _attempt(self, job: Job) -> None:
+        log.info("job_started", owner=job.who.login)
+        try:
+            outcome = await _while_held(self._run(job), self._hold(job))
+        except Superseded:
+            log.info("job_superseded")
+        except asyncio.CancelledError:
+            await self._cancelled(job)
+        except RsError as error:
+            await self._failed(job, error)
+        except Exception as error:  # a bug ends the job that met it, not the worker with all the others
+            log.error("job_met_a_bug", exc_info=error)
+            await self._failed(job, RsError("the server met an error it did not expect"))
+        else:
+            await self._rows.succeed(job, outcome)
+            log.info("job_successful", message=outcome.message)
+
+    async def _run(self, job: Job) -> Outcome:
+        if job.attempt > MOST_ATTEMPTS:
+            raise RsError(f"given up: {MOST_ATTEMPTS} workers died or were stopped while working it")
+        return await self._known(job.process).run(Run(self._rows, job))
+
+    async def _hold(self, job: Job) -> NoReturn:
+        """Renew the lease for ever; ends by raising when the job is no longer this attempt's."""
+        while True:
+            await asyncio.sleep(TOUCH_EVERY_S)
+            try:
+                mine = await self._rows.touch(job)
+            except Unavailable as error:
+                log.warning("lease_not_renewed", reason=error.detail)
+                continue
+            if not mine:
+                raise Superseded
+
+    async def _cancelled(self, job: Job) -> None:
+        """Dismissed: the end. Else the worker stops, and hands the job to the next one."""
+        if await self._rows.give_back(job, "the worker was stopped; waiting for another"):
+            raise asyncio.CancelledError
+        log.info("job_dismissed")
+
+    async def _failed(self, job: Job, error: RsError) -> None:
+        if isinstance(error, Unavailable) and job.attempt < MOST_ATTEMPTS:
+            delay_s = 2**job.attempt
+            log.warning("job_waits", reason=error.detail, delay_s=delay_s)
+            await self._rows.give_back(job, f"{error.detail}; trying again in {delay_s} s")
+            raise TryAgain(delay_s) from error
+        log.warning("job_failed", reason=error.detail)
+        await self._rows.fail(job, error.detail, _problem(error))
+
+    def _known(self, name: str) -> Process[Any]:
+        if name not in self._processes:
+            raise _no_process(name)
+        return self._processes[name]
+
+
+async def _while_held[T](work: Coroutine[Any, Any, T], hold: Coroutine[Any, Any, NoReturn]) -> T:
+    """The work's result; the work is cancelled, to its end, when ``hold`` raises or the caller is cancelled."""
+    working, holding = asyncio.ensure_future(work), asyncio.ensure_future(hold)
+    try:
+        await asyncio.wait({working, holding}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (working, holding):
+            task.cancel()
+        ended, held = await asyncio.gather(working, holding, return_exceptions=True)
+    if isinstance(ended, asyncio.CancelledError) and isinstance(held, Superseded):
+        raise held
+    return working.result()
+
+
+def _oversees(who: Principal, right: Right) -> bool:
+    return policy.allows(who, right, Service.PROCESSES, OTHERS_JOBS)
+
+
+def _no_process(name: str) -> NoSuchProcess:
+    return NoSuchProcess(f"there is no process {name}")
+
+
+def _valid[I: Inputs](model: type[I], inputs: Mapping[str, Any]) -> I:
+    """The inputs, checked; ``BadInput`` names the first that is wrong, and lists all."""
+    try:
+        return model.model_validate(inputs)
+    except ValidationError as error:
+        faults = [
+            {"where": ".".join(map(str, ("inputs", *fault["loc"]))), "what": fault["msg"]} for fault in error.errors()
+        ]
+        raise BadInput(f"{faults[0]['where']}: {faults[0]['what']}", errors=faults) from error
+
+
+def _problem(error: RsError) -> dict[str, Any]:
+    status = status_of(error)
+    stated = {"type": type_of(error), "title": status.phrase, "status": int(status), "detail": error.detail}
+    return stated | ({"hint": error.hint} if error.hint else {}) | error.members

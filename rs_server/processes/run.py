@@ -1,0 +1,76 @@
+"""A running job, as the process that works it sees it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from rs_server.access.policy import Principal
+from rs_server.processes.model import Job, Progress
+from rs_server.processes.rows import JobRows
+
+_REPORT_EVERY_S = 0.5
+
+
+class Superseded(Exception):
+    """The job is no longer this attempt's: it was dismissed, or another worker has taken it up."""
+
+
+class Run:
+    """One attempt to work a job; its methods raise ``Superseded`` once the job is no longer its own."""
+
+    def __init__(self, rows: JobRows, job: Job) -> None:
+        self._rows = rows
+        self._job = job
+        self._reported = 0.0
+
+    @property
+    def id(self) -> UUID:
+        """The job's id."""
+        return self._job.id
+
+    @property
+    def who(self) -> Principal:
+        """Who asked for the job, with the roles held then: the work is narrowed to these rights."""
+        return self._job.who
+
+    @property
+    def request(self) -> Mapping[str, Any]:
+        """What was admitted."""
+        return self._job.request
+
+    @property
+    def memory(self) -> Mapping[str, Any]:
+        """What earlier attempts left."""
+        return self._job.memory
+
+    @property
+    def repeated(self) -> bool:
+        """Whether an earlier attempt was cut off, which may have left something behind."""
+        return self._job.attempt > 1
+
+    async def report(self, progress: Progress) -> None:
+        """Note how far the job is; reports that follow too closely are passed over."""
+        if time.monotonic() - self._reported < _REPORT_EVERY_S:
+            return
+        self._reported = time.monotonic()
+        await self.settle(progress)
+
+    async def settle(self, progress: Progress) -> None:
+        """Note how far the job is, now; also the way to learn whether the job is still this attempt's."""
+        _unless(await self._rows.report(self._job, progress))
+
+    async def say(self, line: str) -> None:
+        """Tell in one sentence what happens now."""
+        _unless(await self._rows.say(self._job, line))
+
+    async def remember(self, **values: str | None) -> None:
+        """Leave something for the next attempt."""
+        _unless(await self._rows.remember(self._job, **values))
+
+
+def _unless(mine: bool) -> None:  # noqa: FBT001
+    if not mine:
+        raise Superseded

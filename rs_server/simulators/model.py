@@ -1,0 +1,102 @@
+"""Entities of an OData service: typed values, their schema, and the JSON they become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+class Edm(StrEnum):
+    """Primitive types of OData that the Copernicus interfaces use."""
+
+    STRING = "Edm.String"
+    INT64 = "Edm.Int64"
+    DOUBLE = "Edm.Double"
+    BOOLEAN = "Edm.Boolean"
+    GUID = "Edm.Guid"
+    INSTANT = "Edm.DateTimeOffset"
+
+
+type Primitive = str | int | float | bool | UUID | datetime | None
+
+
+@dataclass(frozen=True)
+class Content:
+    """The bytes behind ``$value``; ``read`` yields those from a start to an exclusive stop."""
+
+    name: str
+    size: int
+    media_type: str
+    etag: str
+    read: Callable[[int, int], Iterator[bytes]]
+
+
+@dataclass(frozen=True)
+class EntityType:
+    """What entities of one kind have: properties by path (``ContentDate/Start`` steps into a complex one)."""
+
+    name: str
+    properties: Mapping[str, Edm]
+    key: str | None = "Id"
+    navigations: Mapping[str, EntityType] = field(default_factory=dict)
+    collections: tuple[str, ...] = ()  # structured collections that are always shown, never filtered: Checksum
+    media: bool = False
+
+
+@dataclass(frozen=True)
+class Entity:
+    """One entity: values by property path, related entities by navigation."""
+
+    type: EntityType
+    values: Mapping[str, Primitive]
+    related: Mapping[str, tuple[Entity, ...]] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)  # JSON shown as it stands: Checksum, annotations
+    content: Content | None = None
+
+    @property
+    def id(self) -> Primitive:
+        """The key."""
+        return self.values.get("Id")
+
+
+@dataclass(frozen=True)
+class EntitySet:
+    """A named collection of entities, in the order of publication."""
+
+    name: str
+    type: EntityType
+    entities: Mapping[UUID, Entity]
+
+
+def text(moment: datetime) -> str:
+    """A moment as the stations write it: UTC, milliseconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def to_json(entity: Entity, *, expand: tuple[str, ...] = (), select: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The JSON of an entity; ``select`` names top-level properties (none: all)."""
+    document: dict[str, Any] = {**entity.extra}
+    for path, value in entity.values.items():
+        target, (*parents, last) = document, path.split("/")
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[last] = _plain(value)
+    if select:
+        document = {name: value for name, value in document.items() if name in select or name.startswith("@")}
+    for name in expand:
+        document[name] = [to_json(related) for related in entity.related.get(name, ())]
+    return document
+
+
+def _plain(value: Primitive) -> str | int | float | bool | None:
+    match value:
+        case datetime():
+            return text(value)
+        case UUID():
+            return str(value)
+        case _:
+            return value

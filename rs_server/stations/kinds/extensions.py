@@ -1,0 +1,18 @@
+"""The STAC extensions that items of stations use, each with the properties that call for it."""
+
+from __future__ import annotations
+
+from rs_server.stations.model import Extension
+
+FILE = Extension("https://stac-extensions.github.io/file/v2.1.0/schema.json")
+TIMESTAMPS = Extension("https://stac-extensions.github.io/timestamps/v1.1.0/schema.json")
+EXTERNAL_IDS = Extension("https://stac-extensions.github.io/external-ids/v1.0.0/schema.json")
+CADIP = Extension("https://home.rs-python.eu/cadip-stac-extension/v1.4.0/schema.json")
+AUXIP = Extension("https://home.rs-python.eu/auxip-stac-extension/v1.1.0/schema.json")
+SAT = Extension("https://stac-extensions.github.io/sat/v1.1.0/schema.json", frozenset({"sat:absolute_orbit"}))
+PRODUCT = Extension("https://stac-extensions.github.io/product/v1.0.0/schema.json", frozenset({"product:type"}))
+PROCESSING = Extension(
+    "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+    frozenset({"processing:datetime", "processing:facility", "processing:version", "processing:software"}),
+)
+EOPF = Extension("https://cs-si.github.io/eopf-stac-extension/v1.2.0/schema.json", frozenset({"eopf:origin_datetime"}))

@@ -1,0 +1,119 @@
+"""The vocabulary that a station kind is described in: data only, nothing here does I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class ValueType(Enum):
+    """How a property's values compare, and how OData writes them as literals."""
+
+    TEXT = "String"
+    INTEGER = "Int64"
+    DOUBLE = "Double"
+    BOOLEAN = "Boolean"
+    INSTANT = "DateTimeOffset"
+    GUID = "Guid"
+
+
+class Match(Enum):
+    """How the station's text relates to the STAC value."""
+
+    EXACT = "exact"  # the same text, once encoded
+    PREFIX = "prefix"  # the station's text begins with the encoded value and may go on
+
+
+def as_is(value: Any) -> Any:
+    """The decoding and encoding of a value that station and STAC write alike."""
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """One STAC property and where the station keeps it.
+
+    A source is a path into the entity (``ContentDate/Start``), or with a leading ``@`` the name of an entry of its
+    ``Attributes``. A property of several sources is decoded from, and encoded to, that many texts. ``encode`` answers
+    None for a value that no entity can have. ``otherwise`` is read where the source is absent. ``also`` names a plain
+    text that contains the value whenever the entity has it, though the source itself may be written in several ways.
+    A ``local`` property is never asked of a station, because stations disagree on its type or lack it.
+    """
+
+    stac: str
+    sources: tuple[str, ...]
+    type: ValueType = ValueType.TEXT
+    sortable: bool = False
+    required: bool = False
+    otherwise: str = ""
+    also: str = ""
+    local: bool = False
+    match: Match = Match.EXACT
+    decode: Callable[..., Any] = as_is
+    encode: Callable[[Any], Any] = as_is
+    enum: tuple[str, ...] = ()
+
+
+def prop(stac: str, source: str | tuple[str, ...], type_: ValueType = ValueType.TEXT, **more: Any) -> Property:
+    """A property in one line of a table."""
+    return Property(stac, (source,) if isinstance(source, str) else source, type_, **more)
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """A STAC extension, listed on items that carry one of its properties; without any named, on all items."""
+
+    url: str
+    properties: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The entity set that holds an item's files when they are not the entity itself."""
+
+    entity_set: str  # also the navigation name for $expand
+    belongs_to: str  # its property that holds the item's id
+    parts: tuple[str, ...]  # what identifies a file inside its item, in the order of the assets
+    count: str  # property of the item's entity: how many different first parts there are
+    last: str  # boolean that marks the end of a series
+    again: str  # boolean that marks an entity published again under the same id
+
+
+@dataclass(frozen=True, slots=True)
+class Assets:
+    """Where an item's assets come from: the entity itself, or its files."""
+
+    download: str
+    role: str
+    properties: tuple[Property, ...]
+    type: str = "application/octet-stream"
+    files: Files | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StationKind:
+    """Everything that tells one kind of station from another."""
+
+    name: str
+    title: str
+    description: str
+    entity_set: str
+    expand: str
+    properties: tuple[Property, ...]
+    assets: Assets
+    extensions: tuple[Extension, ...]
+    by_name: dict[str, Property] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_name", {each.stac: each for each in self.properties})
+
+    def find(self, name: str) -> Property | None:
+        """The property of a STAC name, also written ``properties.<name>``."""
+        return self.by_name.get(name.removeprefix("properties."))
+
+    @property
+    def has_footprint(self) -> bool:
+        """Whether the stations of this kind know where on Earth an entity lies."""
+        return "geometry" in self.by_name

@@ -1,0 +1,294 @@
+"""A filter in normal form in, an OData ``$filter`` out: the only place where OData text is built.
+
+What comes out may let more entities through than the filter does, never fewer; each answer is checked again with the
+filter itself. Two rules keep it so. A comparison is left out where the station's value does not stand for the item's
+(``PREFIX`` matches, order of texts, values found in several ways), and where a term of an ``or`` is left out, the whole
+``or`` is. Terms left out are told, because they are what makes a search read many rows.
+
+Standard: OData 4.01 URL conventions §5.1.1, as ESA's CSC interface documents narrow it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rs_server.stations.filters import (
+    NUMBERS,
+    All,
+    AnyOf,
+    Compare,
+    Comparison,
+    Constant,
+    Filter,
+    IsNull,
+    Leaf,
+    Like,
+    Ref,
+    Value,
+)
+from rs_server.stations.instants import Instant
+from rs_server.stations.model import Match, Property, ValueType, as_is
+
+Predicate = str | bool  # OData text; True is everything, False nothing
+
+OPERATORS: dict[Comparison, str] = {"=": "eq", "<>": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
+
+_GUID = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_WILDCARDS = re.compile(r"(?<!\\)(?:\\\\)*[%_]")
+_ESCAPE = re.compile(r"\\(.)")
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a station is asked: a ``$filter``, True for everything, False for nothing; and the terms it is not asked."""
+
+    filter: Predicate
+    left_out: tuple[Leaf, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """One key of the order of rows, by its path in the station's entity."""
+
+    by: Property
+    descending: bool = False
+
+    @property
+    def path(self) -> str:
+        """Where the station keeps the value."""
+        return self.by.sources[0]
+
+    def reversed(self) -> SortKey:
+        """The same key the other way round."""
+        return SortKey(self.by, not self.descending)
+
+
+def push(found: Filter) -> Pushed:
+    """The strongest ``$filter`` that no entity of the answer fails."""
+    match found:
+        case bool():
+            return Pushed(found)
+        case All(terms):
+            parts = [push(term) for term in terms]
+            return Pushed(_and([part.filter for part in parts]), _left_out(parts))
+        case AnyOf(terms):
+            parts = [push(term) for term in terms]
+            return Pushed(_or([part.filter for part in parts]), _left_out(parts))
+        case leaf:
+            pushed = _leaf(leaf)
+            return Pushed(pushed, (leaf,) if pushed is True else ())
+
+
+def both(*filters: Predicate) -> Predicate:
+    """Filters that must all hold."""
+    return _and(filters)
+
+
+def any_equal(path: str, values: Sequence[str]) -> str:
+    """A text property has one of these values."""
+    return " or ".join(f"{path} eq {literal(ValueType.TEXT, value)}" for value in values)
+
+
+def order_by(keys: Sequence[SortKey], *, id_descending: bool) -> str:
+    """The ``$orderby`` that makes rows come in a total order."""
+    direction = {False: "asc", True: "desc"}
+    parts = [f"{key.path} {direction[key.descending]}" for key in keys]
+    return ",".join([*parts, f"Id {direction[id_descending]}"])
+
+
+def after(keys: Sequence[SortKey], values: Sequence[Any], tie: Predicate) -> Predicate:
+    """Rows that come after one with these values; ``tie`` decides among rows equal in all of them."""
+    found = tie
+    for key, value in reversed(list(zip(keys, values, strict=True))):
+        equal = f"{key.path} eq {raw_literal(key.by.type, value)}"
+        found = _or([_beyond(key, value), _and([equal, found])])
+    return found
+
+
+def beyond_id(value: str, *, descending: bool) -> str:
+    """Rows whose key comes after this one."""
+    return f"Id {'lt' if descending else 'gt'} {literal(ValueType.GUID, value)}"
+
+
+def literal(type_: ValueType, value: Value) -> str:
+    """A value as OData writes it; nothing that a caller sends can end the literal early."""
+    match type_, value:
+        case ValueType.GUID, str() if _GUID.fullmatch(value):
+            return value
+        case ValueType.TEXT, str():
+            return "'" + value.replace("'", "''") + "'"
+        case ValueType.BOOLEAN, bool():
+            return str(value).lower()
+        case ValueType.INSTANT, Instant():
+            return str(value)
+        case ((ValueType.INTEGER | ValueType.DOUBLE), (int() | float())):
+            return str(int(value)) if float(value).is_integer() else repr(float(value))
+    raise ValueError(f"{value!r} is not a {type_.value}")
+
+
+def raw_literal(type_: ValueType, value: Any) -> str:
+    """A value as the station itself wrote it, read back from a paging token."""
+    if value is None:
+        return "null"
+    if type_ is ValueType.INSTANT:
+        return literal(type_, Instant.of(str(value)))
+    return literal(type_, int(value) if type_ in NUMBERS else value)
+
+
+def _beyond(key: SortKey, value: Any) -> Predicate:
+    """Rows further along this key. An absent value sorts before all others (OData 4.01 §11.2.6.2)."""
+    if value is None:
+        return False if key.descending else f"{key.path} ne null"
+    further = f"{key.path} {'lt' if key.descending else 'gt'} {raw_literal(key.by.type, value)}"
+    if key.descending and (key.by.otherwise or not key.by.required):
+        return _or([further, f"{key.path} eq null"])
+    return further
+
+
+def _left_out(parts: Sequence[Pushed]) -> tuple[Leaf, ...]:
+    return tuple(leaf for part in parts for leaf in part.left_out)
+
+
+def _and(terms: Sequence[Predicate]) -> Predicate:
+    if False in terms:
+        return False
+    kept = [term for term in terms if isinstance(term, str)]
+    return f"({' and '.join(kept)})" if len(kept) > 1 else kept[0] if kept else True
+
+
+def _or(terms: Sequence[Predicate]) -> Predicate:
+    if True in terms:
+        return True
+    kept = [term for term in terms if isinstance(term, str)]
+    return f"({' or '.join(kept)})" if len(kept) > 1 else kept[0] if kept else False
+
+
+def _leaf(leaf: Leaf) -> Predicate:
+    match leaf:
+        case Compare(op, Ref(property_), Constant(value)) if not property_.local:
+            return _compare(property_, op, value)
+        case Like(Ref(property_), Constant(str(pattern)), negated=False) if not property_.local:
+            return _like(property_, pattern)
+        case IsNull(Ref(property_), negated) if not property_.local:
+            return _is_null(property_, negated=negated)
+        case _:
+            return True
+
+
+def _compare(property_: Property, op: Comparison, value: Value) -> Predicate:
+    if property_.type is ValueType.GUID and not _GUID.fullmatch(str(value)):
+        return op != "="
+    if property_.type is ValueType.INTEGER and isinstance(value, float):
+        return _compare_integer(property_, op, value)
+    if property_.type in (ValueType.TEXT, ValueType.GUID):
+        return _compare_text(property_, op, str(value))
+    return _sources(property_, op, (value,))
+
+
+def _compare_integer(property_: Property, op: Comparison, value: float) -> Predicate:
+    if value.is_integer():
+        return _sources(property_, op, (int(value),))
+    match op:
+        case "=":
+            return False
+        case "<" | "<=":
+            return _sources(property_, "<=", (math.floor(value),))
+        case ">" | ">=":
+            return _sources(property_, ">=", (math.ceil(value),))
+        case "<>":
+            return True
+
+
+def _compare_text(property_: Property, op: Comparison, value: str) -> Predicate:
+    """Texts are asked for equality alone: in which order a station sorts them is its own affair."""
+    if op not in ("=", "<>"):
+        return True
+    encoded = _encoded(property_, value)
+    if encoded is None:  # no entity has this value
+        return op == "<>"
+    if property_.match is Match.PREFIX or property_.also:
+        return _contains(property_, value, encoded) if op == "=" else True
+    return _sources(property_, op, encoded)
+
+
+def _encoded(property_: Property, value: str) -> tuple[str, ...] | None:
+    """What the station calls a value, or None if none of its values reads as this one."""
+    encoded = property_.encode(value)
+    texts = encoded if isinstance(encoded, tuple) or encoded is None else (encoded,)
+    derived = property_.match is Match.PREFIX and property_.encode is not as_is
+    return texts if texts is None or derived or property_.decode(*texts) == value else None
+
+
+def _contains(property_: Property, value: str, encoded: tuple[str, ...]) -> Predicate:
+    if property_.also:
+        elsewhere = f"contains({property_.also},{literal(ValueType.TEXT, value)})"
+        return _or([_sources(property_, "=", encoded), elsewhere])
+    return f"startswith({property_.sources[0]},{literal(ValueType.TEXT, encoded[0])})"
+
+
+def _sources(property_: Property, op: Comparison, values: Sequence[Value]) -> Predicate:
+    """A comparison of each source; a property of several differs as soon as one of them does."""
+    join = _or if op == "<>" else _and
+    found = join([_source(s, property_.type, op, v) for s, v in zip(property_.sources, values, strict=True)])
+    if not property_.otherwise:
+        return found
+    instead = _source(property_.otherwise, property_.type, op, values[0])
+    return _or([found, _and([f"{property_.sources[0]} eq null", instead])])
+
+
+def _source(source: str, type_: ValueType, op: Comparison, value: Value) -> str:
+    if not source.startswith("@"):
+        return f"{source} {OPERATORS[op]} {literal(type_, value)}"
+    return _attribute(source, type_, f" and att/{_cast(type_)}/Value {OPERATORS[op]} {literal(type_, value)}")
+
+
+def _attribute(source: str, type_: ValueType, condition: str) -> str:
+    name = literal(ValueType.TEXT, source.removeprefix("@"))
+    return f"Attributes/{_cast(type_)}/any(att:att/Name eq {name}{condition})"
+
+
+def _cast(type_: ValueType) -> str:
+    return f"OData.CSC.{'Integer' if type_ is ValueType.INTEGER else type_.value}Attribute"
+
+
+def _is_null(property_: Property, *, negated: bool) -> Predicate:
+    """Absence of the source. A value that cannot be decoded is absent as well, so only its presence is asked."""
+    if not negated and property_.decode is not as_is:
+        return True
+    if not negated and not property_.sources[0].startswith("@"):
+        return f"{property_.sources[0]} eq null"
+    present = _and([_present(source, property_.type) for source in property_.sources])
+    return present if negated else f"not ({present})"
+
+
+def _present(source: str, type_: ValueType) -> str:
+    return _attribute(source, type_, "") if source.startswith("@") else f"{source} ne null"
+
+
+def _like(property_: Property, pattern: str) -> Predicate:
+    """The literal pieces of a pattern, which a matching text begins with, contains and ends with."""
+    path = property_.also or property_.sources[0]
+    if property_.type is not ValueType.TEXT or property_.encode is not as_is or path.startswith("@"):
+        return True
+    first, *others = [_ESCAPE.sub(r"\1", piece) for piece in _pieces(pattern)]
+    anchored = not property_.also
+    terms = [_text_function("startswith" if anchored else "contains", path, first)]
+    terms += [_text_function("contains", path, piece) for piece in others]
+    return _and(terms)
+
+
+def _pieces(pattern: str) -> list[str]:
+    """The pattern cut at each wildcard that is not escaped."""
+    pieces, start = [], 0
+    for found in _WILDCARDS.finditer(pattern):
+        pieces.append(pattern[start : found.end() - 1])
+        start = found.end()
+    return [*pieces, pattern[start:]]
+
+
+def _text_function(name: str, path: str, piece: str) -> Predicate:
+    return f"{name}({path},{literal(ValueType.TEXT, piece)})" if piece else True

@@ -1,0 +1,106 @@
+"""Whether an item fulfils a filter, decided here and exactly, whatever the station did with it.
+
+The normal form goes back to CQL2 and is evaluated by the ``cql2`` package. Moments are handed over as microseconds since
+1970: the package compares two texts of one moment (``…44Z``, ``…44.000Z``) as different in some operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import cql2
+
+from rs_server.stations import instants
+from rs_server.stations.filters import (
+    All,
+    AnyOf,
+    Call,
+    Compare,
+    Constant,
+    Filter,
+    IsNull,
+    Leaf,
+    Like,
+    Ref,
+    Scalar,
+    leaves,
+)
+from rs_server.stations.instants import Instant
+from rs_server.stations.model import ValueType
+
+
+class Check:
+    """A filter ready to be asked of many items."""
+
+    def __init__(self, found: Filter) -> None:
+        refs = {ref.property for leaf in leaves(found) for ref in _refs(leaf)}
+        self._constant = found if isinstance(found, bool) else None
+        self._expression = cql2.Expr(to_cql2(found)) if self._constant is None else None
+        self._moments = [each.stac for each in refs if each.type is ValueType.INSTANT]
+        self._others = [each.stac for each in refs if each.type is not ValueType.INSTANT]
+
+    def matches(self, properties: dict[str, Any]) -> bool:
+        """Whether the filter is true of an item's properties (its id and collection among them).
+
+        What is neither true nor false, because a property is absent, does not match.
+        """
+        if self._expression is None:
+            return self._constant is True
+        values = {name: properties[name] for name in self._others if name in properties}
+        for name in self._moments:
+            if name in properties:
+                values[name] = instants.micros(properties[name])
+        return self._expression.reduce(values).to_json() is True
+
+
+def to_cql2(found: Filter | Scalar) -> Any:
+    """CQL2-JSON of a normal form, moments as microseconds."""
+    match found:
+        case Compare(op, left, right):
+            return {"op": op, "args": [to_cql2(left), to_cql2(right)]}
+        case All(terms) | AnyOf(terms):
+            return {"op": "and" if isinstance(found, All) else "or", "args": [to_cql2(term) for term in terms]}
+        case Like(subject, pattern, negated):
+            return _negated({"op": "like", "args": [to_cql2(subject), to_cql2(pattern)]}, negated=negated)
+        case IsNull(subject, negated):
+            return _negated({"op": "isNull", "args": [to_cql2(subject)]}, negated=negated)
+        case Ref(property_):
+            return {"property": property_.stac}
+        case Call(op, args):
+            return {"op": op, "args": [to_cql2(arg) for arg in args]}
+        case Constant(value):
+            return value.us if isinstance(value, Instant) else value
+        case constant:
+            return constant
+
+
+def describe(leaf: Leaf) -> str:
+    """A term as CQL2 text, for a message."""
+    return str(cql2.Expr(_readable(to_cql2(leaf), leaf)).to_text())
+
+
+def _readable(expression: Any, leaf: Leaf) -> Any:
+    """Moments as text again."""
+    match leaf:
+        case Compare(_, _, Constant(Instant() as moment)):
+            return {**expression, "args": [expression["args"][0], {"timestamp": str(moment)}]}
+    return expression
+
+
+def _negated(expression: Any, *, negated: bool) -> Any:
+    return {"op": "not", "args": [expression]} if negated else expression
+
+
+def _refs(node: Leaf | Scalar) -> Iterator[Ref]:
+    match node:
+        case Ref():
+            yield node
+        case Call(_, args):
+            for arg in args:
+                yield from _refs(arg)
+        case Compare(_, left, right):
+            yield from _refs(left)
+            yield from _refs(right)
+        case Like(subject, _, _) | IsNull(subject, _):
+            yield from _refs(subject)

@@ -1,0 +1,153 @@
+"""The bucket: whole objects in, by streaming, or none at all.
+
+An object becomes visible when its last part is in. A writer that fails or is cancelled takes its parts away; the
+parts of one that was killed are found by ``abort_uploads``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import boto3
+import obstore
+import structlog
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from rs_server.errors import Unavailable
+from rs_server.settings import StorageSettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+log = structlog.get_logger(__name__)
+
+PART_BYTES = 8 * 1024 * 1024
+_PARTS_IN_FLIGHT = 2  # of one object; with the buffer being filled, three parts of memory a transfer
+
+
+class Storage:
+    """One bucket, through obstore; the few calls that it has not, through boto3."""
+
+    def __init__(self, store: S3Store, admin: S3Client, settings: StorageSettings) -> None:
+        self._store = store
+        self._admin = admin
+        self.bucket = settings.bucket
+        self.endpoint = settings.endpoint
+        self.region = settings.region
+
+    async def put_stream(self, key: str, chunks: AsyncIterator[bytes]) -> int:
+        """Write all chunks as one object, and answer its size in bytes.
+
+        An error of ``chunks``, or cancellation, leaves no object and no parts behind.
+        """
+        size = 0
+        with _failures(f"writing {key}"):
+            writer = obstore.open_writer_async(
+                self._store, key, buffer_size=PART_BYTES, max_concurrency=_PARTS_IN_FLIGHT
+            )
+            async with writer:
+                async for chunk in chunks:
+                    await writer.write(chunk)
+                    size += len(chunk)
+        return size
+
+    async def size(self, key: str) -> int | None:
+        """Size of an object in bytes, or None when there is none."""
+        with _failures(f"looking at {key}"):
+            try:
+                return (await obstore.head_async(self._store, key))["size"]
+            except FileNotFoundError:
+                return None
+
+    async def prefix_size(self, prefix: str) -> int:
+        """Bytes of all objects under a prefix."""
+        total = 0
+        with _failures(f"listing {prefix}"):
+            async for page in obstore.list(self._store, prefix):
+                total += sum(entry["size"] for entry in page)
+        return total
+
+    async def delete_prefix(self, prefix: str) -> None:
+        """Delete every object under a prefix, which ends with a slash."""
+        if not prefix.endswith("/") or prefix.count("/") < 3:  # owner/collection/item/
+            raise ValueError(f"{prefix} is not the prefix of an item")
+        with _failures(f"deleting {prefix}"):
+            async for page in obstore.list(self._store, prefix):
+                await obstore.delete_async(self._store, [entry["path"] for entry in page])
+
+    async def abort_uploads(self, prefix: str) -> int:
+        """Take away the parts of unfinished uploads under a prefix; how many uploads there were."""
+        return await asyncio.to_thread(self._abort_uploads, prefix)
+
+    async def ping(self) -> None:
+        """Raise ``Unavailable`` unless the bucket answers."""
+        with _failures("looking at the bucket"):
+            await obstore.list_with_delimiter_async(self._store, "ready/")
+
+    def _abort_uploads(self, prefix: str) -> int:
+        with _failures(f"aborting uploads of {prefix}"):
+            uploads = self._admin.list_multipart_uploads(Bucket=self.bucket, Prefix=prefix).get("Uploads", [])
+            for upload in uploads:
+                self._admin.abort_multipart_upload(Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        return len(uploads)
+
+
+@asynccontextmanager
+async def open_storage(settings: StorageSettings) -> AsyncIterator[Storage]:
+    """The bucket of the settings, made if it is not there; a storage that does not answer yet tells at first use."""
+    admin = _admin(settings)
+    try:
+        await asyncio.to_thread(_ensure_bucket, admin, settings.bucket)
+    except Unavailable as error:
+        log.warning("storage_not_ready", reason=error.detail)
+    yield Storage(_store(settings), admin, settings)
+
+
+def _store(settings: StorageSettings) -> S3Store:
+    return S3Store(
+        settings.bucket,
+        endpoint=settings.endpoint,
+        region=settings.region,
+        access_key_id=settings.access_key,
+        secret_access_key=settings.secret_key.get_secret_value(),
+        virtual_hosted_style_request=False,
+        client_options={"allow_http": settings.endpoint.startswith("http:"), "connect_timeout": timedelta(seconds=5)},
+        retry_config={"max_retries": 4, "retry_timeout": timedelta(seconds=30)},
+    )
+
+
+def _admin(settings: StorageSettings) -> S3Client:
+    return boto3.client(
+        "s3",
+        endpoint_url=settings.endpoint,
+        region_name=settings.region,
+        aws_access_key_id=settings.access_key,
+        aws_secret_access_key=settings.secret_key.get_secret_value(),
+        config=Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 2}),
+    )
+
+
+def _ensure_bucket(admin: S3Client, bucket: str) -> None:
+    with _failures(f"making the bucket {bucket}"):
+        try:
+            admin.create_bucket(Bucket=bucket)
+        except (admin.exceptions.BucketAlreadyOwnedByYou, admin.exceptions.BucketAlreadyExists):
+            return
+    log.info("bucket_created", bucket=bucket)
+
+
+@contextmanager
+def _failures(doing: str) -> Iterator[None]:
+    """Turn what the two clients raise into our own error; the first line of theirs says enough."""
+    try:
+        yield
+    except (BaseError, BotoCoreError, ClientError) as error:
+        reason = str(error).partition("\n")[0][:300]
+        raise Unavailable(f"the object storage failed while {doing}: {reason}") from error

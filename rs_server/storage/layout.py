@@ -1,0 +1,71 @@
+"""Where a file lands in the object storage: ``owner/collection/item/asset`` in one bucket."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from rs_server.errors import BadInput
+
+# No slash, no wildcard, no control character, and no name that is or begins like "." or "..": a key says what it is,
+# and a prefix in an access policy covers what it spells.
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+=@~-]{0,254}")
+
+
+class Named(Protocol):
+    """A collection's name, in its two parts."""
+
+    @property
+    def owner(self) -> str:
+        """Login of the owner."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The owner's name for it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """An object, or everything under a prefix."""
+
+    bucket: str
+    key: str
+
+
+def collection_prefix(collection: Named) -> str:
+    """The prefix of a collection's files, with a slash at the end."""
+    return f"{_segment(collection.owner)}/{_segment(collection.name)}/"
+
+
+def item_prefix(collection: Named, item_id: str) -> str:
+    """The prefix of an item's files, with a slash at the end."""
+    return f"{collection_prefix(collection)}{_segment(item_id)}/"
+
+
+def asset_key(collection: Named, item_id: str, asset: str) -> str:
+    """The key of one asset of an item; ``BadInput`` for names that cannot be part of a key."""
+    return f"{item_prefix(collection, item_id)}{_segment(asset)}"
+
+
+def href(bucket: str, key: str) -> str:
+    """The address of an object, ``s3://bucket/key``."""
+    return f"s3://{bucket}/{key}"
+
+
+def parse(address: str) -> Location:
+    """Read what ``href`` wrote; ``BadInput`` for anything else."""
+    parts = urlsplit(address)
+    key = parts.path.removeprefix("/")
+    if parts.scheme != "s3" or not parts.netloc or not key or parts.query or parts.fragment:
+        raise BadInput(f"{address} is not the address of an object (s3://bucket/key)")
+    return Location(parts.netloc, key)
+
+
+def _segment(text: str) -> str:
+    if not _SEGMENT.fullmatch(text):
+        raise BadInput(f"{text!r} cannot be part of the name of a stored file")
+    return text

@@ -1,0 +1,98 @@
+"""Works the jobs of the queue: ``python -m rs_server.worker``, as many of them as there is work for.
+
+SIGTERM and SIGINT stop it: what does not end within a few seconds goes back into the queue. It shows that it works by
+touching the file named by ``RSPY_WORKER_HEARTBEAT`` every few seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+import structlog
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from rs_server import telemetry
+from rs_server.errors import Unavailable
+from rs_server.resources import Resources, open_resources
+from rs_server.settings import Settings, load
+
+log = structlog.get_logger(__name__)
+
+CONCURRENCY = 4
+_HEARTBEAT_S = 2.0
+_SWEEP_S = 10.0
+
+
+class WorkerEnvironment(BaseSettings):
+    """What the supervisor tells a worker."""
+
+    model_config = SettingsConfigDict(env_prefix="RSPY_WORKER_", frozen=True, extra="ignore")
+
+    heartbeat: Path | None = None
+
+
+async def work(settings: Settings, heartbeat: Path | None) -> None:
+    """Work until told to stop."""
+    async with open_resources(settings) as resources:
+        log.info("worker_started", concurrency=CONCURRENCY)
+        await _beside(
+            resources.queue.work(resources.jobs.perform, CONCURRENCY),
+            resources.queue.tend(resources.jobs.lost),
+            _sweep_keys(resources),
+            _show_life(resources, heartbeat),
+        )
+    log.info("worker_stopped")
+
+
+async def _beside(main: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, None]) -> None:
+    """Run ``main`` to its end, the others as long; one of those that fails ends it all."""
+    tasks = [asyncio.ensure_future(main), *map(asyncio.ensure_future, others)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _sweep_keys(resources: Resources) -> NoReturn:
+    """Revoke storage keys whose time is over."""
+    while True:
+        try:
+            await resources.credentials.sweep()
+        except Unavailable as error:
+            log.warning("keys_not_swept", reason=error.detail)
+        await asyncio.sleep(_SWEEP_S)
+
+
+async def _show_life(resources: Resources, heartbeat: Path | None) -> NoReturn:
+    """Touch the heartbeat file as long as the database answers."""
+    while True:
+        with suppress(Unavailable):
+            await resources.database.ping()
+            if heartbeat is not None:
+                await asyncio.to_thread(heartbeat.touch)
+        await asyncio.sleep(_HEARTBEAT_S)
+
+
+def main() -> int:
+    """Work with the settings of the environment; 1 when the database is not there."""
+    settings = load()
+    telemetry.configure_logging(settings.log_level)
+    try:
+        asyncio.run(work(settings, WorkerEnvironment().heartbeat))
+    except Unavailable as error:
+        log.error("worker_failed", reason=error.detail)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,308 @@
+"""Staging and processing on a running installation: the right end, and a clear one when it cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.jobs import (
+    SESSION,
+    accepted,
+    caller,
+    ended,
+    s3,
+    settings,
+    some_collection,
+    stage,
+    staged,
+)
+from tests.schemas import item_faults, ogc_faults
+
+
+@pytest.fixture(scope="module")
+def alice(platform: Any) -> Iterator[httpx.Client]:
+    with caller(platform, "alice") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def bob(platform: Any) -> Iterator[httpx.Client]:
+    with caller(platform, "bob") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def operator(platform: Any) -> Iterator[httpx.Client]:
+    with caller(platform, "operator") as client:
+        yield client
+
+
+@pytest.fixture
+def slow_station(platform: Any) -> Iterator[Any]:
+    """A station whose every answer takes half a second, so that a job can be met at work; healed at the end."""
+    platform.rs("station", "fault", json.dumps({"latency_s": 0.5}))
+    yield platform
+    platform.rs("station", "heal")
+
+
+def station_files(platform: Any) -> dict[str, bytes]:
+    """The session's files as the station serves them."""
+    station = settings(platform).stations["sgs"]
+    grant = {name: value.get_secret_value() for name, value in station.grant.items()}
+    with httpx.Client(timeout=30, trust_env=False) as client:
+        token = client.post(str(station.token_url), data=grant).json()["access_token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+        query = {"$filter": f"SessionId eq '{SESSION}'", "$top": "1000"}
+        files = client.get(f"{station.url}/Files", params=query).json()["value"]
+        return {file["Name"]: client.get(f"{station.url}/Files({file['Id']})/$value").content for file in files}
+
+
+def objects(platform: Any, prefix: str) -> dict[str, int]:
+    listed = s3(platform).list_objects_v2(Bucket=settings(platform).storage.bucket, Prefix=prefix)
+    return {entry["Key"]: entry["Size"] for entry in listed.get("Contents", [])}
+
+
+def uploads(platform: Any, prefix: str) -> list[str]:
+    listed = s3(platform).list_multipart_uploads(Bucket=settings(platform).storage.bucket, Prefix=prefix)
+    return [upload["Key"] for upload in listed.get("Uploads", [])]
+
+
+def at_work(client: httpx.Client, job_id: str) -> None:
+    """Wait until the first files of a job are there, and others are still to come."""
+    end = time.monotonic() + 30
+    while (job := client.get(f"/jobs/{job_id}").json())["files_done"] == 0:
+        assert time.monotonic() < end, job["message"]
+        time.sleep(0.05)
+    assert job["files_done"] < job["files_total"]
+
+
+def worker_pid(platform: Any) -> int:
+    (worker,) = [service for service in platform.status() if service["name"] == "rs-worker"]
+    return int(worker["pid"])
+
+
+def processing(client: httpx.Client, item: dict[str, Any], collection: str) -> httpx.Response:
+    (link,) = [link for link in item["links"] if link["rel"] == "self"]
+    body = {"inputs": {"items": [{"href": link["href"]}], "collection": collection}}
+    return client.post("/processes/s1-l0/execution", json=body)
+
+
+class TestStaging:
+    def test_every_byte_arrives_and_the_item_says_where(self, platform: Any, alice: httpx.Client) -> None:
+        collection = some_collection()
+        item = staged(alice, collection)
+        files = station_files(platform)
+        assert item["collection"] == f"alice_{collection}"
+        assert item_faults(item) == []
+        assert item["assets"].keys() == files.keys()
+        store = s3(platform)
+        for name, asset in item["assets"].items():
+            bucket, _, key = asset["href"].removeprefix("s3://").partition("/")
+            body = store.get_object(Bucket=bucket, Key=key)["Body"].read()
+            assert body == files[name]
+            assert asset["file:size"] == len(body)
+
+    def test_the_job_tells_how_it_went(self, alice: httpx.Client) -> None:
+        job = ended(alice, accepted(stage(alice, some_collection())))
+        assert ogc_faults(job, "statusInfo") == []
+        assert job["progress"] == 100
+        assert job["bytes_done"] == job["bytes_total"] > 0
+        assert job["files_done"] == job["files_total"] == 38
+        assert job["owner"] == "alice"
+        lines = [entry["line"] for entry in alice.get(f"/jobs/{job['jobID']}/log").json()]
+        assert lines[-1] == job["message"]
+
+    def test_staging_again_keeps_the_date_of_publication(self, alice: httpx.Client) -> None:
+        collection = some_collection()
+        first, second = staged(alice, collection), staged(alice, collection)
+        assert second["properties"]["published"] == first["properties"]["published"]
+        assert second["properties"]["updated"] > first["properties"]["updated"]
+
+    def test_a_station_that_goes_down_fails_the_job_and_nothing_is_published(
+        self, slow_station: Any, alice: httpx.Client
+    ) -> None:
+        collection = some_collection()
+        job_id = accepted(stage(alice, collection))
+        at_work(alice, job_id)
+        slow_station.rs("station", "fault", json.dumps({"down": True}))
+        job = ended(alice, job_id)
+        assert job["status"] == "failed"
+        assert "station sgs" in job["message"]
+        results = alice.get(f"/jobs/{job_id}/results")
+        assert (results.status_code, results.json()["station"]) == (503, "sgs")
+        assert results.headers["content-type"] == "application/problem+json"
+        assert ogc_faults(results.json(), "exception") == []
+        assert alice.get(f"/catalog/collections/alice_{collection}/items/{SESSION}").status_code == 404
+        assert uploads(slow_station, f"alice/{collection}/") == []
+
+    def test_a_station_that_is_down_is_named_at_once(self, platform: Any, alice: httpx.Client) -> None:
+        platform.rs("station", "fault", json.dumps({"down": True}))
+        try:
+            answer = stage(alice, some_collection())
+        finally:
+            platform.rs("station", "heal")
+        assert (answer.status_code, answer.json()["station"]) == (503, "sgs")
+
+    def test_a_killed_workers_job_is_finished_by_the_next(self, slow_station: Any, alice: httpx.Client) -> None:
+        collection = some_collection()
+        job_id = accepted(stage(alice, collection))
+        at_work(alice, job_id)
+        os.kill(worker_pid(slow_station), signal.SIGKILL)
+        job = ended(alice, job_id)
+        assert (job["status"], job["files_done"]) == ("successful", 38)
+        item = alice.get(f"/catalog/collections/alice_{collection}/items/{SESSION}").json()
+        sizes = {
+            asset["href"].partition("//")[2].partition("/")[2]: asset["file:size"] for asset in item["assets"].values()
+        }
+        assert objects(slow_station, f"alice/{collection}/") == sizes
+        assert uploads(slow_station, f"alice/{collection}/") == []
+
+    def test_a_dismissed_job_publishes_nothing(self, slow_station: Any, alice: httpx.Client) -> None:
+        collection = some_collection()
+        job_id = accepted(stage(alice, collection))
+        at_work(alice, job_id)
+        answer = alice.delete(f"/jobs/{job_id}")
+        assert (answer.status_code, answer.json()["status"]) == (200, "dismissed")
+        assert ogc_faults(answer.json(), "statusInfo") == []
+        time.sleep(2)
+        before = objects(slow_station, f"alice/{collection}/")
+        time.sleep(2)
+        assert objects(slow_station, f"alice/{collection}/") == before
+        assert uploads(slow_station, f"alice/{collection}/") == []
+        assert alice.get(f"/catalog/collections/alice_{collection}/items/{SESSION}").status_code == 404
+        assert alice.get(f"/jobs/{job_id}/results").status_code == 404
+        assert alice.delete(f"/jobs/{job_id}").status_code == 200
+
+    def test_one_key_makes_one_job(self, alice: httpx.Client) -> None:
+        collection = some_collection()
+
+        def ask(_: int) -> httpx.Response:
+            return stage(alice, collection, **{"Idempotency-Key": collection})
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(ask, range(20)))
+        assert len({accepted(answer) for answer in answers}) == 1
+        other = stage(alice, some_collection(), **{"Idempotency-Key": collection})
+        assert other.status_code == 409
+        ended(alice, accepted(answers[0]))
+
+
+class TestRights:
+    def test_without_a_login(self, platform: Any) -> None:
+        with httpx.Client(base_url=platform.url("rs-server"), trust_env=False) as nobody:
+            for path in ("/processes", "/processes/staging", "/jobs", "/jobs/x", "/jobs/x/results"):
+                assert nobody.get(path).status_code == 401
+            assert nobody.post("/processes/staging/execution", json={}).status_code == 401
+
+    def test_without_the_right_to_execute(self, bob: httpx.Client) -> None:
+        answer = stage(bob, some_collection())
+        assert answer.status_code == 403
+        assert answer.json()["missing_role"] == "rs_processes_staging_execute"
+
+    def test_processes_that_may_not_be_known(self, bob: httpx.Client, alice: httpx.Client) -> None:
+        assert bob.get("/processes").json()["processes"] == []
+        assert bob.get("/processes/staging").status_code == 404
+        assert {process["id"] for process in alice.get("/processes").json()["processes"]} == {"staging", "s1-l0"}
+
+    def test_anothers_collection_may_not_be_written(self, alice: httpx.Client) -> None:
+        answer = stage(alice, "bob:mine")
+        assert answer.status_code == 403
+        assert answer.json()["missing_role"] == "rs_catalog_bob:mine_write"
+
+    def test_anothers_job_does_not_exist(self, alice: httpx.Client, bob: httpx.Client, operator: httpx.Client) -> None:
+        job_id = accepted(stage(alice, some_collection()))
+        for path in (f"/jobs/{job_id}", f"/jobs/{job_id}/results", f"/jobs/{job_id}/log"):
+            answer = bob.get(path)
+            assert answer.status_code == 404
+            assert answer.json()["type"].endswith("/no-such-job")
+        assert bob.delete(f"/jobs/{job_id}").status_code == 404
+        assert job_id not in [job["jobID"] for job in bob.get("/jobs").json()["jobs"]]
+        assert bob.get("/jobs", params={"owner": "alice"}).json()["jobs"] == []
+        assert operator.get(f"/jobs/{job_id}").json()["owner"] == "alice"
+        assert job_id in [job["jobID"] for job in operator.get("/jobs", params={"owner": "alice"}).json()["jobs"]]
+        ended(alice, job_id)
+
+    def test_unknown_things_are_not_found(self, alice: httpx.Client) -> None:
+        assert stage(alice, some_collection(), session=f"{SESSION}9").status_code == 404
+        for job_id in ("x", "00000000-0000-0000-0000-000000000000"):
+            answer = alice.get(f"/jobs/{job_id}")
+            assert answer.status_code == 404
+            assert ogc_faults(answer.json(), "exception") == []
+        answer = alice.post("/processes/nothing/execution", json={"inputs": {}})
+        assert answer.status_code == 404
+        assert answer.json()["type"].endswith("/no-such-process")
+
+    @pytest.mark.parametrize(
+        ("inputs", "named"),
+        [
+            ({}, "inputs.items"),
+            ({"items": [], "collection": "c"}, "inputs.items"),
+            (
+                {"items": [{"href": "https://elsewhere/cadip/collections/a/items/b"}], "collection": "c"},
+                "inputs.items.0",
+            ),
+            ({"items": [{"href": "s3://rs-data/bob/x"}], "collection": "c"}, "inputs.items.0"),
+        ],
+    )
+    def test_wrong_inputs_are_named(self, alice: httpx.Client, inputs: dict[str, Any], named: str) -> None:
+        answer = alice.post("/processes/staging/execution", json={"inputs": inputs})
+        assert answer.status_code == 400
+        assert answer.json()["detail"].startswith(named)
+
+
+class TestStandard:
+    def test_descriptions_are_valid(self, alice: httpx.Client) -> None:
+        assert ogc_faults(alice.get("/processes").json(), "processList") == []
+        for name in ("staging", "s1-l0"):
+            assert ogc_faults(alice.get(f"/processes/{name}").json(), "process") == []
+
+    def test_jobs_are_listed_by_pages_and_filters(self, alice: httpx.Client) -> None:
+        made = [accepted(stage(alice, some_collection())) for _ in range(3)]
+        for job_id in made:
+            ended(alice, job_id)
+        first = alice.get("/jobs", params={"limit": 2, "status": "successful"}).json()
+        assert ogc_faults(first, "jobList") == []
+        assert [job["jobID"] for job in first["jobs"]] == made[:0:-1]
+        (after,) = [link["href"] for link in first["links"] if link["rel"] == "next"]
+        assert alice.get(after).json()["jobs"][0]["jobID"] == made[0]
+        assert alice.get("/jobs", params={"processID": "nothing"}).json()["jobs"] == []
+        assert alice.get("/jobs", params={"status": "strange"}).status_code == 400
+
+
+class TestProcessing:
+    def test_a_session_becomes_a_product(self, platform: Any, alice: httpx.Client) -> None:
+        session, collection = staged(alice, some_collection()), some_collection()
+        job = ended(alice, accepted(processing(alice, session, collection)), within_s=240)
+        assert job["status"] == "successful", job["message"]
+        (link,) = alice.get(f"/jobs/{job['jobID']}/results").json()["items"]
+        item = alice.get(link["href"]).json()
+        assert item_faults(item) == []
+        assert item["collection"] == f"alice_{collection}"
+        assert item["properties"]["processing:level"] == "L0"
+        assert item["properties"]["eopf:origin_datetime"] == session["properties"]["eopf:origin_datetime"]
+        assert [link["href"].rpartition("/")[2] for link in item["links"] if link["rel"] == "derived_from"] == [SESSION]
+        product = item["assets"]["product"]
+        prefix = product["href"].partition("//")[2].partition("/")[2]
+        found = objects(platform, f"{prefix}/")
+        assert f"{prefix}/zarr.json" in found
+        assert product["file:size"] > 0
+
+    def test_what_may_not_be_read_does_not_exist(self, alice: httpx.Client, operator: httpx.Client) -> None:
+        session = staged(alice, some_collection())
+        hidden = {**session, "links": [{"rel": "self", "href": _self(session).replace("alice_", "bob_")}]}
+        assert processing(alice, hidden, some_collection()).status_code == 404
+        answer = processing(operator, session, some_collection())
+        assert answer.status_code == 403
+        assert answer.json()["missing_role"] == "rs_processes_s1-l0_execute"
+
+
+def _self(item: dict[str, Any]) -> str:
+    return str(next(link["href"] for link in item["links"] if link["rel"] == "self"))

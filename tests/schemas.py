@@ -1,0 +1,71 @@
+"""Public JSON schemas (STAC and its extensions, OGC API – Processes) for checking answers without a network.
+
+The folder is named by ``RSPY_TEST_SCHEMAS``, else it is ``../shared/schemas`` beside the checkout; a schema's address
+without its scheme is its path in there. Tests that need it are skipped where it is not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft4Validator, Draft7Validator, FormatChecker  # type: ignore[import-untyped]
+from referencing import Registry
+from referencing.exceptions import NoSuchResource
+from referencing.jsonschema import DRAFT4, DRAFT7
+
+ROOT = Path(os.environ.get("RSPY_TEST_SCHEMAS") or Path(__file__).parents[2] / "shared" / "schemas")
+ITEM = "https://schemas.stacspec.org/v1.1.0/item-spec/json-schema/item.json"
+OGC = "https://schemas.opengis.net/ogcapi/processes/part1/1.0/openapi/schemas"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a bare ``=`` is text."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:value", lambda _loader, node: node.value)
+
+
+def _path(uri: str) -> Path:
+    return ROOT / uri.partition("://")[2].partition("#")[0]
+
+
+def _retrieve(uri: str) -> Any:
+    path = _path(uri)
+    if "://" not in uri or not path.is_file():
+        raise NoSuchResource(ref=uri)  # type: ignore[call-arg]  # made by attrs
+    if path.suffix == ".yaml":
+        return DRAFT4.create_resource(yaml.load(path.read_text(), _Loader))
+    return DRAFT7.create_resource(json.loads(path.read_text()))
+
+
+def faults(document: Any, uri: str) -> list[str]:
+    """What is wrong with a document by one schema; skips the test where the schemas are not installed."""
+    if not ROOT.is_dir():
+        pytest.skip(f"no schemas in {ROOT}; RSPY_TEST_SCHEMAS names their folder")
+    kind = Draft4Validator if uri.endswith(".yaml") else Draft7Validator
+    registry: Registry[Any] = Registry(retrieve=_retrieve)  # type: ignore[call-arg]  # made by attrs
+    validator = kind({"$ref": uri}, registry=registry, format_checker=FormatChecker())
+    return [
+        f"{uri}: {'/'.join(map(str, error.absolute_path))}: {error.message}"
+        for error in validator.iter_errors(document)
+    ]
+
+
+def item_faults(item: dict[str, Any]) -> list[str]:
+    """What is wrong with a STAC item by the core schema and those of the extensions that it names."""
+    served = dict(item)
+    if item.get("collection") and not any(link["rel"] == "collection" for link in item["links"]):
+        # the catalog adds this link when it serves the item
+        served["links"] = [*item["links"], {"rel": "collection", "href": "https://server/collections/x"}]
+    known = [uri for uri in item["stac_extensions"] if _path(uri).is_file()]
+    return [fault for uri in [ITEM, *known] for fault in faults(served, uri)]
+
+
+def ogc_faults(document: Any, name: str) -> list[str]:
+    """What is wrong with a document by one schema of OGC API – Processes, e.g. ``statusInfo``."""
+    return faults(document, f"{OGC}/{name}.yaml")

@@ -1,0 +1,73 @@
+"""A server in this process, on a free port, for tests that need to choose its settings."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import uvicorn
+
+from rs_server.app import create_app
+from rs_server.settings import AccessSettings, Settings
+from tests.identity import Issuer
+
+PATIENCE_S = 30.0
+
+
+@contextmanager
+def serving(values: dict[str, Any]) -> Iterator[str]:
+    """A running server with these settings (as in the settings file); its address."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        app = create_app(Settings(**{**values, "host": "127.0.0.1", "public_url": url}))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        try:
+            _wait(server, thread)
+            yield url
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE_S)
+
+
+@contextmanager
+def issuing(issuer: Issuer) -> Iterator[dict[str, Any]]:
+    """The access settings of a server that trusts this issuer, whose keys are served meanwhile."""
+
+    class Keys(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(issuer.key_set()).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Keys) as keys:
+        thread = threading.Thread(target=keys.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield AccessSettings(
+                issuer=issuer.url, jwks_url=f"http://127.0.0.1:{keys.server_address[1]}/certs"
+            ).model_dump(exclude_none=True)
+        finally:
+            keys.shutdown()
+            thread.join(PATIENCE_S)
+
+
+def _wait(server: uvicorn.Server, thread: threading.Thread) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > end:
+            raise AssertionError("the server did not start")
+        time.sleep(0.02)

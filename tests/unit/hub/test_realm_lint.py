@@ -1,0 +1,85 @@
+"""Each rule of the realm finds its slip, and the real file has none."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rs_hub.realm_file import Realm, placeholders, read
+from rs_hub.realm_lint import lint
+
+FILE = Path(__file__).parents[3] / "hub" / "keycloak" / "realm.json"
+
+
+@pytest.fixture(scope="module")
+def realm() -> Realm:
+    return read(FILE)
+
+
+def client(realm: Realm, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(one for one in realm["clients"] if one["clientId"] == name)
+    return found
+
+
+def test_the_realm_keeps_every_rule(realm: Realm) -> None:
+    assert lint(realm) == []
+
+
+def test_the_realm_leaves_secrets_and_addresses_open(realm: Realm) -> None:
+    assert placeholders(realm) == {
+        "RS_HUB_CLIENT_SECRET",
+        "RS_DIRECTORY_CLIENT_SECRET",
+        "RS_PLATFORM_CLIENT_SECRET",
+        "RS_HUB_URL",
+        "RS_SERVER_URL",
+    }
+
+
+SLIPS: list[tuple[Callable[[Realm], Any], str]] = [
+    (lambda realm: realm.pop("bruteForceProtected"), "bruteForceProtected must be true"),
+    (lambda realm: realm.update(registrationAllowed=True), "registrationAllowed must be false"),
+    (lambda realm: realm.update(editUsernameAllowed=True), "editUsernameAllowed must be false"),
+    (lambda realm: realm.update(accessTokenLifespan=301), "accessTokenLifespan"),
+    (lambda realm: realm.pop("accessTokenLifespan"), "accessTokenLifespan"),
+    (lambda realm: client(realm, "jupyterhub")["redirectUris"].append("https://hub/*"), "wildcard in https://hub/*"),
+    (lambda realm: client(realm, "rs-client")["webOrigins"].append("*"), "wildcard in *"),
+    (
+        lambda realm: client(realm, "jupyterhub")["attributes"].update({"post.logout.redirect.uris": "https://a##b/*"}),
+        "wildcard in b/*",
+    ),
+    (lambda realm: client(realm, "rs-client")["redirectUris"].append("http://example.org/cb"), "plain http"),
+    (lambda realm: client(realm, "rs-client").update(directAccessGrantsEnabled=True), "directAccessGrantsEnabled"),
+    (lambda realm: client(realm, "rs-client").pop("directAccessGrantsEnabled"), "directAccessGrantsEnabled"),
+    (lambda realm: client(realm, "rs-client").update(implicitFlowEnabled=True), "implicitFlowEnabled"),
+    (lambda realm: client(realm, "rs-platform").pop("fullScopeAllowed"), "fullScopeAllowed"),
+    (lambda realm: client(realm, "jupyterhub")["attributes"].pop("pkce.code.challenge.method"), "without PKCE"),
+    (
+        lambda realm: client(realm, "rs-client")["attributes"].update({"pkce.code.challenge.method": "plain"}),
+        "without PKCE",
+    ),
+    (lambda realm: client(realm, "jupyterhub").update(secret="12345"), "its secret stands in the file"),
+    (lambda realm: client(realm, "jupyterhub").update(secret="x${RS_HUB}"), "its secret stands in the file"),
+    (lambda realm: realm["users"].append({"username": "alice"}), "user alice"),
+    (lambda realm: realm["users"][0].update(credentials=[{"value": "x"}]), "user service-account-rs-directory"),
+    (lambda realm: realm["roles"]["realm"].append({"name": "rs_cadpi_*_read"}), "the access policy does not know it"),
+    (lambda realm: realm["groups"][0]["realmRoles"].append("rs_lta_*_read"), "rs_lta_*_read is used, but not defined"),
+    (lambda realm: realm["users"][1].update(realmRoles=["rs_prip_*_read"]), "rs_prip_*_read is used, but not defined"),
+    (lambda realm: realm["scopeMappings"][0]["roles"].remove("rs_auth_keys_issue"), "no token would ever carry it"),
+]
+
+
+@pytest.mark.parametrize(("slip", "told"), SLIPS)
+def test_a_slip_is_found(realm: Realm, slip: Callable[[Realm], Any], told: str) -> None:
+    spoilt = copy.deepcopy(realm)
+    slip(spoilt)
+    faults = lint(spoilt)
+    assert any(told in fault for fault in faults), faults
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1/callback", "http://localhost:1/cb", "https://example.org/cb"])
+def test_harmless_redirects_pass(realm: Realm, address: str) -> None:
+    changed = copy.deepcopy(realm)
+    client(changed, "rs-client")["redirectUris"].append(address)
+    assert lint(changed) == []

@@ -1,0 +1,95 @@
+"""Processes and jobs in the words of OGC API – Processes, held against the standard's own schemas."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from rs_server.access.policy import Principal
+from rs_server.dpr.process import ProcessorInputs
+from rs_server.errors import BadInput
+from rs_server.processes import description
+from rs_server.processes.app import JobList, Link, _status
+from rs_server.processes.jobs import _valid
+from rs_server.processes.model import Job, Process, Progress, Status
+from rs_server.staging.process import StagingInputs
+from tests.schemas import ogc_faults
+
+
+async def nothing(*_: Any) -> Any:
+    raise NotImplementedError
+
+
+def process(inputs: Any) -> Process[Any]:
+    return Process("p", "P", "Does p.", "1.0.0", inputs, {"items": "Items"}, nothing, nothing)
+
+
+def job(status: Status) -> Job:
+    now = datetime.now(UTC)
+    return Job(
+        uuid4(), "p", status, Principal("alice"), {}, "said", Progress(40, 4, 10, 1, 2), 1, now, now, started=now
+    )
+
+
+@pytest.mark.parametrize("inputs", [StagingInputs, ProcessorInputs])
+def test_descriptions_are_valid(inputs: Any) -> None:
+    described = description.whole(process(inputs))
+    assert ogc_faults(described, "process") == []
+    assert "$ref" not in str(described)
+    assert described["inputs"]["items"]["minOccurs"] == 1
+
+
+def test_lists_are_valid() -> None:
+    listed = {"processes": [description.summary(process(StagingInputs))], "links": [{"href": "x", "rel": "self"}]}
+    assert ogc_faults(listed, "processList") == []
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_job_status_is_valid_and_carries_our_members(status: Status) -> None:
+    told = _status(job(status), "http://server")
+    document = told.model_dump(mode="json", exclude_none=True)
+    assert ogc_faults(document, "statusInfo") == []
+    listed = JobList(jobs=[told], links=[Link(href="x", rel="self")]).model_dump(mode="json", exclude_none=True)
+    assert ogc_faults(listed, "jobList") == []
+    assert (document["bytes_done"], document["bytes_total"], document["files_done"], document["files_total"]) == (
+        4,
+        10,
+        1,
+        2,
+    )
+    assert document["owner"] == "alice"
+    results = [link for link in document["links"] if link["rel"].endswith("/results")]
+    assert bool(results) == (status in (Status.SUCCESSFUL, Status.FAILED))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "named"),
+    [
+        ({}, "inputs.items"),
+        ({"items": [{"href": "x"}]}, "inputs.collection"),
+        ({"items": [], "collection": "c"}, "inputs.items"),
+        ({"items": [{"href": 1}], "collection": "c"}, "inputs.items.0"),
+        ({"items": "x", "collection": "c"}, "inputs.items.0"),
+        ({"items": [{"href": "x"}], "collection": 3}, "inputs.collection"),
+        ({"items": [{"href": "x"}], "collection": "c", "colection": "d"}, "inputs.colection"),
+    ],
+)
+def test_wrong_inputs_are_named(inputs: dict[str, Any], named: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        _valid(StagingInputs, inputs)
+    assert caught.value.detail.startswith(named)
+
+
+@pytest.mark.parametrize(
+    ("status", "final"),
+    [
+        (Status.ACCEPTED, False),
+        (Status.RUNNING, False),
+        (Status.SUCCESSFUL, True),
+        (Status.FAILED, True),
+        (Status.DISMISSED, True),
+    ],
+)
+def test_which_statuses_are_an_end(status: Status, *, final: bool) -> None:
+    assert status.final is final

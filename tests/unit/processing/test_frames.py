@@ -1,0 +1,150 @@
+"""Frames are found, verified and counted, whatever stands between them and however the octets are cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rs_client.processing.frames import CADU_SIZE, FrameCount, Frames, frames_of
+from tests.unit.processing.downlink import Octets, VirtualChannel, cadus, cut, idle_frame, random_packets
+
+SEEDS = range(8)
+
+
+def some_frames(generator: np.random.Generator, how_many: int = 30) -> list[bytes]:
+    writer = VirtualChannel(3, counter=(1 << 24) - 5)
+    writer.write(random_packets(generator, how_many))
+    return writer.frames
+
+
+def collect(blocks: list[Octets]) -> tuple[list[Frames], FrameCount]:
+    batches = list(frames_of(blocks))
+    return batches, sum((batch.count for batch in batches), FrameCount())
+
+
+def zones(batches: list[Frames]) -> Octets:
+    return np.concatenate([batch.zone for batch in batches])
+
+
+def expected_zones(frames: list[bytes]) -> Octets:
+    return np.frombuffer(b"".join(one[8:] for one in frames), np.uint8).reshape(-1, 1776)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_frames_come_back_however_the_channel_is_cut(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    frames = some_frames(generator)
+    stream = cadus(frames).reshape(-1)
+    batches, count = collect(cut(stream, generator, 1 + seed))
+    assert np.array_equal(zones(batches), expected_zones(frames))
+    assert count == FrameCount(good=len(frames))
+    counters = np.concatenate([batch.counter for batch in batches])
+    assert counters.tolist() == [int.from_bytes(one[2:5]) for one in frames]
+    assert {int(one) for batch in batches for one in batch.virtual_channel} == {3}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_garbage_between_frames_is_skipped_and_counted(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    frames = some_frames(generator)
+    sent, rubbish = [], 0
+    for one in cadus(frames):
+        if generator.random() < 0.3:
+            piece = generator.integers(0, 256, int(generator.choice([1, 3, 2043, 2044, 2045, 9000])), np.uint8)
+            # A whole CADU of garbage where one is due, before a good marker, would rightly count as a bad frame.
+            piece = piece if piece.size != CADU_SIZE else piece[:-1]
+            sent.append(piece)
+            rubbish += piece.size
+        sent.append(one)
+    stream = np.concatenate(sent)
+    batches, count = collect(cut(stream, generator, 4))
+    assert np.array_equal(zones(batches), expected_zones(frames))
+    assert count == FrameCount(good=len(frames), skipped_octets=rubbish)
+    assert count.octets == stream.size
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_cut_never_changes_what_is_found(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    stream = cadus(some_frames(generator)).reshape(-1)
+    for _ in range(40):  # slips, wrong octets, false markers, whole stretches gone
+        at = int(generator.integers(0, stream.size - 3000))
+        kind = generator.integers(0, 4)
+        if kind == 0:
+            stream = np.delete(stream, slice(at, at + int(generator.integers(1, 3000))))
+        elif kind == 1:
+            stream = np.insert(stream, at, generator.integers(0, 256, 100, np.uint8))
+        elif kind == 2:
+            stream[at : at + 4] = (0x1A, 0xCF, 0xFC, 0x1D)
+        else:
+            stream[at : at + 300] ^= 0xFF
+    whole, count = collect([stream])
+    assert count.octets == stream.size
+    for pieces in (2, 7, 60):
+        again, other = collect(cut(stream, generator, pieces))
+        assert other == count
+        assert np.array_equal(zones(again), zones(whole))
+
+
+def test_a_damaged_marker_between_good_ones_is_forgiven() -> None:
+    frames = some_frames(np.random.default_rng(1))
+    sent = cadus(frames)
+    sent[5, :4] = 0
+    batches, count = collect([sent.reshape(-1)])
+    assert count == FrameCount(good=len(frames))
+    assert np.array_equal(zones(batches), expected_zones(frames))
+
+
+def test_a_frame_cut_short_costs_that_frame_alone() -> None:
+    frames = some_frames(np.random.default_rng(2))
+    sent = cadus(frames)
+    stream = np.concatenate([sent[:7].reshape(-1), sent[7, :1500], sent[8:].reshape(-1)])
+    batches, count = collect([stream])
+    assert count == FrameCount(good=len(frames) - 1, skipped_octets=1500)
+    assert np.array_equal(zones(batches), np.delete(expected_zones(frames), 7, axis=0))
+
+
+def test_octets_slipped_into_a_frame_cost_that_frame_alone() -> None:
+    frames = some_frames(np.random.default_rng(3))
+    stream = np.insert(cadus(frames).reshape(-1), 7 * CADU_SIZE + 900, [1, 2, 3])
+    _, count = collect([stream])
+    assert count == FrameCount(good=len(frames) - 1, bad=1, skipped_octets=3)
+
+
+def test_a_truncated_last_file_leaves_its_last_frame() -> None:
+    frames = some_frames(np.random.default_rng(4))
+    stream = cadus(frames).reshape(-1)[:-700]
+    _, count = collect([stream])
+    assert count == FrameCount(good=len(frames) - 1, skipped_octets=CADU_SIZE - 700)
+
+
+def test_idle_frames_are_counted_and_left() -> None:
+    frames = some_frames(np.random.default_rng(5))
+    mixed = [*frames[:4], idle_frame(0), idle_frame(1), *frames[4:], idle_frame(2)]
+    batches, count = collect([cadus(mixed).reshape(-1)])
+    assert count == FrameCount(good=len(frames), fill=3)
+    assert np.array_equal(zones(batches), expected_zones(frames))
+
+
+def test_mended_and_hopeless_frames_are_told_apart() -> None:
+    frames = some_frames(np.random.default_rng(6))
+    sent = cadus(frames)
+    sent[2, 100:108] ^= 0x55
+    sent[4, 200:500] ^= 0x55
+    batches, count = collect([sent.reshape(-1)])
+    assert count == FrameCount(good=len(frames) - 2, corrected=1, bad=1)
+    assert np.flatnonzero(np.concatenate([batch.corrected for batch in batches])).tolist() == [2]
+    assert np.flatnonzero(np.concatenate([batch.uncorrectable for batch in batches])).tolist() == [4]
+    assert np.array_equal(np.delete(zones(batches), 4, axis=0), np.delete(expected_zones(frames), 4, axis=0))
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4, 2043])
+def test_less_than_a_frame_is_skipped(size: int) -> None:
+    _, count = collect([cadus(some_frames(np.random.default_rng(7)))[0, :size]])
+    assert count == FrameCount(skipped_octets=size)
+
+
+def test_nothing_but_noise_is_skipped() -> None:
+    noise = np.random.default_rng(8).integers(0, 256, 500_000, np.uint8)
+    _, count = collect(np.split(noise, 5))
+    assert count == FrameCount(skipped_octets=noise.size)

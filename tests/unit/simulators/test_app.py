@@ -1,0 +1,375 @@
+"""Both stations over HTTP: tokens, searches, pages, downloads, faults and the admin API."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+import time
+import xml.etree.ElementTree as ET
+import zipfile
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from rs_server.simulators.app import TOKEN_PATH
+from tests.unit.simulators.conftest import ADMIN, FORM, Open
+
+ROOT = "/odata/v1"
+SESSION_ID = "S1A_20241114143038056552"
+SESSION = "6894eb36-416e-469e-8788-9a0a2b8f3a8d"
+FILE = "228b97bc-aa04-4036-8450-3106bc7684bb"
+
+
+async def get(client: httpx.AsyncClient, path: str, **options: Any) -> Any:
+    answer = await client.get(f"{ROOT}/{path}", params={f"${name}": value for name, value in options.items()})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def assert_odata_error(answer: httpx.Response, status: int) -> str:
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert set(error) == {"code", "message"}
+    return str(error["message"])
+
+
+# --- who may come in --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["", "/", "/$metadata", "/Sessions", f"/Files({FILE})/$value", "/Nothing"])
+@pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic YTpi"}])
+async def test_no_token_no_answer(station: Open, path: str, header: dict[str, str]) -> None:
+    async with station("cadip", token=False) as client:
+        answer = await client.get(ROOT + path, headers=header)
+        assert_odata_error(answer, 401)
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+async def test_token_endpoint(station: Open) -> None:
+    async with station("cadip", token=False, username="user", password="word") as client:
+        answer = await client.post(TOKEN_PATH, data=FORM)
+        assert answer.json()["expires_in"] == 600
+        assert answer.headers["cache-control"] == "no-store"
+        user = {**FORM, "grant_type": "password", "username": "user", "password": "word", "scope": "openid"}
+        assert (await client.post(TOKEN_PATH, data=user)).status_code == 200
+        basic = await client.post(
+            TOKEN_PATH, data={"grant_type": "client_credentials"}, auth=("client", "client-secret")
+        )
+        assert basic.status_code == 200
+        wrong = await client.post(TOKEN_PATH, data={**FORM, "client_secret": "wrong"})
+        assert (wrong.status_code, wrong.json()["error"]) == (401, "invalid_client")
+        strange = await client.post(TOKEN_PATH, data={**FORM, "grant_type": "implicit"})
+        assert (strange.status_code, strange.json()["error"]) == (400, "unsupported_grant_type")
+        garbled = await client.post(TOKEN_PATH, data=FORM, headers={"Authorization": "Basic !"})
+        assert garbled.status_code == 401
+
+
+async def test_health_is_open(station: Open) -> None:
+    async with station("cadip", token=False) as client:
+        assert (await client.get("/health")).json() == {"status": "ok"}
+
+
+# --- searching --------------------------------------------------------------------------------------------------------
+
+
+async def test_service_document_and_metadata(cadip: httpx.AsyncClient, auxip: httpx.AsyncClient) -> None:
+    assert [one["name"] for one in (await get(cadip, ""))["value"]] == ["Sessions", "Files"]
+    assert [one["name"] for one in (await get(auxip, ""))["value"]] == ["Products"]
+    edm = "{http://docs.oasis-open.org/odata/ns/edm}"
+    for client, names in ((cadip, {"Session", "File"}), (auxip, {"Product"})):
+        tree = ET.fromstring((await client.get(f"{ROOT}/$metadata")).text)  # our own text
+        assert {found.get("Name") for found in tree.iter(f"{edm}EntityType")} == names
+
+
+async def test_sessions(cadip: httpx.AsyncClient) -> None:
+    found = await get(cadip, "Sessions", filter="Satellite eq 'S1A' and Retransfer eq false", count="true")
+    assert (found["@odata.context"], found["@odata.count"]) == ("$metadata#Sessions", 1)
+    (session,) = found["value"]
+    assert session["SessionId"] == SESSION_ID
+    assert "Files" not in session
+
+
+async def test_an_empty_search_is_an_empty_list(cadip: httpx.AsyncClient) -> None:
+    found = await get(cadip, "Sessions", filter="Satellite eq 'S1B'", count="true")
+    assert (found["value"], found["@odata.count"]) == ([], 0)
+
+
+async def test_expand(cadip: httpx.AsyncClient) -> None:
+    found = await get(cadip, "Sessions", expand="Files,QualityInfo")
+    assert found["@odata.context"] == "$metadata#Sessions(Files(),QualityInfo())"
+    assert len(found["value"][0]["Files"]) == 38
+    single = await get(cadip, f"Sessions({SESSION})", expand="QualityInfo")
+    assert single["@odata.context"] == "$metadata#Sessions(QualityInfo())/$entity"
+    files = (await get(cadip, "Files", filter=f"SessionId eq '{SESSION_ID}'"))["value"]
+    for quality in single["QualityInfo"]:
+        mine = [file for file in files if file["Channel"] == quality["Channel"]]
+        assert quality["TotalVolume"] == sum(file["Size"] for file in mine)
+        assert quality["TotalChunks"] == len(mine)
+    assert (await get(cadip, f"Sessions({SESSION})/QualityInfo"))["value"] == single["QualityInfo"]
+
+
+async def test_single_entities(cadip: httpx.AsyncClient) -> None:
+    assert (await get(cadip, f"Files({FILE})"))["Channel"] == 2
+    assert (await get(cadip, f"Files('{FILE}')"))["@odata.context"] == "$metadata#Files/$entity"
+
+
+async def test_order_top_skip(cadip: httpx.AsyncClient) -> None:
+    def blocks(found: Any) -> list[tuple[int, int]]:
+        return [(file["Channel"], file["BlockNumber"]) for file in found["value"]]
+
+    ordered = await get(cadip, "Files", orderby="Channel desc,BlockNumber")
+    assert blocks(ordered) == [(2, n) for n in range(1, 20)] + [(1, n) for n in range(1, 20)]
+    part = await get(cadip, "Files", orderby="Channel desc, BlockNumber asc", top=3, skip=18, count="true")
+    assert blocks(part) == [(2, 19), (1, 1), (1, 2)]
+    assert part["@odata.count"] == 38
+    assert "@odata.nextLink" not in part
+    by_date = [file["PublicationDate"] for file in (await get(cadip, "Files", orderby="PublicationDate"))["value"]]
+    assert by_date == sorted(by_date)
+
+
+async def test_pages_lose_nothing(station: Open) -> None:
+    async with station("cadip", page_size=7) as client:
+        seen: list[str] = []
+        url = f"{ROOT}/Files?$orderby=FinalBlock desc&$top=30&$filter=Channel lt 5&$count=true"
+        sizes = []
+        while url:
+            found = (await client.get(url)).json()
+            sizes.append(len(found["value"]))
+            seen += [file["Id"] for file in found["value"]]
+            url = found.get("@odata.nextLink", "")
+            if url:
+                assert parse_qs(urlsplit(url).query)["$filter"] == ["Channel lt 5"]
+        assert sizes == [7, 7, 7, 7, 2]
+        assert len(set(seen)) == 30
+
+
+async def test_select_and_count(cadip: httpx.AsyncClient) -> None:
+    found = await get(cadip, "Files", select="Name,Size", top=1)
+    assert set(found["value"][0]) == {"Name", "Size"}
+    assert found["@odata.context"] == "$metadata#Files(Name,Size)"
+    answer = await cadip.get(f"{ROOT}/Files/$count", params={"$filter": "Channel eq 1"})
+    assert answer.text == "19"
+
+
+async def test_products(auxip: httpx.AsyncClient) -> None:
+    found = await get(auxip, "Products", expand="Attributes", filter="contains(Name,'RESORB')", orderby="Name desc")
+    assert len(found["value"]) == 3
+    product = found["value"][0]
+    assert list(product)[:1] == ["@odata.mediaContentType"]
+    assert set(product["ContentDate"]) == {"Start", "End"}
+    attributes = {one["Name"]: one for one in product["Attributes"]}
+    assert attributes["productType"] == {
+        "@odata.type": "#OData.CSC.StringAttribute",
+        "Name": "productType",
+        "ValueType": "String",
+        "Value": "AUX_RESORB",
+    }
+    assert product["Name"].startswith("S1A_OPER_AUX_RESORB_OPOD_20241114T170236_V2024")
+
+
+async def test_product_types(auxip: httpx.AsyncClient) -> None:
+    names = [product["Name"] for product in (await get(auxip, "Products"))["value"]]
+    assert {name[4:11] for name in names} == {"AUX_PP1", "AUX_CAL", "AUX_INS", "OPER_AU"}
+    assert "S1A_AUX_PP1_V20140616T133500_G20241125T133808.SAFE.zip" in names
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "status", "message"),
+    [
+        ("Sessions", {"filter": "Sat eq 'x'"}, 400, "no property 'Sat' (at position 0 of $filter)"),
+        ("Sessions", {"filter": "contains(SessionId,5)"}, 400, "position 19"),
+        ("Sessions", {"expand": "Nothing"}, 400, "'Nothing'"),
+        ("Sessions", {"orderby": "Satellite sideways"}, 400, "Satellite sideways"),
+        ("Sessions", {"orderby": "Nothing"}, 400, "Nothing"),
+        ("Sessions", {"top": "-1"}, 400, "$top"),
+        ("Sessions", {"top": "٣"}, 400, "$top"),
+        ("Sessions", {"skip": "many"}, 400, "$skip"),
+        ("Sessions", {"count": "yes"}, 400, "$count"),
+        ("Sessions", {"select": "Nothing"}, 400, "Nothing"),
+        ("Sessions", {"search": "x"}, 400, "$search"),
+        ("Products", {}, 404, "Products"),
+        ("Sessions(00000000-0000-0000-0000-000000000000)", {}, 404, "00000000"),
+        ("Sessions(nonsense)", {}, 404, "nonsense"),
+        (f"Sessions({SESSION})/$value", {}, 404, "$value"),
+        (f"Sessions({SESSION})/Nothing", {}, 404, "Nothing"),
+        ("Sessions/Nothing", {}, 404, "Nothing"),
+        ("a/b/c/d", {}, 404, "a/b/c/d"),
+    ],
+)
+async def test_bad_requests(
+    cadip: httpx.AsyncClient, path: str, options: dict[str, str], status: int, message: str
+) -> None:
+    answer = await cadip.get(f"{ROOT}/{path}", params={f"${name}": value for name, value in options.items()})
+    assert message in assert_odata_error(answer, status)
+
+
+# --- downloads --------------------------------------------------------------------------------------------------------
+
+
+async def test_whole_file(cadip: httpx.AsyncClient) -> None:
+    shown = await get(cadip, f"Files({FILE})")
+    answer = await cadip.get(f"{ROOT}/Files({FILE})/$value")
+    assert answer.status_code == 200
+    assert len(answer.content) == shown["Size"] == int(answer.headers["content-length"])
+    assert answer.headers["accept-ranges"] == "bytes"
+    assert answer.headers["content-disposition"] == f'attachment; filename="{shown["Name"]}"'
+    head = await cadip.head(f"{ROOT}/Files({FILE})/$value")
+    assert (head.headers["content-length"], head.content) == (str(shown["Size"]), b"")
+    assert head.headers["etag"] == answer.headers["etag"]
+
+
+async def test_ranges_are_slices(cadip: httpx.AsyncClient) -> None:
+    url = f"{ROOT}/Files({FILE})/$value"
+    whole = (await cadip.get(url)).content
+    chance = random.Random(3)
+    for _ in range(25):
+        first, last = sorted(chance.choices(range(len(whole)), k=2))
+        answer = await cadip.get(url, headers={"Range": f"bytes={first}-{last}"})
+        assert answer.status_code == 206
+        assert answer.headers["content-range"] == f"bytes {first}-{last}/{len(whole)}"
+        assert answer.content == whole[first : last + 1]
+
+
+@pytest.mark.parametrize(
+    ("header", "status", "part"),
+    [
+        ("bytes=2000-", 206, slice(2000, None)),
+        ("bytes=-300", 206, slice(-300, None)),
+        ("bytes=-99999999999", 206, slice(0, None)),
+        ("bytes=10-99999999999", 206, slice(10, None)),
+        ("bytes=0-0", 206, slice(0, 1)),
+        ("bytes=99999999999-", 416, None),
+        ("bytes=-0", 416, None),
+        ("bytes=5-3", 200, slice(0, None)),
+        ("bytes=0-1,5-6", 200, slice(0, None)),
+        ("bytes=-", 200, slice(0, None)),
+        ("lines=1-2", 200, slice(0, None)),
+    ],
+)
+async def test_range_forms(cadip: httpx.AsyncClient, header: str, status: int, part: slice | None) -> None:
+    url = f"{ROOT}/Files({FILE})/$value"
+    whole = (await cadip.get(url)).content
+    answer = await cadip.get(url, headers={"Range": header})
+    assert answer.status_code == status
+    if part is None:
+        assert answer.headers["content-range"] == f"bytes */{len(whole)}"
+    else:
+        assert answer.content == whole[part]
+
+
+async def test_a_range_of_another_version_gives_the_whole(cadip: httpx.AsyncClient) -> None:
+    url = f"{ROOT}/Files({FILE})/$value"
+    etag = (await cadip.head(url)).headers["etag"]
+    same = await cadip.get(url, headers={"Range": "bytes=0-9", "If-Range": etag})
+    other = await cadip.get(url, headers={"Range": "bytes=0-9", "If-Range": '"other"'})
+    assert (same.status_code, other.status_code) == (206, 200)
+
+
+async def test_a_range_deep_in_a_full_size_file_is_cheap(station: Open) -> None:
+    async with station("cadip", scale=1.0) as client:
+        url = f"{ROOT}/Files({FILE})/$value"
+        await client.get(url, headers={"Range": "bytes=0-9"})  # builds what is built once
+        started = time.perf_counter()
+        answer = await client.get(url, headers={"Range": "bytes=314571590-"})
+        assert len(answer.content) == 10
+        assert time.perf_counter() - started < 1.0
+
+
+async def test_products_match_their_checksum(auxip: httpx.AsyncClient) -> None:
+    for product in (await get(auxip, "Products"))["value"]:
+        data = (await auxip.get(f"{ROOT}/Products({product['Id']})/$value")).content
+        assert len(data) == product["ContentLength"]
+        (checksum,) = product["Checksum"]
+        assert (checksum["Algorithm"], checksum["Value"]) == ("MD5", hashlib.md5(data).hexdigest())
+        if product["Name"].endswith(".zip"):
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                assert archive.testzip() is None
+        else:
+            vectors = ET.fromstring(data).findall(".//OSV")  # our own text
+            assert len(vectors) > 1000
+
+
+# --- faults and the admin API -----------------------------------------------------------------------------------------
+
+
+async def test_down(cadip: httpx.AsyncClient) -> None:
+    assert (await cadip.put("/admin/faults", json={"down": True}, headers=ADMIN)).status_code == 200
+    answer = await cadip.get(f"{ROOT}/Sessions")
+    assert_odata_error(answer, 503)
+    assert answer.headers["retry-after"] == "5"
+    assert (await cadip.post(TOKEN_PATH, data=FORM)).status_code == 503
+    assert (await cadip.get("/health")).status_code == 200
+    assert (await cadip.get("/admin/faults", headers=ADMIN)).json()["down"] is True
+    assert (await cadip.delete("/admin/faults", headers=ADMIN)).status_code == 204
+    assert (await cadip.get(f"{ROOT}/Sessions")).status_code == 200
+
+
+async def test_status_and_latency(cadip: httpx.AsyncClient) -> None:
+    await cadip.put("/admin/faults", json={"status": 429, "latency_s": 0.05}, headers=ADMIN)
+    started = time.perf_counter()
+    assert_odata_error(await cadip.get(f"{ROOT}/Sessions"), 429)
+    assert time.perf_counter() - started >= 0.05
+    assert (await cadip.post(TOKEN_PATH, data=FORM)).status_code == 200
+
+
+@pytest.mark.parametrize("body", [{"status": 200}, {"latency_s": -1}, {"dwon": True}, []])
+async def test_bad_faults(cadip: httpx.AsyncClient, body: Any) -> None:
+    assert (await cadip.put("/admin/faults", json=body, headers=ADMIN)).status_code == 400
+    assert (await cadip.get("/admin/faults", headers=ADMIN)).json() == {
+        "down": False,
+        "status": None,
+        "latency_s": 0.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "sessions"), ("POST", "sessions"), ("GET", "faults"), ("PUT", "faults"), ("DELETE", "faults")],
+)
+async def test_the_admin_api_wants_its_own_token(cadip: httpx.AsyncClient, method: str, path: str) -> None:
+    assert (await cadip.request(method, f"/admin/{path}")).status_code == 401
+
+
+NEW = {"satellite": "S1A", "orbit": 60_000, "start": "2025-07-01T10:20:30Z", "channels": 2, "chunks": 3}
+
+
+async def test_an_added_session_is_there_and_stays(station: Open) -> None:
+    async with station("cadip") as client:
+        added = await client.post("/admin/sessions", json=NEW, headers=ADMIN)
+        assert added.status_code == 201, added.text
+        assert added.json()["SessionId"] == "S1A_20250701102030060000"
+        assert (await client.post("/admin/sessions", json=NEW, headers=ADMIN)).status_code == 409
+    async with station("cadip") as restarted:
+        listed = (await restarted.get("/admin/sessions", headers=ADMIN)).json()
+        assert [one["SessionId"] for one in listed] == [SESSION_ID, "S1A_20250701102030060000"]
+        assert listed[1]["files"] == 6
+        found = await get(restarted, "Sessions", filter="PublicationDate gt 2025-01-01T00:00:00Z", expand="Files")
+        (session,) = found["value"]
+        assert sum(file["Size"] for file in session["Files"]) == listed[1]["bytes"]
+        for file in session["Files"]:
+            assert (await restarted.head(f"{ROOT}/Files({file['Id']})/$value")).status_code == 200
+
+
+async def test_a_session_added_by_default_passes_now(cadip: httpx.AsyncClient) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    added = (await cadip.post("/admin/sessions", json={}, headers=ADMIN)).json()
+    assert before < datetime.fromisoformat(added["PlannedDataStart"]) < datetime.now(UTC)
+    assert added["DownlinkOrbit"] > 56_552
+    assert (added["NumChannels"], added["files"]) == (2, 38)
+
+
+@pytest.mark.parametrize(
+    "change", [{"satellite": "S2A"}, {"orbit": 0}, {"start": "2025-07-01T10:20:30"}, {"channels": 3}, {"chunks": 0}]
+)
+async def test_bad_sessions(cadip: httpx.AsyncClient, change: dict[str, Any]) -> None:
+    answer = await cadip.post("/admin/sessions", json={**NEW, **change}, headers=ADMIN)
+    assert next(iter(change)) in assert_odata_error(answer, 400)
+
+
+async def test_an_auxip_station_has_no_sessions(auxip: httpx.AsyncClient) -> None:
+    assert (await auxip.get("/admin/sessions", headers=ADMIN)).json() == []
+    assert_odata_error(await auxip.post("/admin/sessions", json=NEW, headers=ADMIN), 404)
