@@ -133,4 +133,5 @@ def _both(kind: type[RsError]) -> type[RsError]:
     return type(kind.__name__, (kind, APIError), {"__module__": kind.__module__, "__doc__": kind.__doc__})
 
 
-_BOTH = {kind: _both(kind) for kind in (RsError, *RsError.__subclasses__())}
+_KINDS: list[type[RsError]] = [RsError, *RsError.__subclasses__()]
+_BOTH = {kind: _both(kind) for kind in _KINDS}

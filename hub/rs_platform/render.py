@@ -241,4 +241,8 @@ def _section(name: str, values: Mapping[str, Any]) -> str:
 
 
 def _quoted(value: str) -> str:
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    """The value as supervisord reads it: it knows two quotation marks and no way to write one inside its like."""
+    mark = next((mark for mark in "\"'" if mark not in value), None)
+    if mark is None or "\n" in value:
+        raise ValueError(f"supervisord cannot be given this value, because of its quotation marks: {value}")
+    return f"{mark}{value}{mark}"

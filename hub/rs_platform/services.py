@@ -109,8 +109,10 @@ def selection(nodes: tuple[Node, ...], names: Iterable[str]) -> tuple[Node, ...]
         if name not in wanted:
             wanted.add(name)
             waiting.extend(required(by_name[name]))
-    completing = {node.name for node in nodes if isinstance(node, Step) and node.needs and set(node.needs) <= wanted}
-    return tuple(node for node in nodes if node.name in wanted | completing)
+    for node in nodes:  # in order, so that a step may complete what another step completed
+        if isinstance(node, Step) and node.needs and set(node.needs) <= wanted:
+            wanted.add(node.name)
+    return tuple(node for node in nodes if node.name in wanted)
 
 
 def required(node: Node) -> tuple[str, ...]:

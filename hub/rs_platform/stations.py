@@ -47,7 +47,7 @@ def sessions(station: Station) -> None:
 
 
 @commands.command("add-session")
-def add_session(  # noqa: PLR0913 - one for each thing that can be said of a session
+def add_session(
     station: Station,
     *,
     satellite: Annotated[str, typer.Option(help="S1A, S1B, S1C or S1D.")] = "S1A",

@@ -34,19 +34,23 @@ def apply_realm(site: Site) -> None:
         "KC_ADMIN_USER": KEYCLOAK_ADMIN,
         "KC_ADMIN_PASSWORD": site.secrets.keycloak_admin_password,
     }
-    values = {
+    realm = [site.python, "-m", "rs_hub.realm"]
+    url = ["--url", site.ports.url("keycloak")]
+    file = str(site.checkout / "hub" / "keycloak" / "realm.json")
+    _run(site, "realm", [*realm, "apply", *url, "--file", file], {**administrator, **realm_values(site)})
+    users = ["--file", str(users_file(site.installation)), "--realm", REALM]
+    _run(site, "realm", [*realm, "users", *url, *users], administrator)
+
+
+def realm_values(site: Site) -> dict[str, str]:
+    """The values of the realm file's placeholders."""
+    return {
         "RS_HUB_CLIENT_SECRET": site.secrets.hub_client_secret,
         "RS_DIRECTORY_CLIENT_SECRET": site.secrets.directory_client_secret,
         "RS_PLATFORM_CLIENT_SECRET": site.secrets.platform_client_secret,
         "RS_HUB_URL": site.ports.url("hub"),
         "RS_SERVER_URL": site.ports.url("rs-server"),
     }
-    realm = [site.python, "-m", "rs_hub.realm"]
-    url = ["--url", site.ports.url("keycloak")]
-    file = str(site.checkout / "hub" / "keycloak" / "realm.json")
-    _run(site, "realm", [*realm, "apply", *url, "--file", file], {**administrator, **values})
-    users = ["--file", str(users_file(site.installation)), "--realm", REALM]
-    _run(site, "realm", [*realm, "users", *url, *users], administrator)
 
 
 def ensure_bucket(site: Site) -> None:

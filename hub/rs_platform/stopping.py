@@ -12,7 +12,7 @@ from rs_platform import processes, supervisor
 from rs_platform.installation import Installation
 from rs_platform.ports import Ports
 from rs_platform.processes import Process
-from rs_platform.services import Node, graph
+from rs_platform.services import Node, graph, required
 from rs_platform.site import Site, site
 from rs_platform.supervisor import Supervisor, SupervisorProblem
 
@@ -53,7 +53,7 @@ def layers(nodes: Iterable[Node]) -> list[list[str]]:
     """The names, in the order of stopping: first what nothing needs, last what needs nothing."""
     height: dict[str, int] = {}
     for node in nodes:
-        height[node.name] = 1 + max((height[name] for name in node.needs), default=0)
+        height[node.name] = 1 + max((height[name] for name in required(node)), default=0)
     levels = sorted(set(height.values()), reverse=True)
     return [[name for name, at in height.items() if at == level] for level in levels]
 

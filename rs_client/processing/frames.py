@@ -11,6 +11,10 @@ not depend on how the channel was cut into files or pieces:
   be, and another one, confirmed a CADU further on, stands inside;
 * a damaged marker is forgiven between a frame and a marker that are where they should be;
 * otherwise octets are skipped, and counted, up to the next marker.
+
+The code is cyclic: a frame into which octets have slipped looks like another codeword with a few errors. A frame that
+is not followed by a marker where one is due (or by the end of the channel) therefore counts only if it is clean;
+errors in it are taken for a slip and not mended.
 """
 
 from __future__ import annotations
@@ -110,15 +114,25 @@ def _pieces(blocks: Iterable[Octets]) -> Iterator[Octets]:
 def _frames(octets: Octets, *, locked: bool, last: bool) -> tuple[Frames, int, bool]:
     """The frames that can be told for sure, how many octets are done with, and whether the next frame is due there."""
     starts = np.empty(octets.size // CADU_SIZE + 1, np.int64)
-    found, consumed, locked = _locate(octets, starts, locked, last)
+    loose = np.zeros(starts.size, np.bool_)
+    found, consumed, locked = _locate(octets, starts, loose, locked, last)
     blocks = np.empty((found, CADU_SIZE - MARKER_SIZE), np.uint8)
     _gather(octets, starts, blocks)
-    return _parse(blocks, skipped=consumed - found * CADU_SIZE), consumed, locked
+    fared = _repair(blocks, np.flatnonzero(loose[:found]))
+    return _parse(blocks, fared, skipped=consumed - found * CADU_SIZE), consumed, locked
 
 
-def _parse(blocks: Octets, *, skipped: int) -> Frames:
-    """Code blocks as frames: verified, their headers read, fill taken out."""
+def _repair(blocks: Octets, loose: Integers) -> Octets:
+    """Verify and mend code blocks in place, but never mend the ``loose`` ones: they may have slipped."""
+    as_came = blocks[loose]
     fared = reedsolomon.repair(blocks, INTERLEAVE)
+    blocks[loose] = as_came
+    fared[loose[fared[loose] == CORRECTED]] = UNCORRECTABLE
+    return fared
+
+
+def _parse(blocks: Octets, fared: Octets, *, skipped: int) -> Frames:
+    """Code blocks as frames: their headers read, fill taken out."""
     virtual_channel = (blocks[:, 1] & 0x3F).astype(np.uint8)
     counter = blocks[:, 2].astype(np.int64) << 16 | blocks[:, 3].astype(np.int64) << 8 | blocks[:, 4]
     first_header = (blocks[:, 6].astype(np.int64) & 0x07) << 8 | blocks[:, 7]
@@ -148,16 +162,22 @@ def _count(fared: Octets, fill: Flags, skipped: int) -> FrameCount:
 
 @compiled
 def _marker(octets: Octets, at: int) -> bool:
-    """Whether a marker stands at an offset; true beyond the end, where nothing speaks against it."""
+    """Whether a whole marker stands at an offset."""
     if at + 4 > octets.size:
-        return True
+        return False
     return bool(octets[at] == 0x1A and octets[at + 1] == 0xCF and octets[at + 2] == 0xFC and octets[at + 3] == 0x1D)
 
 
 @compiled
+def _ends(octets: Octets, at: int) -> bool:
+    """Whether a frame may end at an offset: a marker follows, or nothing. Before the last octets, only a marker."""
+    return at == octets.size or _marker(octets, at)
+
+
+@compiled
 def _next_marker(octets: Octets, start: int, stop: int) -> int:
-    """Offset of the first whole marker that begins in ``start`` to ``stop``; ``stop`` if there is none."""
-    for at in range(start, min(stop, octets.size - 3)):
+    """Offset of the first marker that begins in ``start`` to ``stop``; ``stop`` if there is none."""
+    for at in range(start, stop):
         if octets[at] == 0x1A and _marker(octets, at):
             return at
     return stop
@@ -167,10 +187,10 @@ def _next_marker(octets: Octets, start: int, stop: int) -> int:
 def _cut_short(octets: Octets, at: int) -> int:
     """Where the frame that follows the one at ``at`` begins, if that one is cut short; else the end of the frame."""
     end = at + CADU_SIZE
-    if _marker(octets, end):
+    if _ends(octets, end):
         return end
     inside = _next_marker(octets, at + 4, end)
-    while inside < end and not _marker(octets, inside + CADU_SIZE):
+    while inside < end and not _ends(octets, inside + CADU_SIZE):
         inside = _next_marker(octets, inside + 1, end)
     return inside
 
@@ -179,24 +199,28 @@ def _cut_short(octets: Octets, at: int) -> int:
 def _locate(
     octets: Octets,
     starts: Integers,
+    loose: Flags,
     locked: bool,  # noqa: FBT001 - compiled functions know no keywords
     last: bool,  # noqa: FBT001
 ) -> tuple[int, int, bool]:
     """Fill in where frames start; return how many, the octets done with, and whether a frame is due there.
 
-    Unless these octets are the last ones, it stops where the look ahead would leave them.
+    Unless these octets are the last ones, it stops where the look ahead would leave them. ``loose`` marks frames whose
+    end nothing confirms: neither a marker right behind them, nor one a frame later.
     """
     size, at, found = octets.size, 0, 0
     limit = size - (CADU_SIZE if last else _LOOK_AHEAD)
     while at <= limit:
-        marked = _marker(octets, at)
-        if not marked and not (locked and _marker(octets, at + CADU_SIZE)):
+        end = at + CADU_SIZE
+        if _marker(octets, at):
+            end = _cut_short(octets, at)
+        elif not (locked and _ends(octets, end)):
             at, locked = _next_marker(octets, at + 1, max(limit + 1, at + 1)), False
             continue
-        end = _cut_short(octets, at) if marked else at + CADU_SIZE
         locked = end == at + CADU_SIZE
         if locked:
             starts[found] = at
+            loose[found] = not (_ends(octets, end) or _ends(octets, end + CADU_SIZE))
             found += 1
         at = end
     return found, size if last else at, locked

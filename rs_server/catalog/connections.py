@@ -12,7 +12,7 @@ import structlog
 from fastapi import FastAPI, Request
 from stac_fastapi.pgstac.db import translate_pgstac_errors
 
-from rs_server.errors import BadInput, Unavailable
+from rs_server.errors import BadInput, NotFound, Unavailable
 from rs_server.settings import DatabaseSettings
 
 log = structlog.get_logger(__name__)
@@ -73,6 +73,8 @@ def _meaning() -> Iterator[None]:
         yield
     except (*_BROKEN, TimeoutError) as error:
         raise Unavailable("the catalog's database does not answer", hint="try again in a few seconds") from error
+    except asyncpg.CheckViolationError as error:  # items lie in one partition for each collection
+        raise NotFound("the collection does not exist") from error
     except _NOT_EVALUABLE as error:
         log.info("search_refused", reason=str(error))  # the text may quote the database's inside: not for the caller
         raise BadInput("the catalog cannot evaluate this request", hint="check types and names in it") from error

@@ -81,7 +81,7 @@ async def _search_path(conn: AsyncConnection[Row]) -> None:
 def _refused(item: dict[str, Any]) -> Iterator[None]:
     try:
         yield
-    except (psycopg.errors.ForeignKeyViolation, psycopg.errors.NoDataFound) as error:
+    except (psycopg.errors.ForeignKeyViolation, psycopg.errors.NoDataFound, psycopg.errors.CheckViolation) as error:
         raise NotFound(f"collection {item.get('collection')} does not exist") from error
     except (psycopg.DataError, psycopg.errors.RaiseException, psycopg.IntegrityError) as error:
         raise BadInput(f"the catalog refuses item {item.get('id')}: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -48,9 +47,9 @@ def operator(platform: Any) -> Iterator[httpx.Client]:
 @pytest.fixture
 def slow_station(platform: Any) -> Iterator[Any]:
     """A station whose every answer takes half a second, so that a job can be met at work; healed at the end."""
-    platform.rs("station", "fault", json.dumps({"latency_s": 0.5}))
+    platform.rs("station", "fault", "sgs", "--latency-s", "0.5")
     yield platform
-    platform.rs("station", "heal")
+    platform.rs("station", "heal", "sgs")
 
 
 def station_files(platform: Any) -> dict[str, bytes]:
@@ -132,7 +131,7 @@ class TestStaging:
         collection = some_collection()
         job_id = accepted(stage(alice, collection))
         at_work(alice, job_id)
-        slow_station.rs("station", "fault", json.dumps({"down": True}))
+        slow_station.rs("station", "fault", "sgs", "--down")
         job = ended(alice, job_id)
         assert job["status"] == "failed"
         assert "station sgs" in job["message"]
@@ -144,11 +143,11 @@ class TestStaging:
         assert uploads(slow_station, f"alice/{collection}/") == []
 
     def test_a_station_that_is_down_is_named_at_once(self, platform: Any, alice: httpx.Client) -> None:
-        platform.rs("station", "fault", json.dumps({"down": True}))
+        platform.rs("station", "fault", "sgs", "--down")
         try:
             answer = stage(alice, some_collection())
         finally:
-            platform.rs("station", "heal")
+            platform.rs("station", "heal", "sgs")
         assert (answer.status_code, answer.json()["station"]) == (503, "sgs")
 
     def test_a_killed_workers_job_is_finished_by_the_next(self, slow_station: Any, alice: httpx.Client) -> None:

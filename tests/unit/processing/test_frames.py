@@ -111,6 +111,18 @@ def test_octets_slipped_into_a_frame_cost_that_frame_alone() -> None:
     assert count == FrameCount(good=len(frames) - 1, bad=1, skipped_octets=3)
 
 
+@pytest.mark.parametrize("where", [5, 8, 20, 100])
+@pytest.mark.parametrize("frame", [7, -1])
+def test_a_slip_is_not_mistaken_for_a_few_errors(where: int, frame: int) -> None:
+    # Shifted by an octet or two, a codeword of this cyclic code is almost another one.
+    frames = some_frames(np.random.default_rng(9))
+    sent = list(cadus(frames))
+    sent[frame] = np.insert(sent[frame], where, [0xAA, 0x55])
+    batches, count = collect([np.concatenate(sent)])
+    assert count == FrameCount(good=len(frames) - 1, bad=1, skipped_octets=2)
+    assert not any(batch.corrected.any() for batch in batches)
+
+
 def test_a_truncated_last_file_leaves_its_last_frame() -> None:
     frames = some_frames(np.random.default_rng(4))
     stream = cadus(frames).reshape(-1)[:-700]
