@@ -77,10 +77,16 @@ class DeviceLogin:
     """A login in the browser (OAuth 2.0 device grant, RFC 8628, with PKCE), kept in a file only you can read."""
 
     def __init__(
-        self, issuer: str, store: Path, http: httpx.Client, *, say: Callable[[str], None] | None = None
+        self,
+        issuer: str,
+        store: Path,
+        http: httpx.Client,
+        *,
+        say: Callable[[str], None] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._endpoint = f"{issuer.rstrip('/')}/protocol/openid-connect"
-        self._issuer, self._store, self._http = issuer, store, http
+        self._issuer, self._store, self._http, self._sleep = issuer, store, http, sleep
         self._say = say or (lambda line: print(line, file=sys.stderr))  # noqa: T201 - the person must see it
         self._tokens: dict[str, Any] = self._kept()
 
@@ -126,10 +132,12 @@ class DeviceLogin:
         interval = float(started.get("interval", 5))
         deadline = time.monotonic() + float(started.get("expires_in", 600))
         while time.monotonic() < deadline:
-            time.sleep(interval)
+            self._sleep(interval)
             answer = self._post("token", form)
             if not answer.is_error:
                 return dict(answer.json())
+            if answer.is_server_error:  # a gateway's page, not Keycloak's word
+                continue
             reason = answer.json().get("error")
             if reason == "slow_down":
                 interval += 5
@@ -148,7 +156,7 @@ class DeviceLogin:
             kept = json.loads(self._store.read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             return {}
-        return kept if kept.get("issuer") == self._issuer else {}
+        return kept if isinstance(kept, dict) and kept.get("issuer") == self._issuer else {}
 
     def _keep(self, tokens: Mapping[str, Any]) -> None:
         self._tokens = {**tokens, "issuer": self._issuer}

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from rs_client.auth import Auth
-from rs_client.errors import ServiceUnavailable, Timeout, from_problem
+from rs_client.errors import Invalid, ServiceUnavailable, Timeout, from_problem
 
 TIMEOUT = httpx.Timeout(60, connect=10)
 _TRIES = 3
@@ -21,6 +21,7 @@ class Http:
     def __init__(self, server_url: str, auth: Auth, client: httpx.Client) -> None:
         self.server_url = server_url.rstrip("/")
         self.auth = auth
+        self._addresses = {self.server_url}
         self._client = client
 
     def get(self, path: str, **parameters: Any) -> Any:
@@ -43,8 +44,22 @@ class Http:
         """Delete once."""
         return self._read(self._send("DELETE", path))
 
+    def also_at(self, url: str) -> None:
+        """Take another address for this server's: the one that it calls its own in its links."""
+        self._addresses.add(url.rstrip("/"))
+
+    def owns(self, url: str) -> bool:
+        """Whether an address lies at this server, so that it may be shown your identity."""
+        return any(url == address or url.startswith(f"{address}/") for address in self._addresses)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        url = path if path.startswith(self.server_url) else f"{self.server_url}{path}"
+        url = f"{self.server_url}{path}" if path.startswith("/") else path
+        if not self.owns(url):
+            raise Invalid(f"{url} is not an address of {self.server_url}")
         try:
             return self._client.request(method, url, headers=self.auth.headers(), **options)
         except httpx.TimeoutException as error:

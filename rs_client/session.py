@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
 from rs_client import display
 from rs_client.auth import Auth, choose
-from rs_client.errors import NotConfigured
+from rs_client.errors import NotConfigured, ServiceUnavailable
 from rs_client.http import TIMEOUT, Http
 
 if TYPE_CHECKING:
@@ -115,6 +115,16 @@ class RsClient:
         me = self._http.get("/auth/me")
         return User(me["login"], tuple(me["roles"]), tuple(me["groups"]))
 
+    def close(self) -> None:
+        """Close the connections; a ``with`` does it by itself, and the end of the program too."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def __repr__(self) -> str:
         return f"<RsClient {self.server_url}>"
 
@@ -138,8 +148,11 @@ def connect(server_url: str | None = None, *, auth: Auth | None = None) -> RsCli
 
 def _issuer(server_url: str, client: httpx.Client) -> str | None:
     """Where the server's users log in, as its OpenAPI document says."""
-    answer = client.get(f"{server_url.rstrip('/')}/openapi.json")
-    answer.raise_for_status()
+    try:
+        answer = client.get(f"{server_url.rstrip('/')}/openapi.json")
+        answer.raise_for_status()
+    except httpx.HTTPError as error:
+        raise ServiceUnavailable(f"{server_url} does not answer: {error}", hint="is the platform up?") from error
     login = answer.json().get("components", {}).get("securitySchemes", {}).get("login")
     if login is None:
         return None

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import pystac
-import requests
 from pystac_client import Client, ItemSearch
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 
 from rs_client import display
-from rs_client.errors import RsError, error_class, from_problem
+from rs_client.errors import RsError, ServiceUnavailable, error_class, from_problem
 from rs_client.http import Http
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class Search(ItemSearch):
         return f"<Search {json.dumps(self.get_parameters(), default=str)}>"
 
     def _repr_html_(self) -> str:
-        return display.items(list(self.items()), matched=self.matched())
+        return display.items(list(islice(self.items(), display.MAX_ROWS)), matched=self.matched())
 
 
 class StacClient(Client):
@@ -70,8 +69,11 @@ class StacClient(Client):
 
     @classmethod
     def connect(cls, http: Http, path: str, storage: Storage) -> Self:
-        """Open the service at a path of the server."""
-        client = cast("Self", cls.open(f"{http.server_url}{path}/", stac_io=StacIO(http)))
+        """Open the service at a path of the server, at the address that the server calls its own."""
+        links = http.get(f"{path}/")["links"]
+        href: str = next((link["href"] for link in links if link["rel"] == "self"), f"{http.server_url}{path}/")
+        http.also_at(href.rstrip("/").removesuffix(path))
+        client = cast("Self", cls.open(href, stac_io=StacIO(http), timeout=TIMEOUT_S))
         client.storage = storage
         return client
 
@@ -90,10 +92,11 @@ class StacClient(Client):
 
 
 class StacIO(StacApiIO):
-    """The I/O of ``pystac_client``, with your identity in each request."""
+    """The I/O of ``pystac_client``, with your identity in each request to the server, and in no other."""
 
     def __init__(self, http: Http) -> None:
-        super().__init__(request_modifier=functools.partial(_identify, http), timeout=TIMEOUT_S, max_retries=2)
+        super().__init__(max_retries=2)
+        self._http = http
 
     def request(
         self,
@@ -103,34 +106,29 @@ class StacIO(StacApiIO):
         parameters: dict[str, Any] | None = None,
     ) -> str:
         """One request; a refusal is both an error of ours and an ``APIError``, which other libraries catch."""
+        identity = self._http.auth.headers() if self._http.owns(href) else {}
         try:
-            return super().request(href, method=method, headers=headers, parameters=parameters)
+            return super().request(href, method=method, headers={**(headers or {}), **identity}, parameters=parameters)
         except APIError as error:
             raise _ours(error) from error
 
 
-def _identify(http: Http, request: requests.Request) -> requests.Request:
-    request.headers = {**(request.headers or {}), **http.auth.headers()}
-    return request
-
-
 def _ours(error: APIError) -> RsError:
-    if isinstance(error, RsError):
-        return error
-    status = error.status_code or 503
+    status: int | None = getattr(error, "status_code", None)  # the library sets none when there was no answer
+    if status is None:
+        return _BOTH[ServiceUnavailable](f"the platform does not answer: {error}", hint="try again soon")
     try:
         document = json.loads(str(error))
     except ValueError:
         document = {}
-    if not isinstance(document, dict) or not document:
-        document = {"detail": str(error)}
-    kind = error_class(status, document)
-    return from_problem(status, document, kind=_BOTH.get(kind, kind))
+    found = document if isinstance(document, dict) else {}
+    return from_problem(status, found, kind=_BOTH[error_class(status, found)])
 
 
 def _both(kind: type[RsError]) -> type[RsError]:
     """One class that is our error and the library's."""
-    return type(kind.__name__, (kind, APIError), {"__module__": kind.__module__, "__doc__": kind.__doc__})
+    members = {"__module__": kind.__module__, "__doc__": kind.__doc__, "status_code": property(lambda e: e.status)}
+    return type(kind.__name__, (kind, APIError), members)
 
 
 _KINDS: list[type[RsError]] = [RsError, *RsError.__subclasses__()]

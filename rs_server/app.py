@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from rs_server import errors, telemetry
 from rs_server.access import app as access_service
 from rs_server.access.apikeys import ApiKeys
-from rs_server.access.authentication import open_access
+from rs_server.access.authentication import Access, open_access
+from rs_server.bodies import bounded_body
 from rs_server.catalog import app as catalog_service
+from rs_server.catalog import credentials as storage_service
 from rs_server.catalog.connections import open_connections
-from rs_server.database import open_database
 from rs_server.frontend import docs, health
 from rs_server.frontend.address import PublicAddress
 from rs_server.frontend.health import Check
+from rs_server.processes import app as processes_service
+from rs_server.resources import Resources, open_resources
 from rs_server.settings import Settings, load
+from rs_server.stations import app as stations_service
+from rs_server.stations.kinds import KINDS
 
 TITLE = "RS-Python"
 DESCRIPTION = "Search stations, stage sessions, process them, publish products: one server, one login."
@@ -45,11 +50,16 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        dependencies=[Depends(bounded_body)],
         lifespan=partial(_lifespan, settings=settings, mounted=mounted),
     )
     errors.install(app)
     health.install(app, metrics)
     docs.install(app, settings, PUBLIC)
+    if "catalog" in settings.services:
+        app.include_router(storage_service.create_router())
+    if "processes" in settings.services:
+        app.include_router(processes_service.create_router(settings.public_url))
     for prefix, service in mounted.items():
         app.mount(prefix, service)
     app.add_middleware(PublicAddress, public_url=settings.public_url)
@@ -59,28 +69,44 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _mounted(settings: Settings) -> dict[str, FastAPI]:
     """The services that are applications of their own, by prefix."""
-    make: dict[str, tuple[str, Callable[[Settings], FastAPI]]] = {
-        "auth": ("/auth", access_service.create_app),
-        "catalog": ("/catalog", catalog_service.create_app),
-    }
-    return {make[name][0]: make[name][1](settings) for name in settings.services if name in make}
+    apps: dict[str, FastAPI] = {}
+    if "auth" in settings.services:
+        apps["/auth"] = access_service.create_app(settings)
+    if "stations" in settings.services:
+        apps |= {f"/{name}": stations_service.create_app(kind, settings) for name, kind in KINDS.items()}
+    if "catalog" in settings.services:
+        apps["/catalog"] = catalog_service.create_app(settings)
+    return apps
 
 
 @asynccontextmanager
 async def _lifespan(_app: FastAPI, *, settings: Settings, mounted: dict[str, FastAPI]) -> AsyncIterator[dict[str, Any]]:
+    """Open what the services share; each finds it in the state of its requests."""
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(open_database(settings.database))
-        access = await stack.enter_async_context(open_access(settings.access, ApiKeys(database)))
-        if "/catalog" in mounted:
-            await stack.enter_async_context(open_connections(mounted["/catalog"], settings.database))
-        checks = [
-            Check("database", partial(health.tables_there, database)),
-            Check("identity", access.authenticator.ready),
-        ]
+        resources = await stack.enter_async_context(open_resources(settings))
+        access = await stack.enter_async_context(open_access(settings.access, ApiKeys(resources.database)))
+        if catalog := mounted.get("/catalog"):
+            await stack.enter_async_context(open_connections(catalog, settings.database))
         yield {
             "settings": settings,
-            "database": database,
+            "database": resources.database,
+            "stations": resources.stations,
+            "storage": resources.storage,
+            "credentials": resources.credentials,
+            "jobs": resources.jobs,
             "access": access,
             "authenticator": access.authenticator,
-            "checks": tuple(checks),
+            "checks": _checks(settings, resources, access),
         }
+
+
+def _checks(settings: Settings, resources: Resources, access: Access) -> tuple[Check, ...]:
+    """What ``/ready`` asks: a station that is down, or no worker, leaves the server ready for everything else."""
+    stations = resources.stations.names if "stations" in settings.services else ()
+    return (
+        Check("database", partial(health.tables_there, resources.database)),
+        Check("identity", access.authenticator.ready),
+        Check("storage", resources.storage.ping),
+        Check("worker", partial(health.worker_there, resources.database), needed=False),
+        *(Check(f"station {name}", partial(resources.stations.ping, name), needed=False) for name in stations),
+    )

@@ -97,6 +97,13 @@ class StationSettings(Section):
     token_url: str | None = None
     grant: dict[str, SecretStr] = Field(default_factory=dict, description="Form sent to the token endpoint")
     timeout_s: float = Field(30, gt=0)
+    redirect_hosts: tuple[str, ...] = Field(
+        (), description="Hosts, beside the station's own, that its downloads may redirect to"
+    )
+    page_size: int = Field(1000, ge=1, description="Most rows asked for in one call")
+    scan_rows: int = Field(
+        10_000, ge=1, description="Most rows read to answer a filter that the station cannot evaluate itself"
+    )
     collections: dict[str, StationCollectionSettings] = Field(default_factory=dict)
 
 

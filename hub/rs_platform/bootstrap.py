@@ -132,10 +132,12 @@ def install(*, with_tests: bool) -> list[Timing]:
 @contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
     with path.open("w") as lock:
+        # Programs that outlive a killed run hold the lock on, until they are done as well.
+        os.set_inheritable(lock.fileno(), True)  # noqa: FBT003
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("another installation is at work: waiting for it")
+            _say("another installation is at work: waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -143,14 +145,19 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
 def _done(step: Step) -> Timing:
     if step.present():
         return Timing(step.name, 0.0)
-    print(f"installing {step.name} …", flush=True)
+    _say(f"installing {step.name} …")
     begin = time.monotonic()
     step.install()
     if not step.present():
         raise InstallProblem(f"{step.name} was installed and still is not there")
     seconds = time.monotonic() - begin
-    print(f"installed  {step.name} in {seconds:.0f} s", flush=True)
+    _say(f"installed  {step.name} in {seconds:.0f} s")
     return Timing(step.name, seconds)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")  # in one piece: several steps talk at the same time
+    sys.stdout.flush()
 
 
 def _system_packages(*, with_tests: bool) -> Step:
@@ -340,16 +347,29 @@ def _unfinished(target: Path) -> Iterator[Path]:
 
 def _run(command: Sequence[str], variables: dict[str, str] | None = None, cwd: Path | None = None) -> None:
     """Run a program silently; what it said is shown when it fails."""
-    done = subprocess.run(
-        list(command), env=_environment_for(variables), cwd=cwd, capture_output=True, text=True, check=False
-    )
+    done = _finished(command, variables, cwd)
     if done.returncode:
-        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
+        said = "\n".join(done.stdout.strip().splitlines()[-20:])
         raise InstallProblem(f"`{' '.join(command)}` failed:\n{said}")
 
 
 def _succeeds(command: Sequence[str]) -> bool:
-    return subprocess.run(list(command), env=_environment_for(None), capture_output=True, check=False).returncode == 0
+    return _finished(command, None, None).returncode == 0
+
+
+def _finished(
+    command: Sequence[str], variables: dict[str, str] | None, cwd: Path | None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        list(command),
+        env=_environment_for(variables),
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        close_fds=False,  # for the lock
+    )
 
 
 def _environment_for(variables: dict[str, str] | None) -> dict[str, str]:

@@ -210,7 +210,7 @@ def main() -> None:
     os.umask(0o077)
     try:
         collect()()
-    except (StartFailed, SupervisorProblem, PostgresqlProblem, AccessProblem, demo.DemoFailed) as problem:
+    except (OSError, StartFailed, SupervisorProblem, PostgresqlProblem, AccessProblem, demo.DemoFailed) as problem:
         _err.print(f"error: {problem}", markup=False)
         sys.exit(1)
     except KeyError as error:

@@ -64,7 +64,7 @@ class Heartbeat:
     """A file that a living worker touches every few seconds."""
 
     path: Path
-    max_age_s: float = 20.0
+    max_age_s: float = 10.0
     now: Callable[[], float] = time.time
 
     def check(self) -> str | None:

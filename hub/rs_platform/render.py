@@ -241,8 +241,6 @@ def _section(name: str, values: Mapping[str, Any]) -> str:
 
 
 def _quoted(value: str) -> str:
-    """The value as supervisord reads it: it knows two quotation marks and no way to write one inside its like."""
-    mark = next((mark for mark in "\"'" if mark not in value), None)
-    if mark is None or "\n" in value:
-        raise ValueError(f"supervisord cannot be given this value, because of its quotation marks: {value}")
-    return f"{mark}{value}{mark}"
+    if '"' in value or "\n" in value:
+        raise ValueError(f"supervisord has no way to be given a quotation mark or a line break: {value!r}")
+    return f'"{value}"'

@@ -16,6 +16,7 @@ from rs_platform import ports as port_choice
 from rs_platform import processes, render, supervisor
 from rs_platform.installation import Installation, private_folder
 from rs_platform.ports import Ports, Replaced
+from rs_platform.probes import Heartbeat
 from rs_platform.services import Node, Service, Step, graph, selection, services
 from rs_platform.site import Site, site
 from rs_platform.supervisor import Supervisor
@@ -185,6 +186,8 @@ def _do(step: Step) -> None:
 
 
 def _run(site: Site, running: Supervisor, service: Service, stop: threading.Event) -> None:
+    if isinstance(service.ready, Heartbeat) and not running.program(service.name).pid:
+        service.ready.path.unlink(missing_ok=True)  # of an earlier run
     running.start(service.name)
     deadline = time.monotonic() + service.patience_s
     starts: set[int] = set()

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -29,6 +29,9 @@ from zarr.storage import ObjectStore
 
 from rs_client.processing.errors import BadPayload, InputUnreadable, OutputRefused
 from rs_client.processing.product import Session
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, S3Config
 
 SUFFIX = ".zarr"
 DATA_CHUNK = 1 << 24
@@ -100,7 +103,9 @@ def run_payload(payload: Mapping[str, Any]) -> dict[str, Any]:
     from rs_client.processing.s1_l0 import INPUT, OUTPUT, SentinelOneLevelZero
 
     made = SentinelOneLevelZero().run(
-        {INPUT: _blocks(order)}, name=order.output.rpartition("/")[2], session=order.session.session()
+        {INPUT: _blocks(order)},
+        name=order.output.rpartition("/")[2].removesuffix(SUFFIX),
+        session=order.session.session(),
     )[OUTPUT]
     return {
         "href": order.output,
@@ -140,13 +145,22 @@ def read(file: InputFile, keys: StorageKeys | None) -> np.ndarray[tuple[int], np
 
 
 def write(tree: xr.DataTree, href: str, keys: StorageKeys | None) -> int:
-    """Write a product as Zarr v3 with consolidated metadata; how many bytes it takes. Raises ``OutputRefused``."""
-    where = _place(href, keys, inside=True)
+    """Write a product as Zarr v3 with consolidated metadata; how many bytes it takes.
+
+    Raises ``OutputRefused``, also when something is there already: a product is never mixed with an older one.
+    """
     try:
-        tree.to_zarr(ObjectStore(where.store), mode="w", zarr_format=3, consolidated=True, encoding=_encoding(tree))
-        return sum(entry["size"] for page in obstore.list(where.store) for entry in page)
+        store = _place(href, keys, inside=True).store
+        if _size(store):
+            raise OutputRefused(f"{href} cannot be written: it is there already")
+        tree.to_zarr(ObjectStore(store), mode="w-", zarr_format=3, consolidated=True, encoding=_encoding(tree))
+        return _size(store)
     except (BaseError, OSError) as error:
         raise OutputRefused(f"{href} cannot be written: {_reason(error)}") from error
+
+
+def _size(store: Store) -> int:
+    return sum(entry["size"] for page in obstore.list(store) for entry in page)
 
 
 def _encoding(tree: xr.DataTree) -> dict[str, dict[str, Any]]:
@@ -182,17 +196,18 @@ def _place(href: str, keys: StorageKeys | None, *, inside: bool = False) -> _Pla
 
 
 def _bucket(bucket: str, keys: StorageKeys, prefix: str | None) -> S3Store:
-    return S3Store(
-        bucket,
-        prefix=prefix,
-        endpoint=keys.endpoint,
-        region=keys.region,
-        access_key_id=keys.access_key_id,
-        secret_access_key=keys.secret_access_key.get_secret_value(),
-        session_token=keys.session_token.get_secret_value() if keys.session_token else None,
-        virtual_hosted_style_request=False,
-        client_options={"allow_http": keys.endpoint.startswith("http://")},
-    )
+    config: S3Config = {
+        "bucket": bucket,
+        "endpoint": keys.endpoint,
+        "region": keys.region,
+        "access_key_id": keys.access_key_id,
+        "secret_access_key": keys.secret_access_key.get_secret_value(),
+        "virtual_hosted_style_request": False,
+    }
+    if keys.session_token:
+        config["session_token"] = keys.session_token.get_secret_value()
+    options: ClientConfig = {"allow_http": keys.endpoint.startswith("http://")}
+    return S3Store(prefix=prefix, config=config, client_options=options)
 
 
 def _reason(error: Exception) -> str:

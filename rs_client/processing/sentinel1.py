@@ -113,11 +113,11 @@ def gps_to_utc(coarse: Integers, fine: Integers) -> NDArray[np.datetime64]:
     """UTC (``datetime64[ns]``) of GPS seconds since 1980-01-06T00:00:00 and the 16-bit code of the fraction.
 
     The fraction is that of the middle of the instrument's tick, (code + ½) · 2⁻¹⁶ s, as the packet specification says.
-    A leap second itself, which ``datetime64`` cannot express, becomes the second after it.
+    A leap second itself, which ``datetime64`` cannot express, becomes the second after it, as in POSIX.
     """
     midnights = np.array(_LEAP_SECONDS, "datetime64[s]") - _GPS_EPOCH
     inserted = midnights.astype(np.int64) + np.arange(len(_LEAP_SECONDS))
-    seconds = coarse - np.searchsorted(inserted, coarse, side="right")
+    seconds = coarse - np.searchsorted(inserted, coarse)
     nanoseconds = (2 * fine + 1) * 1_000_000_000 // (1 << 17)
     epoch = _GPS_EPOCH.astype("datetime64[ns]")
     return np.asarray(epoch + (seconds * 1_000_000_000 + nanoseconds).astype("timedelta64[ns]"))

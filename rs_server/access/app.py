@@ -7,7 +7,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 from uuid import UUID
 
-from fastapi import FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +17,7 @@ from rs_server.access.apikeys import ApiKey
 from rs_server.access.authentication import Access
 from rs_server.access.guards import Caller, require
 from rs_server.access.policy import Principal, Right, Service
+from rs_server.bodies import bounded_body
 from rs_server.database import Database
 from rs_server.errors import BadInput, Forbidden, NotFound
 from rs_server.settings import Settings
@@ -75,7 +76,7 @@ class NewKey(BaseModel):
 
 def create_app(settings: Settings) -> FastAPI:
     """The access service."""
-    app = FastAPI(title="Access", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Access", docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(bounded_body)])
     errors.install(app)
     _add_identity(app)
     _add_keys(app)

@@ -51,6 +51,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rs_server import errors
 from rs_server.access.guards import current_principal
+from rs_server.bodies import bounded_body
 from rs_server.catalog.client import CatalogClient, CatalogFilters
 from rs_server.catalog.transactions import CatalogBulk, CatalogTransactions
 from rs_server.errors import BadInput, Conflict, NotFound, RsError
@@ -114,7 +115,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/api",
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(current_principal)],
+        dependencies=[Depends(current_principal), Depends(bounded_body)],
     )
     _add_documentation(app, settings.public_url)
     _stac_api(app, ours)

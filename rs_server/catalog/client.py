@@ -19,6 +19,7 @@ from stac_fastapi.types.errors import NotFoundError
 from rs_server.access import policy
 from rs_server.access.guards import require_visible
 from rs_server.access.policy import Principal, Right, Service
+from rs_server.catalog import filters
 from rs_server.catalog.names import CollectionName, resolve
 from rs_server.catalog.queryables import queryables
 from rs_server.errors import BadInput, NotFound
@@ -93,11 +94,25 @@ class CatalogClient(CoreCrudClient):
             raise BadInput("collections are searched with `filter`, not with `query`")
         mine: dict[str, Any] = {"op": "in", "args": [{"property": "id"}, await narrowed(None, request)]}
         if filter_expr:
-            asked = self._clean_search_args({}, filter_query=filter_expr, filter_lang=filter_lang)["filter"]
-            mine = {"op": "and", "args": [mine, asked]}
+            mine = {"op": "and", "args": [mine, filters.parsed(filter_expr, filter_lang)]}
         return await super().all_collections(request, filter_expr=json.dumps(mine), filter_lang="cql2-json", **kwargs)
 
+    def _clean_search_args(
+        self,
+        base_args: dict[str, Any],
+        *arguments: Any,
+        filter_query: str | None = None,
+        filter_lang: str | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        clean: dict[str, Any] = super()._clean_search_args(base_args, *arguments, **kwargs)
+        if filter_query:
+            clean |= {"filter": filters.parsed(filter_query, filter_lang), "filter_lang": "cql2-json"}
+        return clean
+
     async def _search_base(self, search_request: PgstacSearch, request: Request) -> Any:
+        if (asked := getattr(search_request, "filter_expr", None)) is not None:
+            filters.checked(asked)
         search_request.collections = await narrowed(search_request.collections, request)
         search_request.conf = None  # the database's switches are not the caller's
         return await super()._search_base(search_request, request)

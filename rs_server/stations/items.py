@@ -62,12 +62,20 @@ class Mapper:
 
     def item(self, place: Place, entity: Entity, properties: dict[str, Any], files: Iterable[Entity]) -> dict[str, Any]:
         """The STAC item of an entity whose properties have been read, with its files as assets."""
-        item_id = properties["id"]
-        sources = newest(self.kind.assets.files, files) if self.kind.assets.files else [entity]
+        try:
+            return self._item(place, entity, properties, files)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Malformed(f"a file of {properties['id']}: {error!r}") from error
+
+    def _item(
+        self, place: Place, entity: Entity, properties: dict[str, Any], files: Iterable[Entity]
+    ) -> dict[str, Any]:
+        item_id, rule = properties["id"], self.kind.assets.files
+        sources = newest(rule, files) if rule else [entity]
         own = {name: value for name, value in properties.items() if name != "id"}
         own["externalIds"] = [{"scheme": self.kind.name, "value": entity["Id"]}]
-        if self.kind.assets.files:
-            own[COMPLETE] = is_complete(self.kind.assets.files, entity, sources)
+        if rule:
+            own[COMPLETE] = is_complete(rule, entity, sources)
         return {
             "type": "Feature",
             "stac_version": STAC_VERSION,
@@ -77,14 +85,8 @@ class Mapper:
             "geometry": None,
             "properties": own,
             "links": _links(place, item_id),
-            "assets": self._assets(place, item_id, sources),
+            "assets": {source["Name"]: self._asset(place, item_id, source) for source in sources},
         }
-
-    def _assets(self, place: Place, item_id: str, sources: Iterable[Entity]) -> dict[str, Any]:
-        try:
-            return {source["Name"]: self._asset(place, item_id, source) for source in sources}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise Malformed(f"a file of {item_id}: {error!r}") from error
 
     def _asset(self, place: Place, item_id: str, source: Entity) -> dict[str, Any]:
         name = source["Name"]

@@ -62,10 +62,6 @@ class SortKey:
         """Where the station keeps the value."""
         return self.by.sources[0]
 
-    def reversed(self) -> SortKey:
-        """The same key the other way round."""
-        return SortKey(self.by, not self.descending)
-
 
 def push(found: Filter) -> Pushed:
     """The strongest ``$filter`` that no entity of the answer fails."""
@@ -107,6 +103,11 @@ def after(keys: Sequence[SortKey], values: Sequence[Any], tie: Predicate) -> Pre
         equal = f"{key.path} eq {raw_literal(key.by.type, value)}"
         found = _or([_beyond(key, value), _and([equal, found])])
     return found
+
+
+def flipped(keys: Sequence[SortKey]) -> tuple[SortKey, ...]:
+    """The opposite order."""
+    return tuple(SortKey(key.by, not key.descending) for key in keys)
 
 
 def beyond_id(value: str, *, descending: bool) -> str:

@@ -1,7 +1,7 @@
 """Whether an item fulfils a filter, decided here and exactly, whatever the station did with it.
 
-The normal form goes back to CQL2 and is evaluated by the ``cql2`` package. Moments are handed over as microseconds since
-1970: the package compares two texts of one moment (``…44Z``, ``…44.000Z``) as different in some operators.
+The normal form goes back to CQL2 and is evaluated by the ``cql2`` package. Moments are handed over as microseconds
+since 1970: the package compares two texts of one moment (``…44Z``, ``…44.000Z``) as different in some operators.
 """
 
 from __future__ import annotations
@@ -51,28 +51,34 @@ class Check:
         for name in self._moments:
             if name in properties:
                 values[name] = instants.micros(properties[name])
-        return self._expression.reduce(values).to_json() is True
+        answer: Any = self._expression.reduce(values).to_json()
+        return answer is True
 
 
-def to_cql2(found: Filter | Scalar) -> Any:
+def to_cql2(found: Filter) -> Any:
     """CQL2-JSON of a normal form, moments as microseconds."""
     match found:
         case Compare(op, left, right):
-            return {"op": op, "args": [to_cql2(left), to_cql2(right)]}
-        case All(terms) | AnyOf(terms):
-            return {"op": "and" if isinstance(found, All) else "or", "args": [to_cql2(term) for term in terms]}
+            return {"op": op, "args": [_scalar(left), _scalar(right)]}
+        case All(terms):
+            return {"op": "and", "args": [to_cql2(term) for term in terms]}
+        case AnyOf(terms):
+            return {"op": "or", "args": [to_cql2(term) for term in terms]}
         case Like(subject, pattern, negated):
-            return _negated({"op": "like", "args": [to_cql2(subject), to_cql2(pattern)]}, negated=negated)
+            return _negated({"op": "like", "args": [_scalar(subject), _scalar(pattern)]}, negated=negated)
         case IsNull(subject, negated):
-            return _negated({"op": "isNull", "args": [to_cql2(subject)]}, negated=negated)
+            return _negated({"op": "isNull", "args": [_scalar(subject)]}, negated=negated)
+    return found
+
+
+def _scalar(scalar: Scalar) -> Any:
+    match scalar:
         case Ref(property_):
             return {"property": property_.stac}
         case Call(op, args):
-            return {"op": op, "args": [to_cql2(arg) for arg in args]}
+            return {"op": op, "args": [_scalar(arg) for arg in args]}
         case Constant(value):
             return value.us if isinstance(value, Instant) else value
-        case constant:
-            return constant
 
 
 def describe(leaf: Leaf) -> str:

@@ -123,9 +123,7 @@ def _ids(answer: httpx.Response) -> list[str]:
 
 
 @pytest.mark.parametrize(("who", "roles", "seen"), READERS)
-def test_everybody_sees_what_they_may_read(
-    catalog: Catalog, who: str, roles: tuple[str, ...], seen: list[str]
-) -> None:
+def test_everybody_sees_what_they_may_read(catalog: Catalog, who: str, roles: tuple[str, ...], seen: list[str]) -> None:
     listing = catalog.ask(who, "GET", "/collections?limit=1000", roles=roles)
     assert _ids(listing) == seen
     assert catalog.found(who, *roles, body={"filter": _ours(), "limit": 100}) == seen
@@ -208,10 +206,11 @@ def test_collection_search_is_narrowed_too(catalog: Catalog) -> None:
 
 def test_every_page_is_found_and_no_link_tells_the_narrowing(catalog: Catalog) -> None:
     seen: list[tuple[str, str]] = []
-    answer = catalog.ask(ALICE, "POST", "/search", roles=(READER,), json={"limit": 2, "sortby": [{"field": "id"}]})
+    body = {"limit": 2, "sortby": [{"field": "id", "direction": "asc"}]}
+    answer = catalog.ask(ALICE, "POST", "/search", roles=(READER,), json=body)
     while True:
         page = answer.json()
-        assert page.get("numberMatched", 6 if seen else None) == 6  # told with the first page
+        assert page["numberMatched"] == 6
         seen += [(each["collection"], each["id"]) for each in page["features"]]
         following = [link for link in page["links"] if link["rel"] == "next"]
         if not following:
@@ -314,7 +313,7 @@ REFUSED_WRITES: list[Write] = [
     # ids
     (ALICE, (), "POST", "/collections", collection("a b"), 400),
     (ALICE, (), "POST", "/collections", collection(f"{ALICE}_../x"), 400),
-    (ALICE, (), "POST", "/collections", collection(f"{ALICE.replace('a', 'а')}_x"), 400),  # noqa: RUF001 - the attack
+    (ALICE, (), "POST", "/collections", collection(f"{ALICE.replace('a', 'а')}_x"), 400),  # Cyrillic
     (ALICE, (), "POST", f"/collections/{OWN}/items", item("i9", OWN, id="i1/../x"), 400),
     # what is there already, what is not
     (ALICE, (), "POST", "/collections", collection("s1"), 409),
@@ -422,9 +421,7 @@ WRONG: list[tuple[str, str, Any, int, str]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status", "named"), WRONG)
-def test_wrong_requests_are_told(
-    catalog: Catalog, method: str, path: str, body: Any, status: int, named: str
-) -> None:
+def test_wrong_requests_are_told(catalog: Catalog, method: str, path: str, body: Any, status: int, named: str) -> None:
     answer = catalog.ask(ALICE, method, path, json=body)
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"

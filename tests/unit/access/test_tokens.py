@@ -62,7 +62,7 @@ def provider(issuer: Issuer) -> Provider:
 
 
 def unsigned(claims: dict[str, Any]) -> str:
-    return jwt.encode(claims, None, algorithm="none", headers={"kid": "rsa"})
+    return jwt.encode(claims, "", algorithm="none", headers={"kid": "rsa"})
 
 
 def hs256_with_the_public_key(issuer: Issuer) -> str:
@@ -126,7 +126,7 @@ async def test_refused(case: str, issuer: Issuer, provider: Provider) -> None:
 
 @pytest.mark.parametrize(("algorithm", "kid"), [("RS256", "rsa"), ("ES256", "ec")])
 async def test_accepted(algorithm: str, kid: str, issuer: Issuer, provider: Provider) -> None:
-    claims = issuer.claims("alice", ["rs_cadip_sgs_read", 7], groups=["/rs-users", "/rs-users/s1"])
+    claims = issuer.claims("alice", ["rs_cadip_sgs_read"], groups=["/rs-users", "/rs-users/s1", 7])
     who = await provider.verifier.verify(issuer.signed(claims, algorithm=algorithm, kid=kid))
     assert who == Principal(
         login="alice",

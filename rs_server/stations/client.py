@@ -1,0 +1,246 @@
+"""The stations as the rest of the server sees them: search their collections, get an item, stream its files."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import cmp_to_key
+from http import HTTPStatus
+from itertools import islice
+from typing import Any
+
+import httpx
+
+from rs_server.errors import BadInput, NotFound, StationRefused
+from rs_server.settings import StationSettings
+from rs_server.stations import filters, instants
+from rs_server.stations.items import value_at
+from rs_server.stations.kinds import KINDS
+from rs_server.stations.model import ValueType
+from rs_server.stations.odata import SortKey
+from rs_server.stations.paging import Cursor
+from rs_server.stations.search import SearchRequest, sort_order
+from rs_server.stations.session import Session, open_session
+from rs_server.stations.station import Collection, Row, Station, Wanted
+
+_ENTITY_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a search; a cursor that is None means that there is no such page."""
+
+    items: list[dict[str, Any]]
+    next: Cursor | None = None
+    prev: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """An asset's bytes on their way: status 200, 206 or 416, the headers that describe them, and the bytes."""
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
+
+
+class Stations:
+    """All configured stations."""
+
+    def __init__(self, stations: Sequence[Station], public_url: str) -> None:
+        self._stations = {station.name: station for station in stations}
+        self._public_url = public_url
+        self._owner: dict[tuple[str, str], Station] = {}
+        for station in stations:
+            for collection in station.collections:
+                other = self._owner.setdefault((station.kind.name, collection), station)
+                if other is not station:
+                    raise ValueError(f"stations {other.name} and {station.name} both have a collection {collection}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all stations."""
+        return tuple(self._stations)
+
+    def collections(self, service: str) -> list[Collection]:
+        """The collections of one kind of station, by id."""
+        owned = sorted((name, station) for name, station in self._of_service(service).items())
+        return [station.collections[name] for name, station in owned]
+
+    def station_of(self, service: str, collection: str) -> str:
+        """The station that a collection belongs to, or ``NotFound``."""
+        return self._station(service, collection).name
+
+    async def ping(self, station: str) -> None:
+        """Raise a ``StationError`` unless the station answers a small query."""
+        await self._stations[station].ping()
+
+    async def search(self, service: str, request: SearchRequest, collections: Sequence[str]) -> Page:
+        """One page of the rows of these collections, merged in order."""
+        names = [name for name in collections if request.collections is None or name in request.collections]
+        wanted = Wanted(request.filter, request.order, request.limit + 1, request.cursor)
+        found = await asyncio.gather(*(self._station(service, name).rows(name, wanted) for name in names))
+        merged = list(islice(_merged(found, wanted), wanted.count))
+        rows, more = merged[: request.limit], len(merged) > request.limit
+        if wanted.backwards:
+            rows.reverse()
+        before, after = _neighbours(wanted, more=more)
+        return Page(
+            items=await self._items(service, rows),
+            prev=rows[0].cursor(request.order, backwards=True) if before and rows else None,
+            next=rows[-1].cursor(request.order, backwards=False) if after and rows else None,
+        )
+
+    async def item(self, service: str, collection: str, item_id: str) -> dict[str, Any]:
+        """The STAC item of that id with all its assets, or ``NotFound``."""
+        kind = self._station(service, collection).kind
+        this = filters.one_of(kind.by_name["id"], [item_id])
+        page = await self.search(service, SearchRequest(this, order=sort_order(kind, ()), limit=1), [collection])
+        if not page.items:
+            raise NotFound(f"collection {collection} has no item {item_id}")
+        return page.items[0]
+
+    @asynccontextmanager
+    async def download(
+        self, service: str, collection: str, asset: Mapping[str, Any], *, range_: str | None = None
+    ) -> AsyncIterator[Download]:
+        """The bytes of an asset of ``item``; ``range_`` is the value of a Range header, which a station may ignore."""
+        station = self._station(service, collection)
+        path = station.kind.assets.download.format(id=_entity_id(asset))
+        async with station.session.stream(path, {"Range": range_} if range_ else {}) as response:
+            yield Download(response.status_code, response.headers, station.session.chunks(response))
+
+    @asynccontextmanager
+    async def stream(
+        self, service: str, collection: str, asset: Mapping[str, Any], *, offset: int = 0
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The bytes of an asset from an offset on, wherever the station lets the answer start."""
+        range_ = f"bytes={offset}-" if offset else None
+        async with self.download(service, collection, asset, range_=range_) as download:
+            yield _from(download, offset, self.station_of(service, collection))
+
+    def _of_service(self, service: str) -> dict[str, Station]:
+        return {name: station for (kind, name), station in self._owner.items() if kind == service}
+
+    def _station(self, service: str, collection: str) -> Station:
+        try:
+            return self._owner[service, collection]
+        except KeyError:
+            raise NotFound(f"collection {collection} does not exist") from None
+
+    async def _items(self, service: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """The items of rows, each station asked once for the files of its own."""
+        places: dict[str, list[int]] = {}
+        for at, row in enumerate(rows):
+            places.setdefault(self.station_of(service, row.collection), []).append(at)
+        made = await asyncio.gather(*(self._group(name, service, [rows[at] for at in places[name]]) for name in places))
+        items: dict[int, dict[str, Any]] = {}
+        for group, found in zip(places.values(), made, strict=True):
+            items.update(zip(group, found, strict=True))
+        return [items[at] for at in range(len(rows))]
+
+    async def _group(self, station: str, service: str, rows: list[Row]) -> list[dict[str, Any]]:
+        return await self._stations[station].items(rows, f"{self._public_url}/{service}")
+
+
+@asynccontextmanager
+async def open_stations(
+    settings: Mapping[str, StationSettings],
+    *,
+    public_url: str = "",
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> AsyncIterator[Stations]:
+    """The stations of the settings, closed at the end; nothing is sent to them yet.
+
+    ``ValueError`` names a station or collection that cannot be honoured. ``transport`` stands in for the network.
+    """
+    async with AsyncExitStack() as stack:
+        opened = []
+        for name, each in settings.items():
+            session = await stack.enter_async_context(open_session(name, each, transport=transport))
+            opened.append(_station(name, each, session))
+        yield Stations(opened, public_url.rstrip("/"))
+
+
+def _station(name: str, settings: StationSettings, session: Session) -> Station:
+    if settings.kind not in KINDS:
+        raise ValueError(f"station {name}: this version does not know the kind {settings.kind}")
+    try:
+        return Station(KINDS[settings.kind], settings, session)
+    except ValueError as error:
+        raise ValueError(f"station {name}: {error}") from error
+
+
+def _neighbours(wanted: Wanted, *, more: bool) -> tuple[bool, bool]:
+    """Whether there are pages before and after this one; where we come from, there is one."""
+    return (more, True) if wanted.backwards else (wanted.cursor is not None, more)
+
+
+def _merged(found: Sequence[list[Row]], wanted: Wanted) -> Iterator[Row]:
+    """The rows of several collections in one order; among equals, collection by collection."""
+    sign = -1 if wanted.backwards else 1
+
+    def compared(a: Row, b: Row) -> int:
+        for key in wanted.direction:
+            order = _compared(key, value_at(a.entity, key.path), value_at(b.entity, key.path))
+            if order:
+                return order
+        return sign * ((a.collection > b.collection) - (a.collection < b.collection))
+
+    return heapq.merge(*found, key=cmp_to_key(compared)) if len(found) > 1 else iter(found[0] if found else ())
+
+
+def _compared(key: SortKey, a: Any, b: Any) -> int:
+    """Which of two raw values comes first; an absent one before all others."""
+    if a is None or b is None:
+        order = (a is not None) - (b is not None)
+    else:
+        left, right = (_comparable(key.by.type, value) for value in (a, b))
+        order = (left > right) - (left < right)
+    return -order if key.descending else order
+
+
+def _comparable(type_: ValueType, value: Any) -> Any:
+    match type_:
+        case ValueType.INSTANT:
+            return instants.micros(value)
+        case ValueType.INTEGER | ValueType.DOUBLE:
+            return float(value)
+        case _:
+            return value
+
+
+def _entity_id(asset: Mapping[str, Any]) -> str:
+    """The station's key of an asset; only what cannot be anything but a key goes into an address."""
+    match asset.get("externalIds"):
+        case [{"value": str(key)}, *_] if _ENTITY_ID.fullmatch(key):
+            return key
+    raise BadInput("the asset does not say what the station calls it (externalIds)")
+
+
+async def _from(download: Download, offset: int, station: str) -> AsyncIterator[bytes]:
+    """The chunks from an offset on; a station that ignored the range sends what comes before as well."""
+    if download.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        return  # nothing lies beyond the end
+    begins = _first_byte(download, station)
+    if begins > offset:
+        raise StationRefused(station, f"asked for the bytes from {offset} on, it sends those from {begins} on")
+    skip = offset - begins
+    async for chunk in download.chunks:
+        if len(chunk) > skip:
+            yield chunk[skip:] if skip else chunk
+        skip = max(0, skip - len(chunk))
+
+
+def _first_byte(download: Download, station: str) -> int:
+    if download.status != HTTPStatus.PARTIAL_CONTENT:
+        return 0
+    found = _CONTENT_RANGE.fullmatch(download.headers.get("content-range", ""))
+    if not found:
+        raise StationRefused(station, "it sends a part of a file without saying which")
+    return int(found[1])

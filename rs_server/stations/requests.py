@@ -1,0 +1,181 @@
+"""What callers may ask in a search, as query parameters or as a JSON body, and how it is understood.
+
+Standards: STAC API 1.0 item search with the extensions filter, sort and fields. A parameter that is not known is
+refused: to leave it out would answer more than was asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from geojson_pydantic.geometries import Geometry
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from rs_server.errors import BadInput
+from rs_server.stations import filters, search
+from rs_server.stations.filters import Filter, conjunction
+from rs_server.stations.model import StationKind
+from rs_server.stations.paging import Binding
+from rs_server.stations.search import DEFAULT_LIMIT, MOST_ITEMS, Fields, SearchRequest
+
+Crs = Literal["http://www.opengis.net/def/crs/OGC/1.3/CRS84"]
+CRS84: Crs = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
+
+FilterLanguage = Literal["cql2-text", "cql2-json"]
+Limit = Annotated[int, Field(ge=1, description=f"Items of a page; more than {MOST_ITEMS} count as {MOST_ITEMS}")]
+
+_NOT_THE_SEARCH = {"token", "limit", "fields"}  # may change from page to page
+_GEOMETRY: TypeAdapter[Any] = TypeAdapter(Geometry)
+
+
+class ItemsQuery(BaseModel):
+    """The query parameters of a collection's items."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Limit = DEFAULT_LIMIT
+    bbox: str | None = Field(None, description="Four or six numbers: west, south, east, north")
+    datetime: str | None = Field(None, description="A moment, or an interval: 2024-11-14T00:00:00Z/..")
+    filter: str | None = Field(None, description="A CQL2 expression")
+    filter_lang: FilterLanguage = Field("cql2-text", alias="filter-lang")
+    filter_crs: Crs = Field(CRS84, alias="filter-crs")
+    sortby: str | None = Field(None, description="Properties with their direction: -published,+id")
+    fields: str | None = Field(None, description="Members wanted, and with a minus those not: id,-assets")
+    token: str | None = Field(None, description="Where to go on; comes from a link of an answer")
+
+    def as_body(self) -> SearchBody:
+        """The same search as a body states it."""
+        text = self.model_dump(by_alias=True, exclude_defaults=True, exclude={"bbox", "sortby", "fields"})
+        include, exclude = _fields(_listed(self.fields))
+        return SearchBody.model_validate(
+            {
+                **text,
+                "filter-lang": self.filter_lang,
+                "bbox": _numbers(self.bbox),
+                "sortby": [_sort_term(term) for term in _listed(self.sortby)],
+                "fields": {"include": include, "exclude": exclude},
+            }
+        )
+
+
+class SearchQuery(ItemsQuery):
+    """The query parameters of a search."""
+
+    collections: str | None = Field(None, description="Collections, separated by commas")
+    ids: str | None = Field(None, description="Ids of items, separated by commas")
+    intersects: str | None = Field(None, description="A GeoJSON geometry")
+
+    def as_body(self) -> SearchBody:
+        """The same search as a body states it."""
+        own = {"collections", "ids", "intersects"}
+        body = ItemsQuery(**self.model_dump(by_alias=True, exclude=own)).as_body()
+        return body.model_copy(
+            update={
+                "collections": None if self.collections is None else _listed(self.collections),
+                "ids": None if self.ids is None else _listed(self.ids),
+                "intersects": _geometry(self.intersects),
+            }
+        )
+
+
+class SortBy(BaseModel):
+    """One sort key."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    field: str
+    direction: Literal["asc", "desc"] = "asc"
+
+
+class FieldsBody(BaseModel):
+    """Which members of an item are wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    include: list[str] | None = None
+    exclude: list[str] | None = None
+
+
+class SearchBody(BaseModel):
+    """The JSON body of a search."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    collections: list[str] | None = None
+    ids: list[str] | None = None
+    bbox: list[float] | None = None
+    intersects: Geometry | None = None
+    datetime: str | None = None
+    filter: dict[str, Any] | str | None = None
+    filter_lang: FilterLanguage = Field("cql2-json", alias="filter-lang")
+    filter_crs: Crs = Field(CRS84, alias="filter-crs")
+    sortby: list[SortBy] = Field(default_factory=list)
+    fields: FieldsBody = Field(default_factory=FieldsBody)
+    limit: Limit = DEFAULT_LIMIT
+    token: str | None = None
+
+    def understood(self, kind: StationKind) -> SearchRequest:
+        """The search, every part of it understood; ``BadInput`` names the part that is not. The cursor is not read."""
+        return SearchRequest(
+            filter=conjunction([*self._filters(kind)]),
+            collections=None if self.collections is None else tuple(self.collections),
+            order=search.sort_order(kind, [f"{'-' if s.direction == 'desc' else '+'}{s.field}" for s in self.sortby]),
+            limit=min(self.limit, MOST_ITEMS),
+            fields=Fields(tuple(self.fields.include or ()), tuple(self.fields.exclude or ())),
+        )
+
+    def binding(self, caller: str, place: str) -> Binding:
+        """What a paging token of this search is bound to; ``place`` is where it is asked."""
+        return Binding(caller, {"place": place, **self.model_dump(mode="json", exclude=_NOT_THE_SEARCH)})
+
+    def _filters(self, kind: StationKind) -> list[Filter]:
+        found: list[Filter] = []
+        if self.ids is not None:
+            found.append(search.id_filter(kind, self.ids))
+        if self.datetime is not None:
+            found.append(search.datetime_filter(kind, self.datetime))
+        if self.bbox is not None or self.intersects is not None:
+            _check_area(self.bbox, self.intersects)
+            found.append(search.spatial_filter(kind))
+        if self.filter is not None:
+            found.append(filters.parse(kind, self.filter, self.filter_lang))
+        return found
+
+
+def _check_area(bbox: list[float] | None, intersects: object) -> None:
+    if bbox is None:
+        return
+    if intersects is not None:
+        raise BadInput("bbox and intersects exclude one another")
+    half = len(bbox) // 2
+    if len(bbox) not in (4, 6) or not all(
+        low <= high for low, high in zip(bbox[1:half], bbox[half + 1 :], strict=True)
+    ):
+        raise BadInput("bbox: four or six numbers are needed, first the lower corner, then the upper one")
+
+
+def _listed(text: str | None) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()] if text else []
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise BadInput("bbox: numbers separated by commas are needed") from error
+
+
+def _geometry(text: str | None) -> Any:
+    try:
+        return None if text is None else _GEOMETRY.validate_json(text)
+    except ValidationError as error:
+        raise BadInput("intersects: not a GeoJSON geometry") from error
+
+
+def _sort_term(term: str) -> dict[str, str]:
+    return {"field": term.lstrip("+-"), "direction": "desc" if term.startswith("-") else "asc"}
+
+
+def _fields(terms: list[str]) -> tuple[list[str], list[str]]:
+    include = [term.removeprefix("+") for term in terms if not term.startswith("-")]
+    return include, [term.removeprefix("-") for term in terms if term.startswith("-")]

@@ -1,0 +1,181 @@
+"""The STAC documents around the items: landing page, collections, queryables, pages. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from rs_server.stations.items import STAC_VERSION, Place
+from rs_server.stations.model import Property, StationKind, ValueType
+from rs_server.stations.search import Fields
+from rs_server.stations.station import Collection
+
+JSON = "application/json"
+GEOJSON = "application/geo+json"
+SCHEMA = "application/schema+json"
+OPENAPI = "application/vnd.oai.openapi+json;version=3.1"
+
+CONFORMANCE = (
+    "https://api.stacspec.org/v1.0.0/core",
+    "https://api.stacspec.org/v1.0.0/collections",
+    "https://api.stacspec.org/v1.0.0/ogcapi-features",
+    "https://api.stacspec.org/v1.0.0/ogcapi-features#sort",
+    "https://api.stacspec.org/v1.0.0/ogcapi-features#fields",
+    "https://api.stacspec.org/v1.0.0/item-search",
+    "https://api.stacspec.org/v1.0.0/item-search#filter",
+    "https://api.stacspec.org/v1.0.0/item-search#sort",
+    "https://api.stacspec.org/v1.0.0/item-search#fields",
+    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core",
+    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/oas30",
+    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/geojson",
+    "http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/filter",
+    "http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/features-filter",
+    "http://www.opengis.net/spec/cql2/1.0/conf/cql2-text",
+    "http://www.opengis.net/spec/cql2/1.0/conf/cql2-json",
+    "http://www.opengis.net/spec/cql2/1.0/conf/basic-cql2",
+    "http://www.opengis.net/spec/cql2/1.0/conf/advanced-comparison-operators",
+    "http://www.opengis.net/spec/cql2/1.0/conf/case-insensitive-comparison",
+    "http://www.opengis.net/spec/cql2/1.0/conf/accent-insensitive-comparison",
+    "http://www.opengis.net/spec/cql2/1.0/conf/temporal-functions",
+    "http://www.opengis.net/spec/cql2/1.0/conf/arithmetic",
+    "http://www.opengis.net/spec/cql2/1.0/conf/property-property",
+)
+
+_QUERYABLES = "http://www.opengis.net/def/rel/ogc/1.0/queryables"
+_LICENCE = "https://sentinels.copernicus.eu/documents/247904/690755/Sentinel_Data_Legal_Notice"
+_JSON_TYPES: Mapping[ValueType, dict[str, str]] = {
+    ValueType.TEXT: {"type": "string"},
+    ValueType.GUID: {"type": "string", "format": "uuid"},
+    ValueType.INTEGER: {"type": "integer"},
+    ValueType.DOUBLE: {"type": "number"},
+    ValueType.BOOLEAN: {"type": "boolean"},
+    ValueType.INSTANT: {"type": "string", "format": "date-time"},
+}
+_ALWAYS = ("type", "stac_version", "id", "collection", "geometry", "links")
+
+Document = dict[str, Any]
+
+
+def link(rel: str, href: str, type_: str = JSON, title: str = "", **more: Any) -> Document:
+    """A link; title and further members are left out when empty."""
+    titled = {"title": title} if title else {}
+    return {"rel": rel, "href": href, "type": type_, **titled, **more}
+
+
+def landing(kind: StationKind, url: str, docs_url: str, collections: Sequence[Collection]) -> Document:
+    """The landing page of a service, with the collections that the caller may read."""
+    search, json_ = f"{url}/search", JSON
+    return {
+        "type": "Catalog",
+        "stac_version": STAC_VERSION,
+        "id": kind.name,
+        "title": kind.title,
+        "description": kind.description,
+        "conformsTo": list(CONFORMANCE),
+        "links": [
+            link("self", f"{url}/", json_, "This page"),
+            link("root", f"{url}/", json_, "Landing page"),
+            link("data", f"{url}/collections", json_, "Collections"),
+            link("conformance", f"{url}/conformance", json_, "Conformance classes"),
+            link("search", search, GEOJSON, "Search", method="GET"),
+            link("search", search, GEOJSON, "Search", method="POST"),
+            link(_QUERYABLES, f"{url}/queryables", SCHEMA, "Queryables"),
+            link("service-desc", f"{url}/api", OPENAPI, "OpenAPI description"),
+            link("service-doc", docs_url, "text/html", "Documentation"),
+            *(link("child", Place(url, each.id).collection_url, json_, each.title) for each in collections),
+        ],
+    }
+
+
+def collection(kind: StationKind, url: str, of: Collection) -> Document:
+    """The description of one collection."""
+    own = Place(url, of.id).collection_url
+    return {
+        "type": "Collection",
+        "stac_version": STAC_VERSION,
+        "stac_extensions": [],
+        "id": of.id,
+        "title": of.title,
+        "description": of.description or kind.description,
+        "license": "other",
+        "providers": [{"name": f"Station {of.station}", "roles": ["host"]}],
+        "extent": {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[None, None]]}},
+        "summaries": {name: list(values) for name, values in of.constraints.items()},
+        "links": [
+            link("self", own, JSON, of.title),
+            link("parent", f"{url}/", JSON, "Landing page"),
+            link("root", f"{url}/", JSON, "Landing page"),
+            link("items", f"{own}/items", GEOJSON, "Items"),
+            link(_QUERYABLES, f"{own}/queryables", SCHEMA, "Queryables"),
+            link("license", _LICENCE, "application/pdf", "Legal notice on the use of Copernicus Sentinel data"),
+        ],
+    }
+
+
+def collections(kind: StationKind, url: str, found: Sequence[Collection]) -> Document:
+    """The list of collections."""
+    links = [link("self", f"{url}/collections", JSON, "Collections"), link("root", f"{url}/", JSON, "Landing page")]
+    documents = [collection(kind, url, each) for each in found]
+    return {"collections": documents, "links": links, "numberReturned": len(found), "numberMatched": len(found)}
+
+
+def queryables(kind: StationKind, url: str, of: Collection | None = None) -> Document:
+    """What can be filtered by (JSON schema), less what has but one value in this collection."""
+    own = Place(url, of.id).collection_url if of else url
+    constraints = of.constraints if of else {}
+    known = {each.stac: _queryable(each, constraints.get(each.stac)) for each in kind.properties}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"{own}/queryables",
+        "type": "object",
+        "title": f"Queryables of {of.title if of else kind.title}",
+        "properties": {name: known[name] for name in known if len(constraints.get(name, ())) != 1},
+        "additionalProperties": False,
+    }
+
+
+def page(items: Sequence[Document], links: Sequence[Document]) -> Document:
+    """A page of items."""
+    return {"type": "FeatureCollection", "features": items, "links": links, "numberReturned": len(items)}
+
+
+def narrowed(item: Document, fields: Fields) -> Document:
+    """The item with the members that are wanted, and those that make it an item."""
+    if not fields.include and not fields.exclude:
+        return item
+    found = _included(item, fields.include) if fields.include else {**item, "properties": {**item["properties"]}}
+    for path in fields.exclude:
+        group, name = _split(path)
+        found.get(group, {}).pop(name, None) if name else found.pop(group, None)
+    return {**{name: item[name] for name in _ALWAYS}, "properties": {}, "assets": {}, **found}
+
+
+def _included(item: Document, paths: Sequence[str]) -> Document:
+    found: Document = {}
+    for path in paths:
+        group, name = _split(path)
+        if not name and group in item:
+            found[group] = item[group]
+        elif name in item.get(group, {}):
+            found.setdefault(group, {})[name] = item[group][name]
+    return found
+
+
+def _split(path: str) -> tuple[str, str]:
+    """``properties.platform`` and plain ``platform`` mean the same member."""
+    group, dot, name = path.partition(".")
+    if dot and group in ("properties", "assets"):
+        return group, name
+    return (path, "") if path in (*_ALWAYS, "assets", "properties", "bbox", "stac_extensions") else ("properties", path)
+
+
+def _queryable(of: Property, allowed: Sequence[str] | None) -> Document:
+    values = list(allowed or of.enum)
+    found: Document = {"title": of.stac, **_JSON_TYPES[of.type]}
+    return {**found, "enum": values} if values else found
+
+
+def with_query(url: str, parameters: Sequence[tuple[str, str]]) -> str:
+    """An address with a query string."""
+    return f"{url}?{'&'.join(f'{quote(name)}={quote(value)}' for name, value in parameters)}" if parameters else url

@@ -1,0 +1,137 @@
+"""A person in front of a browser: what she sees of the hub, of Keycloak and of JupyterLab, and what she does there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from playwright.sync_api import Locator, Page, expect
+
+SECOND = 1000
+ERROR_OUTPUT = '[data-mime-type="application/vnd.jupyter.error"]'
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody with a browser profile of her own."""
+
+    name: str
+    page: Page
+    hub: str
+    pictures: Path
+
+    def look(self, what: str) -> None:
+        """Keep a picture of what is on the screen."""
+        self.page.screenshot(path=self.pictures / f"{self.name}-{what}.png")
+
+    def log_in(self, password: str) -> None:
+        """Open the hub, which leads to Keycloak, and give name and password there."""
+        self.page.goto(self.hub)
+        expect(self.page.locator("#kc-form-login")).to_be_visible(timeout=30 * SECOND)
+        self.look("1-keycloak")
+        self.page.get_by_label("Username").fill(self.name)
+        self.page.locator("#password").fill(password)
+        self.page.get_by_role("button", name="Sign In").click()
+
+    def expect_lab(self) -> None:
+        """Wait until JupyterLab is there."""
+        expect(self.page.locator("#jp-main-dock-panel")).to_be_visible(timeout=90 * SECOND)
+        expect(self.page.locator("#jupyterlab-splash")).to_have_count(0, timeout=30 * SECOND)
+
+    def open(self, path: str) -> Notebook:
+        """Open a notebook of her home by its address, and wait for its kernel."""
+        self.page.goto(f"{self.hub}/user/{self.name}/lab/tree/{quote(path)}")
+        self.expect_lab()
+        notebook = Notebook(self, path)
+        expect(notebook.indicator).to_have_attribute("data-status", "idle", timeout=90 * SECOND)
+        return notebook
+
+    def write(self, path: str, cells: Sequence[str]) -> None:
+        """Put a notebook of code cells into her home."""
+        code = {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": []}
+        content = {
+            "nbformat": 4,
+            "nbformat_minor": 5,
+            "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+            "cells": [{**code, "id": f"cell-{n}", "source": source} for n, source in enumerate(cells)],
+        }
+        answer = self.page.request.put(
+            self._contents(path),
+            headers={"X-XSRFToken": self._token(), "Content-Type": "application/json"},
+            data=json.dumps({"type": "notebook", "format": "json", "content": content}),
+        )
+        assert answer.ok, f"{answer.status} {answer.text()}"
+
+    def read(self, path: str) -> dict[str, Any]:
+        """A notebook of her home as it is saved."""
+        answer = self.page.request.get(self._contents(path))
+        assert answer.ok, f"{answer.status} {answer.text()}"
+        content: dict[str, Any] = answer.json()["content"]
+        return content
+
+    def _contents(self, path: str) -> str:
+        return f"{self.hub}/user/{self.name}/api/contents/{quote(path)}"
+
+    def _token(self) -> str:
+        """The cross-site token of her own server, not the one of the hub."""
+        cookies = self.page.context.cookies(f"{self.hub}/user/{self.name}/lab")
+        found = [cookie for cookie in cookies if cookie["name"] == "_xsrf"]
+        return max(found, key=lambda cookie: len(cookie["path"]))["value"]
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A notebook that is open in JupyterLab, with its kernel."""
+
+    person: Person
+    path: str
+
+    @property
+    def panel(self) -> Locator:
+        """Its visible part."""
+        return self.person.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+
+    @property
+    def indicator(self) -> Locator:
+        """The kernel's state."""
+        return self.panel.locator(".jp-Notebook-ExecutionIndicator")
+
+    @property
+    def errors(self) -> Locator:
+        """Tracebacks on the screen."""
+        return self.panel.locator(ERROR_OUTPUT)
+
+    def run_all(self) -> None:
+        """Run → Run All Cells."""
+        self.person.page.get_by_role("menuitem", name="Run", exact=True).click()
+        self.person.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+    def expect_output(self, output: Locator, timeout_s: float) -> None:
+        """Wait for an output, and stop waiting at the first traceback."""
+        expect(output.or_(self.errors).first).to_be_visible(timeout=timeout_s * SECOND)
+        assert self.errors.count() == 0, self.errors.first.inner_text()
+
+    def expect_idle(self, timeout_s: float = 60) -> None:
+        """Wait until the kernel has nothing more to do."""
+        expect(self.indicator).to_have_attribute("data-status", "idle", timeout=timeout_s * SECOND)
+
+    def save(self) -> dict[str, Any]:
+        """Save it (as the toolbar's first button does), and read what was saved."""
+        page = self.person.page
+        with page.expect_response(lambda answer: answer.request.method == "PUT" and "/api/contents/" in answer.url):
+            self.panel.get_by_role("button", name="Save").first.click()
+        return self.person.read(self.path)
+
+
+def outputs(notebook: dict[str, Any]) -> list[dict[str, Any]]:
+    """All outputs of a saved notebook."""
+    return [output for cell in notebook["cells"] for output in cell.get("outputs", ())]
+
+
+def text(notebook: dict[str, Any]) -> str:
+    """What a saved notebook printed."""
+    return "".join("".join(output["text"]) for output in outputs(notebook) if output["output_type"] == "stream")

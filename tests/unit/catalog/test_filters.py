@@ -1,0 +1,88 @@
+"""Which filters the catalog takes; what is wrong with the others."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from rs_server.catalog.filters import checked, parsed
+from rs_server.errors import UnsupportedFilter
+
+TAKEN = [
+    "id = 'x'",
+    "NOT (a = 1 AND (b LIKE 'x%' OR c IS NULL))",
+    "a BETWEEN 1 AND 2",
+    "a IN ('x', 'y')",
+    "S_INTERSECTS(geometry, POINT(1 2))",
+    "T_AFTER(datetime, TIMESTAMP('2024-01-01T00:00:00Z'))",
+    "CASEI(a) = CASEI('x')",
+    "a = '((((((((((((((((((((((((('",
+    "TRUE",
+    " AND ".join(["id = 'x'"] * 300),
+]
+
+
+@pytest.mark.parametrize("text", TAKEN)
+def test_taken(text: str) -> None:
+    found = parsed(text, "cql2-text")
+    assert parsed(json.dumps(found), "cql2-json") == found
+
+
+REFUSED = {
+    "nothing": "",
+    "nonsense": "a ==== 1",
+    "a name": "id",
+    "a number": "1",
+    "a function": "frobnicate(id)",
+    "a name in logic": "id AND a = 1",
+    "parentheses": "(" * 500 + "id = 'x'" + ")" * 500,
+    "functions": "a = " + "f(" * 100 + "1" + ")" * 100,
+    "nots": "NOT " * 4000 + "id = 'x'",
+    "signs": "a = " + "-" * 16_000 + "1",
+    "spaced signs": "a = " + "- " * 8_000 + "1",
+    "length": " OR ".join(["id = 'x'"] * 3000),
+    "half a quote": "id = '" + "(" * 5000,
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case: str) -> None:
+    begun = time.perf_counter()
+    with pytest.raises(UnsupportedFilter):
+        parsed(REFUSED[case], "cql2-text")
+    assert time.perf_counter() - begun < 0.5
+
+
+REFUSED_JSON = [
+    "",
+    "nonsense",
+    "1",
+    "null",
+    "{}",
+    '{"op": "and", "args": []}',
+    '{"op": 1}',
+    "[" * 20_000,
+    '{"a":' * 2000,
+]
+
+
+@pytest.mark.parametrize("text", REFUSED_JSON)
+def test_refused_json(text: str) -> None:
+    with pytest.raises(UnsupportedFilter):
+        parsed(text, "cql2-json")
+
+
+def test_deep_operations() -> None:
+    def nested(levels: int) -> Any:
+        value: Any = {"op": "=", "args": [{"property": "id"}, "x"]}
+        for _ in range(levels):
+            value = {"op": "not", "args": [value]}
+        return value
+
+    assert checked(nested(10)) == nested(10)
+    for levels in (40, 500, 100_000):
+        with pytest.raises(UnsupportedFilter, match="nested"):
+            checked(nested(levels))

@@ -1,0 +1,97 @@
+"""The far side of the client for its tests: an rs-server that answers from a table and keeps what it was asked."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+
+from rs_client.auth import ApiKey
+from rs_client.http import Http
+
+SERVER = "http://server.test"
+
+type Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def access_token(lives_s: float) -> str:
+    """A token in the form of a JWT that ends in so many seconds; nobody verifies it here."""
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": time.time() + lives_s}).encode()).rstrip(b"=").decode()
+    return f"e30.{claims}.c2ln"
+
+
+class Far:
+    """Answers one after the other, the last one for ever; keeps the requests."""
+
+    def __init__(self, *answers: httpx.Response | Exception) -> None:
+        self._answers = list(answers)
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+    @property
+    def forms(self) -> list[dict[str, str]]:
+        """The bodies of the requests, read as HTML forms."""
+        return [dict(httpx.QueryParams(request.content.decode())) for request in self.requests]
+
+
+def client(answer: Answer) -> httpx.Client:
+    """An HTTP client whose other end is this."""
+    return httpx.Client(transport=httpx.MockTransport(answer))
+
+
+def http(answer: Answer) -> Http:
+    """A conversation with a server that answers so."""
+    return Http(SERVER, ApiKey("rsk_alice"), client(answer))
+
+
+def table(answers: dict[str, Any]) -> Answer:
+    """A server that knows these paths (JSON documents) and answers 404 to others."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        found = answers.get(f"{request.method} {request.url.path}")
+        return httpx.Response(404, json={"detail": "not here"}) if found is None else httpx.Response(200, json=found)
+
+    return answer
+
+
+@contextmanager
+def serving(answer: Callable[[str, str, dict[str, str]], tuple[int, Any]]) -> Iterator[str]:
+    """The address of a real HTTP server of this process; ``answer`` gets method, path with query, and headers."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            status, document = answer(self.command, self.path, headers)
+            body = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815 - the base class's name
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join(10)

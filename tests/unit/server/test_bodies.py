@@ -1,0 +1,42 @@
+"""The depth of bodies is counted without walking them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fastapi import Depends, FastAPI, Request
+
+from rs_server import errors
+from rs_server.bodies import DEEPEST, bounded_body, depth
+from tests.asgi import client
+
+
+@pytest.mark.parametrize(
+    ("value", "levels"),
+    [
+        (1, 0),
+        ("[[[[", 0),
+        ('"[', 0),
+        ("\\", 0),
+        ({}, 1),
+        ([[], [[]]], 3),
+        ({"a": [{"b": '}]\\"['}]}, 3),
+    ],
+)
+def test_depth(value: object, levels: int) -> None:
+    assert depth(json.dumps(value).encode()) == levels
+
+
+async def test_deep_bodies_are_refused() -> None:
+    app = FastAPI(dependencies=[Depends(bounded_body)])
+    errors.install(app)
+
+    @app.post("/")
+    async def echo(request: Request) -> int:
+        return len(await request.body())
+
+    async with client(app) as http:
+        for levels, status in ((DEEPEST, 200), (DEEPEST + 1, 400), (50_000, 400)):
+            body = "[" * levels + "]" * levels
+            assert (await http.post("/", content=body)).status_code == status
