@@ -16,7 +16,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -268,13 +267,15 @@ def _interpreters(here: Tools) -> Iterator[str]:
 
 def _keycloak(here: Tools) -> Step:
     def add() -> None:
-        with tempfile.TemporaryDirectory(dir=here.root) as scratch:
-            archive = _keycloak_archive(Path(scratch))
-            with zipfile.ZipFile(archive) as content:
-                _unpack(content, Path(scratch))
-            folder = Path(scratch) / f"keycloak-{KEYCLOAK_VERSION}"
-            _run([str(folder / "bin" / "kc.sh"), "build", *_KEYCLOAK_BUILD])
-            folder.rename(here.keycloak)
+        scratch = here.keycloak.with_name(f"{here.keycloak.name}.unfinished")
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        with zipfile.ZipFile(_keycloak_archive(scratch)) as content:
+            _unpack(content, scratch)
+        folder = scratch / f"keycloak-{KEYCLOAK_VERSION}"
+        _run([str(folder / "bin" / "kc.sh"), "build", *_KEYCLOAK_BUILD])
+        folder.rename(here.keycloak)
+        shutil.rmtree(scratch)
 
     return Step(f"Keycloak {KEYCLOAK_VERSION}", here.keycloak.is_dir, add)
 

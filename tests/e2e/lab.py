@@ -44,6 +44,7 @@ class Person:
 
     def open(self, path: str) -> Notebook:
         """Open a notebook of her home by its address, and wait for its kernel."""
+        self._keep_cells_on_the_page()
         self.page.goto(f"{self.hub}/user/{self.name}/lab/tree/{quote(path)}")
         self.expect_lab()
         notebook = Notebook(self, path)
@@ -52,19 +53,14 @@ class Person:
 
     def write(self, path: str, cells: Sequence[str]) -> None:
         """Put a notebook of code cells into her home."""
-        code = {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": []}
+        code: dict[str, Any] = {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": []}
         content = {
             "nbformat": 4,
             "nbformat_minor": 5,
             "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
             "cells": [{**code, "id": f"cell-{n}", "source": source} for n, source in enumerate(cells)],
         }
-        answer = self.page.request.put(
-            self._contents(path),
-            headers={"X-XSRFToken": self._token(), "Content-Type": "application/json"},
-            data=json.dumps({"type": "notebook", "format": "json", "content": content}),
-        )
-        assert answer.ok, f"{answer.status} {answer.text()}"
+        self._put(self._contents(path), {"type": "notebook", "format": "json", "content": content})
 
     def read(self, path: str) -> dict[str, Any]:
         """A notebook of her home as it is saved."""
@@ -72,6 +68,17 @@ class Person:
         assert answer.ok, f"{answer.status} {answer.text()}"
         content: dict[str, Any] = answer.json()["content"]
         return content
+
+    def _keep_cells_on_the_page(self) -> None:
+        """JupyterLab takes cells out of view off the page; the tests must see an error wherever it is."""
+        name = quote("@jupyterlab/notebook-extension:tracker", safe="")
+        settings = f"{self.hub}/user/{self.name}/lab/api/settings/{name}"
+        self._put(settings, {"raw": json.dumps({"windowingMode": "none"})})
+
+    def _put(self, address: str, body: dict[str, Any]) -> None:
+        headers = {"X-XSRFToken": self._token(), "Content-Type": "application/json"}
+        answer = self.page.request.put(address, headers=headers, data=json.dumps(body))
+        assert answer.ok, f"{answer.status} {answer.text()}"
 
     def _contents(self, path: str) -> str:
         return f"{self.hub}/user/{self.name}/api/contents/{quote(path)}"

@@ -34,7 +34,7 @@ def item(item_id: str) -> pystac.Item:
 
 
 def collection() -> pystac.Collection:
-    extent = pystac.Extent(pystac.SpatialExtent([[-180, -90, 180, 90]]), pystac.TemporalExtent([[None, None]]))
+    extent = pystac.Extent(pystac.SpatialExtent([-180, -90, 180, 90]), pystac.TemporalExtent([None, None]))
     return pystac.Collection(EVIL, EVIL, extent, title=EVIL)
 
 

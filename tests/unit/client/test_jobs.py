@@ -15,7 +15,7 @@ from rs_client.stac import Item
 from tests.unit.client.far import SERVER, Answer, Far, http, table
 
 CATALOG = cast("CatalogClient", None)  # these jobs need none
-ITEM = {
+ITEM: dict[str, Any] = {
     "type": "Feature",
     "stac_version": "1.1.0",
     "id": "S1A_1",
@@ -83,7 +83,7 @@ def test_a_failure_says_why_and_how_its_log_ended() -> None:
 
 
 def test_a_failure_without_a_log_still_says_why() -> None:
-    with pytest.raises(JobFailed, match="^staging failed: it broke$"):
+    with pytest.raises(JobFailed, match=r"^staging failed: it broke$"):
         job(table({"GET /jobs/j1": info("failed", message="it broke")})).wait()
 
 

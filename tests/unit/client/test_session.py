@@ -7,6 +7,7 @@ import socket
 import pytest
 
 import rs_client
+from rs_client.auth import ApiKey
 from rs_client.session import RsClient, User
 from tests.unit.client.far import http, serving, table
 
@@ -72,9 +73,11 @@ def test_jobs_by_list_and_by_id() -> None:
     }
     job = {"jobID": "j1", "processID": "staging", "status": "successful"}
     answers = {"/catalog/": landing, "/jobs": {"jobs": [job]}, "/jobs/j1": job}
-    with serving(lambda method, path, headers: (200, answers[path]) if path in answers else (404, {})) as url:
-        with rs_client.connect(url, auth=rs_client.auth.ApiKey("k")) as session:
-            assert [one.id for one in session.jobs()] == ["j1"]
-            assert session.job("j1").process == "staging"
-            with pytest.raises(rs_client.NotFound):
-                session.job("j2")
+    with (
+        serving(lambda method, path, headers: (200, answers[path]) if path in answers else (404, {})) as url,
+        rs_client.connect(url, auth=ApiKey("k")) as session,
+    ):
+        assert [one.id for one in session.jobs()] == ["j1"]
+        assert session.job("j1").process == "staging"
+        with pytest.raises(rs_client.NotFound):
+            session.job("j2")

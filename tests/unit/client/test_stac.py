@@ -66,7 +66,7 @@ class Service:
             "id": "cadip",
             "description": "stations",
             "conformsTo": CONFORMS,
-            "links": [{"rel": rel, "href": f"{self.url}{path}"} for rel, path in links],
+            "links": [{"rel": rel, "type": "application/json", "href": f"{self.url}{path}"} for rel, path in links],
         }
 
     def page(self, start: int) -> dict[str, Any]:

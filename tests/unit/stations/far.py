@@ -9,6 +9,7 @@ from typing import Any, Literal
 from urllib.parse import unquote
 
 import httpx
+from pydantic import SecretStr
 
 from rs_server.access.policy import Principal
 from rs_server.errors import NotAuthenticated
@@ -63,8 +64,8 @@ def simulator(kind: str, page_size: int = 1000, token_ttl_s: int = 600) -> Any:
         kind=which,
         port=1,
         client_id="rs",
-        client_secret="secret",  # type: ignore[arg-type]  # pydantic makes it a secret
-        admin_token="admin",  # type: ignore[arg-type]
+        client_secret=SecretStr("secret"),
+        admin_token=SecretStr("admin"),
         scale=0.0001,
         page_size=page_size,
         token_ttl_s=token_ttl_s,
@@ -129,7 +130,7 @@ CALLERS = KnownCallers(
 
 def service(kind: str, stations: Stations, login: str | None = "alice", **more: Any) -> httpx.AsyncClient:
     """A client of one kind's service, as that caller."""
-    settings = Settings(public_url=PUBLIC_URL, secret="0123456789abcdef", **more)  # type: ignore[arg-type]
+    settings = Settings(public_url=PUBLIC_URL, secret=SecretStr("0123456789abcdef"), **more)
     headers = {"x-login": login} if login else None
     state = {"stations": stations, "authenticator": CALLERS}
     return client(create_service(KINDS[kind], settings), headers=headers, **state)
