@@ -25,16 +25,26 @@ from typing import Any
 class RsError(Exception):
     """Base of the client's errors.
 
-    ``detail`` says what happened and why, ``hint`` what to do, ``status`` is the HTTP status (0: none was had) and
-    ``request_id`` is what the operators find the request by.
+    ``detail`` says what happened and why, ``hint`` what to do, ``status`` is the HTTP status (0: none was had),
+    ``request_id`` is what the operators find the request by, and ``problem`` the server's whole problem document
+    (RFC 9457), which may name more, such as the ``station`` or all ``errors`` of a form.
     """
 
-    def __init__(self, detail: str, *, hint: str = "", status: int = 0, request_id: str = "") -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        hint: str = "",
+        status: int = 0,
+        request_id: str = "",
+        problem: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.hint = hint
         self.status = status
         self.request_id = request_id
+        self.problem = dict(problem or {})
 
     def __str__(self) -> str:
         notes = (self.hint, f"request {self.request_id}" if self.request_id else "")
@@ -114,4 +124,5 @@ def from_problem(status: int, document: Mapping[str, Any], *, kind: type[RsError
         hint=str(document.get("hint") or ""),
         status=status,
         request_id=str(document.get("request_id") or ""),
+        problem=document,
     )

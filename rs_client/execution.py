@@ -17,7 +17,7 @@ type Items = Search | pystac.Item | Iterable[pystac.Item]
 
 
 def execute(http: Http, catalog: CatalogClient, process: str, items: Items, to: str, **more: Any) -> Job:
-    """Start a process on items; ``to`` is the collection its results go to.
+    """Start a process on items, once; ``to`` is the collection its results go to.
 
     Raises ``Invalid`` when there is no item.
     """
@@ -25,7 +25,7 @@ def execute(http: Http, catalog: CatalogClient, process: str, items: Items, to: 
     if not hrefs:
         raise Invalid(f"there is no item to run {process} on", hint="look at what the search finds")
     inputs = {"items": [{"href": href} for href in hrefs], "collection": to, **more}
-    return Job(http, catalog, http.post(f"/processes/{process}/execution", {"inputs": inputs}))
+    return Job(http, catalog, http.post_once(f"/processes/{process}/execution", {"inputs": inputs}))
 
 
 def _each(items: Items) -> Iterable[pystac.Item]:

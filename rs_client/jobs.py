@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from rs_client import display
-from rs_client.errors import JobDismissed, JobFailed, RsError, Timeout
+from rs_client.errors import JobDismissed, JobFailed, RsError, ServiceUnavailable, Timeout
 from rs_client.http import Http
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 POLL_S = 1.0
 """Seconds between two looks at a job."""
+PATIENCE_S = 300.0
+"""How long, in seconds, ``wait`` bears with a server that does not answer: jobs outlive its restarts."""
 
 
 class Status(StrEnum):
@@ -101,15 +103,28 @@ class Job:
         deadline = None if timeout is None else time.monotonic() + timeout
         with display.live_line() as line:
             try:
-                while (now := self.progress).status not in ENDED:
-                    line.show(display.progress(self, now))
-                    self._sleep(deadline)
-                line.show(display.progress(self, now))
+                self._watch(line, deadline)
             except KeyboardInterrupt:
                 line.show(f"{self.process} {self.id} goes on; come back with session.job({self.id!r}).wait()")
                 raise
         self._raise_for_end()
         return self
+
+    def _watch(self, line: display.Line, deadline: float | None) -> None:
+        """Look until the end; a server that is away for a while is waited for, as the job is."""
+        answered = time.monotonic()
+        while True:
+            try:
+                now = self.progress
+                answered = time.monotonic()
+                line.show(display.progress(self, now))
+                if now.status in ENDED:
+                    return
+            except (ServiceUnavailable, Timeout) as error:
+                if time.monotonic() - answered > PATIENCE_S:
+                    raise
+                line.show(f"{self.process} · {error.detail} · looking again")
+            self._sleep(deadline)
 
     def _sleep(self, deadline: float | None) -> None:
         if deadline is not None and time.monotonic() > deadline:

@@ -7,12 +7,16 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import httpx
 
 from rs_platform import access, starting
 from rs_platform.bootstrap import TIMES_VARIABLE
-from rs_platform.installation import HOME_VARIABLE, Installation, caller_environment, private_folder, search_path
+from rs_platform.installation import Installation, caller_environment, private_folder, search_path
 from rs_platform.site import Site
 
 USER = "alice"
@@ -42,11 +46,12 @@ def run(installation: Installation, *, report: Report) -> None:
     begin = time.monotonic()
     starting.up(installation, report=report)
     times.append(("start of the platform", time.monotonic() - begin))
-    begin = time.monotonic()
+    site, variables = access.known_site(installation), access.user_environment(installation, USER)
+    begin, since = time.monotonic(), datetime.now(UTC)
     report(f"running {NOTEBOOK} as {USER} …")
-    executed = _execute(installation)
+    executed = _execute(site, variables)
     times.append(("main job", time.monotonic() - begin))
-    for line in (*_where_to_go(access.known_site(installation), executed), *table(times)):
+    for line in (*_where_to_go(site, executed), *_produced(variables, since), *table(times)):
         report(line)
 
 
@@ -55,9 +60,8 @@ def install_times(text: str) -> Timings:
     return [(str(name), float(seconds)) for name, seconds in json.loads(text) if seconds > 0]
 
 
-def _execute(installation: Installation) -> Path:
-    site = access.known_site(installation)
-    folder = installation.home / "demo"
+def _execute(site: Site, variables: Mapping[str, str]) -> Path:
+    folder = site.installation.home / "demo"
     private_folder(folder)
     executed = folder / NOTEBOOK.name
     arguments = [str(site.checkout / NOTEBOOK), str(executed), str(executed.with_suffix(".html"))]
@@ -65,7 +69,7 @@ def _execute(installation: Installation) -> Path:
     with log.open("w") as output:
         done = subprocess.run(
             [sys.executable, "-c", _RUN, *arguments],
-            env=_notebook_environment(installation, site),
+            env=_notebook_environment(site, variables),
             cwd=folder,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -76,14 +80,13 @@ def _execute(installation: Installation) -> Path:
     return executed
 
 
-def _notebook_environment(installation: Installation, site: Site) -> dict[str, str]:
+def _notebook_environment(site: Site, variables: Mapping[str, str]) -> dict[str, str]:
     return {
         **caller_environment(),
-        **access.user_environment(installation, USER),
-        HOME_VARIABLE: str(installation.home),
+        **variables,
         "PATH": f"{site.venv_bin}:{search_path()}",
-        "HOME": str(installation.home / "demo"),
-        "TMPDIR": str(installation.temporary),
+        "HOME": str(site.installation.home / "demo"),
+        "TMPDIR": str(site.installation.temporary),
     }
 
 
@@ -97,23 +100,27 @@ def _where_to_go(site: Site, executed: Path) -> Iterable[str]:
     yield f"API documentation  {site.ports.url('rs-server', '/docs')}"
     yield f"Executed notebook  {executed}"
     yield f"Its page           {executed.with_suffix('.html')}"
-    yield from (f"Produced           {line}" for line in products(executed.read_text()))
 
 
-def products(notebook: str) -> list[str]:
-    """The addresses of the products that an executed notebook names, each once."""
-    texts = _outputs(json.loads(notebook))
-    words = (word.strip("'\"<>,()[]") for text in texts for word in text.split())
-    return list(dict.fromkeys(word for word in words if word.startswith("s3://") and word.endswith(".zarr")))
+def _produced(variables: Mapping[str, str], since: datetime) -> list[str]:
+    """What the jobs of this demo made: one line each, with the address of the catalog item."""
+    headers = {"x-api-key": variables["RS_API_KEY"]}
+    with httpx.Client(base_url=variables["RS_SERVER_URL"], headers=headers, timeout=30, trust_env=False) as http:
+        jobs = finished_since(http.get("/jobs").raise_for_status().json()["jobs"], since)
+        found = [(job, http.get(f"/jobs/{job['jobID']}/results").raise_for_status().json()) for job in jobs]
+    return [
+        f"Produced           {item['href']}   {job['processID']}: {job['message']}"
+        for job, results in found
+        for item in results["items"]
+    ]
 
 
-def _outputs(notebook: dict[str, list[dict[str, object]]]) -> Iterable[str]:
-    for cell in notebook["cells"]:
-        outputs = cell.get("outputs", [])
-        assert isinstance(outputs, list)
-        for output in outputs:
-            text = output.get("text") or output.get("data", {}).get("text/plain", "")
-            yield "".join(text)
+def finished_since(jobs: Iterable[dict[str, Any]], since: datetime) -> list[dict[str, Any]]:
+    """The successful jobs that were begun after this time, oldest first."""
+    return sorted(
+        (job for job in jobs if job["status"] == "successful" and datetime.fromisoformat(job["created"]) >= since),
+        key=lambda job: str(job["created"]),
+    )
 
 
 def table(times: Timings) -> list[str]:

@@ -37,11 +37,17 @@ class Work:
     target: CollectionName
     bucket: str
     read_prefix: str
+    run: str = ""
+
+    @property
+    def item_prefix(self) -> str:
+        """Every edition of the product lies below."""
+        return layout.item_prefix(self.target, self.product)
 
     @property
     def write_prefix(self) -> str:
-        """Everything of the product lies below."""
-        return layout.item_prefix(self.target, self.product)
+        """This edition lies below: each run writes a place of its own, so that none can spoil another's."""
+        return layout.run_prefix(self.target, self.product, self.run) if self.run else self.item_prefix
 
     @property
     def asset(self) -> str:
@@ -51,7 +57,7 @@ class Work:
     @property
     def output(self) -> str:
         """Address of the product."""
-        return layout.href(self.bucket, layout.asset_key(self.target, self.product, self.asset))
+        return layout.href(self.bucket, f"{self.write_prefix}{self.asset}")
 
     @property
     def scope(self) -> Scope:

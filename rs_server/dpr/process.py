@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from rs_server.errors import BadInput, NotFound
 from rs_server.processes.model import Inputs, Outcome, Process, Progress
 from rs_server.processes.references import ItemInputs, Reference, parse, read
 from rs_server.processes.run import Run
+from rs_server.storage import layout
 from rs_server.storage.credentials import Credentials, Scope
 from rs_server.storage.stac import Place
 
@@ -135,7 +136,7 @@ class Processing:
         sources = tuple(parse(path, self.place.public_url, "items") for path in request.items)
         target = CollectionName.parse(request.collection)
         _permit(run.who, sources, target)
-        todo = await self._work(sources, target)
+        todo = [replace(each, run=str(run.id)) for each in await self._work(sources, target)]
         await self._end_key(run)
         made = await self._process(run, todo)
         return await self._publish(run, target, made)
@@ -159,11 +160,12 @@ class Processing:
                 await run.settle(_progress(todo, number))
                 await run.say(f"processing {each.source.item}: {len(each.files)} files")
                 made.append((each, await self._product(run, cluster, each)))
+        await run.settle(_progress(todo, len(todo)))
         return made
 
     async def _product(self, run: Run, cluster: Cluster, each: Work) -> Made:
         """Make one product whole, or leave nothing of it."""
-        first = await self._clear(each)
+        await self.storage.delete_prefix(each.write_prefix)  # what an attempt that was cut off has left
         keys = await self.keys.issue(run.who.login, f"job {run.id}", each.scope, KEY_LIFE)
         try:
             await run.remember(**{_KEY: keys.name})
@@ -173,24 +175,14 @@ class Processing:
             await self.storage.delete_prefix(each.write_prefix)
             raise
         await self.keys.revoke(keys.name)
-        return await self._made(each, answer, first)
+        return await self._made(each, answer)
 
-    async def _clear(self, each: Work) -> str | None:
-        """Withdraw a product of the same name, item before data; when it was first published."""
-        try:
-            before = await self.catalog.item(each.target.full, each.product)
-        except NotFound:
-            before = {}
-        await self.catalog.delete_item(each.target.full, each.product)
-        await self.storage.delete_prefix(each.write_prefix)
-        return (before.get("properties") or {}).get("published")
-
-    async def _made(self, each: Work, answer: Mapping[str, Any], first: str | None) -> Made:
+    async def _made(self, each: Work, answer: Mapping[str, Any]) -> Made:
         discovery = answer.get("stac_discovery")
         size = await self.storage.prefix_size(each.write_prefix)
         if not isinstance(discovery, Mapping) or size == 0:
             raise ProcessingFailed(f"{each.processor.id} ended without a product of {each.source.item}")
-        return Made(size, discovery, first)
+        return Made(size, discovery)
 
     async def _end_key(self, run: Run) -> None:
         """End the key of an attempt that was cut off."""
@@ -204,10 +196,33 @@ class Processing:
         if owns(run.who, target.owner):
             await self.catalog.ensure_collection(target, title=target.name)
         for each, product in made:
-            await self.catalog.upsert_item(catalog_item(each, product, self.place, datetime.now(UTC)))
+            await self._replace(each, product)
         paths = tuple(Reference("catalog", target.full, each.product).path for each, _ in made)
         total = sum(product.size for _, product in made)
-        return Outcome(f"made {len(made)} products, {total} bytes", {"items": paths})
+        return Outcome(f"made {', '.join(each.product for each, _ in made)}, {total} bytes", {"items": paths})
+
+    async def _replace(self, each: Work, product: Made) -> None:
+        """Publish an edition, and only then delete the one that it takes the place of."""
+        try:
+            before = await self.catalog.item(each.target.full, each.product)
+        except NotFound:
+            before = {}
+        first = (before.get("properties") or {}).get("published")
+        edition = replace(product, first_published=first)
+        await self.catalog.upsert_item(catalog_item(each, edition, self.place, datetime.now(UTC)))
+        for prefix in superseded(each, before):
+            await self.storage.delete_prefix(prefix)
+
+
+def superseded(each: Work, before: Mapping[str, Any]) -> set[str]:
+    """The prefixes of the runs whose files an item named before this edition took its place."""
+    place = layout.href(each.bucket, each.item_prefix)
+    prefixes = set()
+    for asset in (before.get("assets") or {}).values():
+        run, _, rest = str(asset["href"]).removeprefix(place).partition("/")
+        if str(asset["href"]).startswith(place) and rest:
+            prefixes.add(f"{each.item_prefix}{run}/")
+    return prefixes - {each.write_prefix}
 
 
 def _full(source: Reference, who: Principal) -> Reference:

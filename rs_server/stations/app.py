@@ -17,7 +17,6 @@ from rs_server.access import policy
 from rs_server.access.guards import Caller, require, require_visible
 from rs_server.access.policy import Principal, Right, Service
 from rs_server.bodies import bounded_body
-from rs_server.bodies import bounded_body
 from rs_server.errors import NotFound
 from rs_server.settings import Settings
 from rs_server.stations import paging, stac

@@ -181,8 +181,8 @@ def _leaf(leaf: Leaf) -> Predicate:
 
 
 def _compare(property_: Property, op: Comparison, value: Value) -> Predicate:
-    if property_.type is ValueType.GUID and not _GUID.fullmatch(str(value)):
-        return op != "="
+    if property_.type is ValueType.GUID and (op != "=" or not _GUID.fullmatch(str(value))):
+        return op != "="  # as texts GUIDs differ in upper and lower case, for a station they do not
     if property_.type is ValueType.INTEGER and isinstance(value, float):
         return _compare_integer(property_, op, value)
     if property_.type in (ValueType.TEXT, ValueType.GUID):

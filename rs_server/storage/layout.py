@@ -46,6 +46,11 @@ def item_prefix(collection: Named, item_id: str) -> str:
     return f"{collection_prefix(collection)}{_segment(item_id)}/"
 
 
+def run_prefix(collection: Named, item_id: str, run: str) -> str:
+    """The prefix of what one run makes of an item, with a slash at the end."""
+    return f"{item_prefix(collection, item_id)}{_segment(run)}/"
+
+
 def asset_key(collection: Named, item_id: str, asset: str) -> str:
     """The key of one asset of an item; ``BadInput`` for names that cannot be part of a key."""
     return f"{item_prefix(collection, item_id)}{_segment(asset)}"

@@ -281,6 +281,7 @@ class TestProcessing:
         session, collection = staged(alice, some_collection()), some_collection()
         job = ended(alice, accepted(processing(alice, session, collection)), within_s=240)
         assert job["status"] == "successful", job["message"]
+        assert (job["progress"], job["files_done"], job["files_total"]) == (100, 38, 38)
         (link,) = alice.get(f"/jobs/{job['jobID']}/results").json()["items"]
         item = alice.get(link["href"]).json()
         assert item_faults(item) == []

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,12 +17,6 @@ from rs_client.http import Http
 SERVER = "http://server.test"
 
 type Answer = Callable[[httpx.Request], httpx.Response]
-
-
-def access_token(lives_s: float) -> str:
-    """A token in the form of a JWT that ends in so many seconds; nobody verifies it here."""
-    claims = base64.urlsafe_b64encode(json.dumps({"exp": time.time() + lives_s}).encode()).rstrip(b"=").decode()
-    return f"e30.{claims}.c2ln"
 
 
 class Far:
@@ -54,7 +46,7 @@ def client(answer: Answer) -> httpx.Client:
 
 def http(answer: Answer) -> Http:
     """A conversation with a server that answers so."""
-    return Http(SERVER, ApiKey("rsk_alice"), client(answer))
+    return Http(SERVER, ApiKey("rsk_alice"), client(answer), pause=lambda seconds: None)
 
 
 def table(answers: dict[str, Any]) -> Answer:

@@ -40,6 +40,7 @@ def test_class(status: int, document: dict[str, Any], expected: type[RsError], b
 def test_it_says_what_happened_what_to_do_and_what_to_tell_the_operators() -> None:
     error = from_problem(404, {"detail": "no such item", "hint": "search for it", "request_id": "a1b2"})
     assert str(error) == "no such item\n  → search for it\n  → request a1b2"
+    assert error.problem["detail"] == "no such item"
     assert (error.detail, error.hint, error.request_id) == ("no such item", "search for it", "a1b2")
 
 

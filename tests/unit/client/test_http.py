@@ -5,8 +5,10 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from rs_client.auth import ApiKey
 from rs_client.errors import Invalid, NotFound, RsError, ServiceUnavailable, StationUnavailable, Timeout
-from tests.unit.client.far import SERVER, Far, http
+from rs_client.http import Http
+from tests.unit.client.far import SERVER, Far, client, http
 
 AWAY = httpx.Response(503, json={"detail": "back soon"})
 GOOD = httpx.Response(200, json={"well": True})
@@ -23,7 +25,25 @@ def test_get_gives_up() -> None:
     far = Far(AWAY)
     with pytest.raises(ServiceUnavailable, match="back soon"):
         http(far).get("/jobs")
-    assert len(far.requests) == 3
+    assert len(far.requests) == 4
+
+
+def test_the_pauses_grow() -> None:
+    pauses: list[float] = []
+    with pytest.raises(ServiceUnavailable):
+        Http(SERVER, ApiKey("rsk_alice"), client(Far(AWAY)), pause=pauses.append).get("/jobs")
+    assert pauses == [0.2, 0.4, 0.8]
+
+
+def test_post_once_is_tried_again_under_one_key() -> None:
+    far = Far(AWAY, GOOD)
+    conversation = http(far)
+    assert conversation.post_once("/processes/staging/execution", {"a": 1}) == {"well": True}
+    first, second = far.requests
+    assert first.content == second.content == b'{"a":1}'
+    assert first.headers["Idempotency-Key"] == second.headers["Idempotency-Key"]
+    conversation.post_once("/processes/staging/execution", {"a": 1})
+    assert far.requests[2].headers["Idempotency-Key"] != first.headers["Idempotency-Key"]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +81,13 @@ def test_the_identity_goes_to_the_server_alone() -> None:
     conversation = http(far)
     conversation.get(f"{SERVER}/jobs/1")
     assert far.requests[0].headers["x-api-key"] == "rsk_alice"
-    for elsewhere in (f"{SERVER}.evil.test/jobs/1", "http://evil.test/", f"{SERVER}@evil.test/", f"{SERVER}:81/jobs"):
+    for elsewhere in (
+        "jobs/1",
+        f"{SERVER}.evil.test/jobs/1",
+        "http://evil.test/",
+        f"{SERVER}@evil.test/",
+        f"{SERVER}:81/jobs",
+    ):
         with pytest.raises(Invalid):
             conversation.get(elsewhere)
     assert len(far.requests) == 1
@@ -72,4 +98,11 @@ def test_the_server_may_have_another_address() -> None:
     conversation = http(far)
     conversation.also_at("https://public.test/rs/")
     conversation.get("https://public.test/rs/jobs/1")
-    assert not conversation.owns("https://public.test/other")
+    assert far.requests[0].headers["x-api-key"] == "rsk_alice"
+    assert not conversation.owns("http://public.test/rs/jobs/1")
+
+
+def test_what_is_not_json_is_not_rs_server() -> None:
+    with pytest.raises(RsError, match="not JSON") as caught:
+        http(Far(httpx.Response(200, text="<html>"))).get("/jobs")
+    assert "RS_SERVER_URL" in caught.value.hint

@@ -16,7 +16,7 @@ ME = {"login": "alice", "roles": ["rs_cadip_*_read"], "groups": ["rs-users"]}
 
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RS_SERVER_URL", "RS_API_KEY", "RS_TOKEN_URL", "JUPYTERHUB_API_TOKEN", "DASK_GATEWAY__ADDRESS"):
+    for name in ("RS_SERVER_URL", "RS_API_KEY", "RS_TOKEN_URL", "JUPYTERHUB_API_TOKEN", "DASK_GATEWAY__ADDRESS", "CI"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -41,12 +41,24 @@ def test_nowhere_to_go() -> None:
         rs_client.connect()
 
 
-def test_a_server_that_names_no_login() -> None:
+def test_a_server_that_asks_for_no_login() -> None:
     with (
-        serving(lambda method, path, headers: (200, {"openapi": "3.1.0"})) as url,
-        pytest.raises(rs_client.NotConfigured, match="RS_API_KEY"),
+        serving(lambda method, path, headers: (200, {"openapi": "3.1.0"} if "openapi" in path else ME)) as url,
+        rs_client.connect(url) as session,
     ):
-        rs_client.connect(url)
+        assert session.whoami().login == "alice"
+
+
+def test_where_to_log_in_is_asked_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    url = "http://keycloak.test/realms/rs-python/protocol/openid-connect/auth"
+    login = {"type": "oauth2", "flows": {"authorizationCode": {"authorizationUrl": url}}}
+    document = {"openapi": "3.1.0", "components": {"securitySchemes": {"login": login}}}
+    with (
+        serving(lambda method, path, headers: (200, document)) as server,
+        pytest.raises(rs_client.NotConfigured, match="nobody can log in"),
+    ):
+        rs_client.connect(server)
 
 
 def test_a_server_that_is_away() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 from rs_platform.checks import Counts, Outcome, closing, counted
-from rs_platform.demo import install_times, products, table
+from rs_platform.demo import finished_since, install_times, table
 
 RECORD = """<?xml version="1.0"?><testsuites>
 <testsuite name="pytest" errors="1" failures="2" skipped="3" tests="10" time="1"/></testsuites>"""
@@ -29,11 +30,12 @@ def test_only_steps_that_took_time_are_told() -> None:
     assert table([("Keycloak", 31.5), ("main job", 20)])[-1].split() == ["in", "all", "51.5", "s"]
 
 
-def test_products_are_found_in_an_executed_notebook() -> None:
-    outputs = [
-        {"name": "stdout", "text": ["written s3://rs-data/alice/s1-l0/X/X.zarr\n", "and s3://rs-data/alice/raw.bin"]},
-        {"data": {"text/plain": ["'s3://rs-data/alice/s1-l0/X/X.zarr'"]}},
-        {"ename": "none"},
+def test_the_demo_tells_what_its_own_jobs_made() -> None:
+    jobs = [
+        {"jobID": "new", "status": "successful", "created": "2026-11-24T10:05:00Z"},
+        {"jobID": "newer", "status": "failed", "created": "2026-11-24T10:06:00Z"},
+        {"jobID": "first", "status": "successful", "created": "2026-11-24T10:04:00.5Z"},
+        {"jobID": "old", "status": "successful", "created": "2026-11-24T09:00:00Z"},
     ]
-    notebook = {"cells": [{"source": ""}, {"outputs": outputs}]}
-    assert products(json.dumps(notebook)) == ["s3://rs-data/alice/s1-l0/X/X.zarr"]
+    since = datetime(2026, 11, 24, 10, tzinfo=UTC)
+    assert [job["jobID"] for job in finished_since(jobs, since)] == ["first", "new"]
