@@ -90,10 +90,6 @@ class Catalog(Protocol):
         """Publish an item."""
         ...
 
-    async def delete_item(self, collection_id: str, item_id: str) -> None:
-        """Withdraw an item, if it is there."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class Processing:

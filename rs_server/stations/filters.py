@@ -432,7 +432,7 @@ def _time(text: str) -> Constant | Day:
     try:
         first, last = span(text)
     except ValueError as error:
-        raise UnsupportedFilter(f"filter: {error}") from error
+        raise UnsupportedFilter(f"filter: {text!r} is neither a date nor a moment in time (RFC 3339)") from error
     return Constant(first) if first == last else Day(first, last)
 
 

@@ -1,14 +1,15 @@
 """Who may process what is decided when it is asked for."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rs_server.access.policy import Principal
 from rs_server.catalog.names import CollectionName
-from rs_server.dpr.process import Processing, ProcessorInputs
+from rs_server.dpr.process import Processing, ProcessorInputs, superseded
 from rs_server.errors import BadInput, Forbidden, NotFound, RsError
-from tests.unit.dpr.session import PLACE, S1_L0, SESSION, item
+from tests.unit.dpr.session import PLACE, S1_L0, SESSION, item, some_work
 
 
 class Catalog:
@@ -26,9 +27,6 @@ class Catalog:
         raise NotImplementedError
 
     async def upsert_item(self, item: dict[str, Any]) -> None:
-        raise NotImplementedError
-
-    async def delete_item(self, collection_id: str, item_id: str) -> None:
         raise NotImplementedError
 
 
@@ -91,3 +89,19 @@ async def test_a_reader_processes_into_a_collection_of_their_own() -> None:
     who = Principal("bob", roles=frozenset({"rs_catalog_alice:s1-cadu_read"}))
     request = await PROCESSING.admit(who, wanted(at("alice_s1-cadu")))
     assert request.collection == "bob_s1-l0"
+
+
+@pytest.mark.parametrize(
+    ("href", "gone"),
+    [
+        ("s3://rs-data/alice/s1-l0/{item}/older/p.zarr", {"alice/s1-l0/{item}/older/"}),
+        ("s3://rs-data/alice/s1-l0/{item}/newer/p.zarr", set()),  # its own
+        ("s3://rs-data/alice/s1-l0/other/older/p.zarr", set()),  # another item's
+        ("s3://elsewhere/alice/s1-l0/{item}/older/p.zarr", set()),
+        ("https://example.org/p.zarr", set()),
+    ],
+)
+def test_only_the_edition_before_is_deleted(href: str, gone: set[str]) -> None:
+    each = replace(some_work(), run="newer")
+    before = {"assets": {"product": {"href": href.format(item=each.product)}}}
+    assert superseded(each, before) == {prefix.format(item=each.product) for prefix in gone}

@@ -19,6 +19,10 @@ from rs_server.stations.odata import SortKey
 TYPE = "Attributes/OData.CSC.StringAttribute/any(att:att/Name eq '{}' and att/OData.CSC.StringAttribute/Value eq '{}')"
 PLATFORM = f"({TYPE.format('platformShortName', 'SENTINEL-1')} and {TYPE.format('platformSerialIdentifier', 'A')})"
 
+MIDNIGHT = "2024-11-14T00:00:00.000Z"
+PP1 = f"({TYPE.format('productType', 'AUX_PP1')} or contains(Name,'AUX_PP1'))"
+FACILITY = "Attributes/OData.CSC.StringAttribute/any(att:att/Name eq 'processingCenter')"
+
 # kind, CQL2 text, $filter (True: everything, False: no row can match), how many terms are left out
 TABLE: list[tuple[str, str, str | bool, int]] = [
     ("cadip", "id = 'S1A_1'", "SessionId eq 'S1A_1'", 0),
@@ -57,8 +61,7 @@ TABLE: list[tuple[str, str, str | bool, int]] = [
     (
         "cadip",
         "datetime <= '2024-11-14T00:00:00Z'",
-        "(DownlinkStart le 2024-11-14T00:00:00.000Z"
-        " or (DownlinkStart eq null and PublicationDate le 2024-11-14T00:00:00.000Z))",
+        f"(DownlinkStart le {MIDNIGHT} or (DownlinkStart eq null and PublicationDate le {MIDNIGHT}))",
         0,
     ),
     (
@@ -97,7 +100,7 @@ TABLE: list[tuple[str, str, str | bool, int]] = [
     (
         "auxip",
         '"processing:facility" is not null',
-        "Attributes/OData.CSC.StringAttribute/any(att:att/Name eq 'processingCenter')",
+        FACILITY,
         0,
     ),
 ]
