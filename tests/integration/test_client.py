@@ -107,12 +107,12 @@ class TestStations:
 
     def test_small_pages_hold_what_one_large_page_holds(self, alice: RsClient) -> None:
         def ids(limit: int) -> list[str]:
-            return [item.id for item in alice.auxip.search(collections=["s1-aux"], limit=limit, max_items=25).items()]
+            return [item.id for item in alice.auxip.search(collections=["s1-aux"], limit=limit).items()]
 
         whole = ids(100)
-        assert len(whole) > 10
+        assert len(whole) > 4  # so that there are three pages of two at least
         assert len(set(whole)) == len(whole)
-        assert ids(5) == whole
+        assert ids(2) == whole
 
     def test_one_item_by_its_id(self, alice: RsClient) -> None:
         assert alice.cadip.item("s1-sgs", SESSION).href.endswith(f"/cadip/collections/s1-sgs/items/{SESSION}")

@@ -1,4 +1,4 @@
-"""The notebooks run as a user runs them: the chain by papermill with a figure in its page, the tutorial cell by cell."""
+"""The notebooks run as a user runs them: the chain by papermill, with a figure in its page; the tutorial by cells."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def test_its_page_has_a_figure(platform: Any, executed: Path) -> None:
     run(platform, executed.parent, "nbconvert", "--to", "html", str(executed))
     page = executed.with_suffix(".html").read_text()
     assert "packets per second" in page
-    assert "bokeh" in page.lower()
-    assert 'class="jp-RenderedHTMLCommon' in page
+    assert "data-root-id=" in page  # where Bokeh draws
+    assert '"name":"Figure"' in page  # what it draws
 
 
 @pytest.mark.timeout(WITHIN_S + 20)

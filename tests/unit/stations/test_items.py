@@ -1,0 +1,167 @@
+"""Entities → items: one JSON case each, valid by the schemas of STAC and of the extensions they name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rs_server.stations import items, multihash, platforms
+from rs_server.stations.items import Malformed, Mapper, Place
+from rs_server.stations.kinds import KINDS
+from rs_server.stations.kinds.products import product_type, without_container
+from rs_server.stations.model import Files, Match, StationKind, as_is
+from tests.schemas import item_faults
+
+CASES = sorted((Path(__file__).parent / "cases").glob("*/*.json"))
+
+
+def _item(kind: StationKind, entity: dict[str, Any], files: list[dict[str, Any]]) -> dict[str, Any]:
+    mapper = Mapper(kind)
+    place = Place(f"http://server.test/{kind.name}", "c")
+    return mapper.item(place, entity, mapper.properties(entity), files)
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_case(path: Path) -> None:
+    case = json.loads(path.read_text())
+    item = _item(KINDS[path.parent.name], case["entity"], case.get("files", []))
+    assert {name: item[name] for name in case["item"]} == case["item"]
+    assert list(item["assets"]) == list(case["item"]["assets"])
+    assert item_faults(item) == []
+
+
+def test_every_kind_has_a_case() -> None:
+    assert {path.parent.name for path in CASES} == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_descriptions_are_sound(kind: StationKind) -> None:
+    assert {"id", "datetime", "start_datetime", "end_datetime", "published"} <= set(kind.by_name)
+    assert len(kind.by_name) == len(kind.properties)
+    for each in kind.properties:
+        assert not each.sortable or len(each.sources) == 1, each.stac
+        if each.enum and each.match is Match.EXACT and each.encode is not as_is:  # what is offered can be found
+            texts = [each.encode(value) for value in each.enum]
+            read = [each.decode(*(text if isinstance(text, tuple) else (text,))) for text in texts]
+            assert read == list(each.enum)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"SessionId": None},
+        {"PublicationDate": None},
+        {"PublicationDate": "soon"},
+        {"PublicationDate": 5},
+        {"DownlinkOrbit": "many"},
+        {"Retransfer": "no"},
+        {"Satellite": 1},
+    ],
+)
+def test_a_malformed_entity_is_named(change: dict[str, Any]) -> None:
+    case = json.loads((Path(__file__).parent / "cases/cadip/real_session.json").read_text())
+    with pytest.raises(Malformed, match="6894eb36"):
+        Mapper(KINDS["cadip"]).properties({**case["entity"], **change})
+
+
+def test_a_malformed_file_is_named() -> None:
+    case = json.loads((Path(__file__).parent / "cases/cadip/real_session.json").read_text())
+    for change in ({"Channel": None}, {"BlockNumber": "x"}, {"Name": None, "Size": "x"}):
+        with pytest.raises(Malformed, match="S1A_20241114143038056552"):
+            _item(KINDS["cadip"], case["entity"], [{**case["files"][0], **change}])
+
+
+# --- completion -------------------------------------------------------------------------------------------------------
+
+RULE = KINDS["cadip"].assets.files
+assert isinstance(RULE, Files)
+
+
+@pytest.mark.parametrize(
+    ("channels", "blocks", "complete"),
+    [
+        (1, ["1:1", "1:2!"], True),
+        (1, ["1:2!", "1:1"], True),
+        (1, ["1:1", "1:2"], False),
+        (1, ["1:2!"], False),
+        (1, ["1:1", "1:3!"], False),
+        (1, ["1:1!", "1:2"], False),
+        (2, ["1:1!"], False),
+        (2, ["1:1!", "2:1"], False),
+        (2, ["1:1!", "2:1", "2:2!"], True),
+        (2, ["3:1!", "4:1!"], True),
+        (1, ["1:1!", "2:1!"], False),
+        (1, [], False),
+        (None, ["1:1!"], False),
+    ],
+)
+def test_completion(channels: int | None, blocks: list[str], *, complete: bool) -> None:
+    files = [
+        {"Channel": each.split(":")[0], "BlockNumber": each.split(":")[1].rstrip("!"), "FinalBlock": "!" in each}
+        for each in blocks
+    ]
+    assert RULE is not None
+    assert items.is_complete(RULE, {"NumChannels": channels}, files) is complete
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "platform", "constellation"),
+    [("S1A", "sentinel-1a", "sentinel-1"), ("S5P", "sentinel-5p", "sentinel-5"), ("L8", None, None), ("", None, None)],
+)
+def test_platforms(code: str, platform: str | None, constellation: str | None) -> None:
+    assert platforms.from_satellite(code) == platform
+    assert platforms.constellation_of_satellite(code) == constellation
+    if platform:
+        assert platforms.to_satellite(platform) == code
+        assert platforms.from_attributes(*(platforms.to_attributes(platform) or ("", ""))) == platform
+
+
+@pytest.mark.parametrize(
+    ("written", "type_"),
+    [
+        ("OPER_AUX_RESORB_OPOD", "AUX_RESORB"),
+        ("OPER_AUX_RESORB", "AUX_RESORB"),
+        ("AUX_RESORB", "AUX_RESORB"),
+        ("AUX_PP1", "AUX_PP1"),
+        ("OL_1_EFR___", "OL_1_EFR___"),
+    ],
+)
+def test_product_type(written: str, type_: str) -> None:
+    assert product_type(written) == type_
+
+
+@pytest.mark.parametrize(
+    ("name", "item_id"),
+    [
+        ("S1A_AUX_PP1_V20140616T133500_G20241125T133808.SAFE.zip", "S1A_AUX_PP1_V20140616T133500_G20241125T133808"),
+        ("S2__OPER_AUX_ECMWFD_PDMC.TGZ", "S2__OPER_AUX_ECMWFD_PDMC"),
+        ("S1A_OPER_AUX_OBMEMC_PDMC_20241114.xml", "S1A_OPER_AUX_OBMEMC_PDMC_20241114"),
+        ("S2B_OPER_MSI_L0__DS_N05.11.tar", "S2B_OPER_MSI_L0__DS_N05.11"),
+        ("plain", "plain"),
+        (".zip", ".zip"),
+    ],
+)
+def test_container_suffixes(name: str, item_id: str) -> None:
+    assert without_container(name) == item_id
+
+
+@pytest.mark.parametrize(
+    ("checksums", "expected"),
+    [
+        ([("MD5", "D41D8CD98F00B204E9800998ECF8427E")], "d50110d41d8cd98f00b204e9800998ecf8427e"),
+        ([("MD5", "d41d8cd98f00b204e9800998ecf8427e"), ("SHA-256", "a" * 64)], "1220" + "a" * 64),
+        ([("SHA3-256", "b" * 64)], "1620" + "b" * 64),
+        ([("BLAKE3", "c" * 64)], "1e20" + "c" * 64),
+        ([("MD5", "short")], None),
+        ([("CRC32", "00000000")], None),
+        ([], None),
+    ],
+)
+def test_multihash(checksums: list[tuple[str, str]], expected: str | None) -> None:
+    assert multihash.of([{"Algorithm": name, "Value": value} for name, value in checksums]) == expected

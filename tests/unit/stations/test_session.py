@@ -1,0 +1,265 @@
+"""Talking to a station: tokens, retries, redirects, and failures as our errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from rs_server.errors import NotFound, RsError, StationRefused, StationTimeout, StationUnavailable
+from rs_server.settings import StationSettings
+from rs_server.stations.session import ATTEMPTS, Session, StationToken
+
+ROOT = "https://station.test/odata/v1"
+TOKEN = "https://station.test/token"
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+class Script(httpx.AsyncBaseTransport):
+    """A station that answers what a function says; its token endpoint counts."""
+
+    def __init__(self, answer: Answer, token: Answer | None = None) -> None:
+        self.answer = answer
+        self.token = token or self._good_token
+        self.tokens = 0
+        self.requests: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0)
+        if request.url == TOKEN:
+            self.tokens += 1
+            return self.token(request)
+        self.requests.append(request)
+        return self.answer(request)
+
+    def _good_token(self, _: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"access_token": f"t{self.tokens}", "expires_in": 600})
+
+
+class Clock:
+    """A clock that is moved, and a sleep that notes how long it was asked for."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+@asynccontextmanager
+async def session(script: Script, clock: Clock | None = None, **more: Any) -> AsyncIterator[Session]:
+    clock = clock or Clock()
+    settings = StationSettings(kind="cadip", url=ROOT, **more)
+    auth = StationToken("far", TOKEN, {"grant_type": "client_credentials"}, clock=clock)
+    async with httpx.AsyncClient(auth=auth, transport=script) as http:
+        yield Session("far", settings, http, sleep=clock.sleep)
+
+
+def ok(_: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, json={"value": []})
+
+
+def scripted(*answers: httpx.Response | Exception) -> Answer:
+    """One answer after another."""
+    rest: Iterator[httpx.Response | Exception] = iter(answers)
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        found = next(rest)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    return answer
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------------
+
+
+async def test_one_token_for_many_waiters() -> None:
+    script = Script(ok)
+    async with session(script) as far:
+        await asyncio.gather(*(far.query("Sessions", {}) for _ in range(20)))
+    assert script.tokens == 1
+    assert {request.headers["authorization"] for request in script.requests} == {"Bearer t1"}
+
+
+async def test_a_token_is_replaced_before_it_expires() -> None:
+    script, clock = Script(ok), Clock()
+    async with session(script, clock) as far:
+        for clock.now in (0, 500, 569, 571, 600):
+            await far.query("Sessions", {})
+    assert [request.headers["authorization"][-2:] for request in script.requests] == ["t1", "t1", "t1", "t2", "t2"]
+
+
+async def test_a_refused_token_is_replaced_once() -> None:
+    def only_second(request: httpx.Request) -> httpx.Response:
+        return ok(request) if request.headers["authorization"] == "Bearer t2" else httpx.Response(401)
+
+    script = Script(only_second)
+    async with session(script) as far:
+        await asyncio.gather(*(far.query("Sessions", {}) for _ in range(5)))
+    assert script.tokens == 2
+    script = Script(lambda _: httpx.Response(401))
+    async with session(script) as far:
+        with pytest.raises(StationRefused):
+            await far.query("Sessions", {})
+    assert script.tokens == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (httpx.Response(401, json={"error": "invalid_client"}), StationRefused),
+        (httpx.Response(400), StationRefused),
+        (httpx.Response(503), StationUnavailable),
+        (httpx.Response(500), StationUnavailable),
+        (httpx.Response(200, text="<html>"), StationRefused),
+        (httpx.Response(200, json={}), StationRefused),
+        (httpx.Response(200, json=[]), StationRefused),
+        (httpx.ConnectError("no"), StationUnavailable),
+        (httpx.ReadTimeout("no"), StationTimeout),
+    ],
+)
+async def test_token_endpoint_fails(answer: httpx.Response | Exception, error: type[RsError]) -> None:
+    async with session(Script(ok, scripted(*[answer] * ATTEMPTS))) as far:
+        with pytest.raises(error, match="far"):
+            await far.query("Sessions", {})
+
+
+# --- retries ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "failure", [httpx.Response(503), httpx.Response(429), httpx.Response(500), httpx.ConnectError("no")]
+)
+async def test_what_may_pass_is_tried_again(failure: httpx.Response | Exception) -> None:
+    clock, good = Clock(), httpx.Response(200, json={"value": [1]})
+    async with session(Script(scripted(failure, failure, good)), clock) as far:
+        assert await far.query("Sessions", {}) == {"value": [1]}
+    assert len(clock.slept) == 2
+    assert 0 <= clock.slept[0] <= 0.2
+    assert 0 <= clock.slept[1] <= 0.4
+
+
+@pytest.mark.parametrize("failure", [httpx.Response(400), httpx.Response(403), httpx.ReadTimeout("slow")])
+async def test_what_will_not_pass_is_not(failure: httpx.Response | Exception) -> None:
+    clock = Clock()
+    async with session(Script(scripted(failure)), clock) as far:
+        with pytest.raises((StationRefused, StationTimeout)):
+            await far.query("Sessions", {})
+    assert clock.slept == []
+
+
+async def test_retry_after_is_honoured_or_the_station_is_down() -> None:
+    clock = Clock()
+    soon, late = (httpx.Response(503, headers={"Retry-After": seconds}) for seconds in ("1", "60"))
+    async with session(Script(scripted(soon, late)), clock) as far:
+        with pytest.raises(StationUnavailable) as down:
+            await far.query("Sessions", {})
+    assert clock.slept == [1.0]
+    assert down.value.members["retry_after_s"] == 60
+
+
+async def test_a_slow_body_is_a_timeout() -> None:
+    async def drip() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)
+
+    script = Script(lambda _: httpx.Response(200, content=drip()))
+    async with session(script, timeout_s=0.1) as far:
+        with pytest.raises(StationTimeout):
+            await far.query("Sessions", {})
+
+
+async def test_options_are_written_readably() -> None:
+    script = Script(ok)
+    async with session(script) as far:
+        await far.query("Sessions", {"$filter": "Name eq 'a&b+ü''#'", "$top": 5})
+    assert script.requests[0].url.raw_path == b"/odata/v1/Sessions?$filter=Name%20eq%20'a%26b%2B%C3%BC''%23'&$top=5"
+
+
+# --- redirects --------------------------------------------------------------------------------------------------------
+
+
+def redirecting(target: str, status: int = 307) -> Answer:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("$value"):
+            return httpx.Response(status, headers={"Location": target})
+        return httpx.Response(200, content=b"bytes")
+
+    return answer
+
+
+async def _download(script: Script, **more: Any) -> httpx.Request:
+    async with session(script, **more) as far, far.stream("Files(1)/$value", {"Range": "bytes=5-"}) as response:
+        assert b"".join([chunk async for chunk in far.chunks(response)]) == b"bytes"
+    return script.requests[-1]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_gets_all_headers_again(status: int) -> None:
+    script = Script(redirecting("https://other.test:8443/place", status))
+    last = await _download(script, redirect_hosts=("other.test",))
+    assert last.headers["authorization"] == "Bearer t1"
+    assert last.headers["range"] == "bytes=5-"
+    assert (await _download(Script(redirecting("/elsewhere")))).headers["authorization"] == "Bearer t1"
+
+
+async def test_a_signed_address_gets_no_token() -> None:
+    script = Script(redirecting("https://s3.test/bucket/key?X-Amz-Credential=a&X-Amz-Signature=b"))
+    last = await _download(script, redirect_hosts=("s3.test",))
+    assert "authorization" not in last.headers
+    assert last.headers["range"] == "bytes=5-"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://evil.test/place",
+        "https://station.test.evil.test/place",
+        "https://station.test@evil.test/place",
+        "http://station.test/place",
+        "file:///etc/passwd",
+        "https://station.test/odata/v1/again/$value",
+        "https://[broken",
+    ],
+)
+async def test_a_redirect_elsewhere_is_refused(target: str) -> None:
+    script = Script(redirecting(target))
+    with pytest.raises(StationRefused):
+        await _download(script)
+    assert all(request.url.host == "station.test" for request in script.requests)
+
+
+# --- downloads --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [404, 410])
+async def test_a_file_that_is_gone(status: int) -> None:
+    async with session(Script(lambda _: httpx.Response(status))) as far:
+        with pytest.raises(NotFound, match="far"):
+            async with far.stream("Files(1)/$value", {}):
+                pass
+
+
+async def test_a_broken_stream_is_told() -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"half"
+        raise httpx.ReadError("reset")
+
+    async with (
+        session(Script(lambda _: httpx.Response(200, content=broken()))) as far,
+        far.stream("Files(1)/$value", {}) as response,
+    ):
+        with pytest.raises(StationUnavailable, match="far"):
+            async for _ in far.chunks(response):
+                pass
