@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import pystac
 import requests
+from pystac.serialization import identify_stac_object_type
 from pystac_client import Client, CollectionClient, ItemSearch
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
@@ -170,7 +171,7 @@ class StacIO(StacApiIO):
         preserve_dict: bool = True,  # noqa: FBT001, FBT002 - the base class's signature
     ) -> pystac.STACObject:
         """Our kind of item where it is one."""
-        if pystac.identify_stac_object_type(d) == pystac.STACObjectType.ITEM:
+        if identify_stac_object_type(d) == pystac.STACObjectType.ITEM:
             return Item.from_dict(d, href=str(href), root=root, preserve_dict=preserve_dict)
         return super().stac_object_from_dict(d, href, root, preserve_dict)
 

@@ -33,4 +33,6 @@ def user_environment(settings: HubSettings) -> dict[str, str]:
         "DASK_GATEWAY__PROXY_ADDRESS": f"gateway://127.0.0.1:{settings.gateway.scheduler_port}",
         "DASK_GATEWAY__AUTH__TYPE": "jupyterhub",
         "JUPYTER_CONFIG_PATH": str(_LAB_CONFIGURATION),
+        # Panel asks for its files at an address that does not know the hub's prefix, and shows an error when it fails.
+        "PANEL_NOTEBOOK_RESOURCES": "cdn",
     }

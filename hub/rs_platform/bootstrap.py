@@ -51,7 +51,7 @@ _UV_HASHES = (
 _KEYCLOAK_ZIP_SHA256 = "27a6535553c3cdcd083872ba40629efafb3475e3b758e0c6f691395561dd0f1f"
 _KEYCLOAK_ARTIFACT = f"org.keycloak:keycloak-quarkus-dist:{KEYCLOAK_VERSION}:zip"
 _MAVEN_GOAL = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
-_KEYCLOAK_BUILD = ("--db=postgres", "--health-enabled=true", "--cache=local")
+_KEYCLOAK_BUILD = ("--db=postgres", "--health-enabled=true")
 _PROXY_FILES = Path(__file__).parent / "configurable-http-proxy"
 _READ_BYTES = 1 << 20
 

@@ -156,6 +156,7 @@ def _keycloak(site: Site) -> Service:
             "KC_DB_USERNAME": "keycloak",
             "KC_DB_PASSWORD": site.secrets.keycloak_database_password,
             "KC_DB_POOL_MAX_SIZE": "10",
+            "KC_CACHE": "local",  # else it opens ports on every network to look for others of its kind
             "KC_HOSTNAME": site.ports.url("keycloak"),
             "KC_HTTP_ENABLED": "true",
             "KC_HTTP_HOST": "127.0.0.1",

@@ -10,6 +10,7 @@ import asyncpg
 import orjson
 import structlog
 from fastapi import FastAPI, Request
+from psycopg.conninfo import conninfo_to_dict
 from stac_fastapi.pgstac.db import translate_pgstac_errors
 
 from rs_server.errors import BadInput, NotFound, Unavailable
@@ -20,6 +21,14 @@ log = structlog.get_logger(__name__)
 STATEMENT_TIMEOUT_MS = 30_000
 ACQUIRE_TIMEOUT_S = 10.0
 
+_PARAMETERS = {
+    "host": "host",
+    "port": "port",
+    "user": "user",
+    "password": "password",
+    "dbname": "database",
+    "sslmode": "ssl",
+}
 _BROKEN = (
     OSError,
     asyncpg.PostgresConnectionError,
@@ -38,7 +47,7 @@ _NOT_EVALUABLE = (asyncpg.DataError, asyncpg.SyntaxOrAccessError, asyncpg.RaiseE
 async def open_connections(app: FastAPI, settings: DatabaseSettings) -> AsyncIterator[None]:
     """Give the catalog application its pool, and close it at the end; does not wait for the server to be there."""
     pool = await asyncpg.create_pool(
-        settings.dsn.get_secret_value(),
+        **_place(settings.dsn.get_secret_value()),
         min_size=0,
         max_size=settings.pool_max,
         init=_speak_json,
@@ -54,6 +63,12 @@ async def open_connections(app: FastAPI, settings: DatabaseSettings) -> AsyncIte
         yield
     finally:
         await pool.close()
+
+
+def _place(dsn: str) -> dict[str, Any]:
+    """Where the database is, in asyncpg's words: it reads URLs only, where libpq also reads ``host=… port=…``."""
+    known = conninfo_to_dict(dsn)
+    return {ours: known[theirs] for theirs, ours in _PARAMETERS.items() if known.get(theirs) is not None}
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ Every route asks who is calling. The collections of a station that the caller ma
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import Annotated, Any
 
 import orjson
@@ -25,7 +26,7 @@ from rs_server.stations.download import DownloadResponse
 from rs_server.stations.items import Place
 from rs_server.stations.model import StationKind
 from rs_server.stations.paging import Binding, Cursor
-from rs_server.stations.requests import ItemsQuery, SearchBody, SearchQuery
+from rs_server.stations.requests import SearchBody, SearchQuery
 from rs_server.stations.search import SearchRequest
 from rs_server.stations.station import Collection
 
@@ -106,7 +107,7 @@ class StationService:
         wanted = body.understood(self.kind)
         binding = body.binding(who.subject or who.login, place)
         cursor = paging.read(self._key, binding, body.token) if body.token is not None else None
-        asked = SearchRequest(wanted.filter, wanted.collections, wanted.order, wanted.limit, cursor, wanted.fields)
+        asked = replace(wanted, cursor=cursor)
         names = [each.id for each in collections]
         return await stations_of(request).search(self.kind.name, asked, names), binding, asked
 
@@ -115,7 +116,7 @@ class StationService:
         return paging.write(self._key, binding, cursor)
 
     async def by_parameters(
-        self, request: Request, who: Principal, query: ItemsQuery, place: str, collections: list[Collection]
+        self, request: Request, who: Principal, query: SearchQuery, place: str, collections: list[Collection]
     ) -> GeoJson:
         """Answer a GET; its links carry the same parameters, with the token of another page."""
         page, binding, asked = await self.page(request, who, query.as_body(), place, collections)
@@ -205,7 +206,7 @@ def _add_search(app: FastAPI, service: StationService) -> None:
 def _add_items(app: FastAPI, service: StationService) -> None:
     @app.get("/collections/{collection_id}/items", response_class=GeoJson)
     async def items(
-        request: Request, who: Caller, collection_id: str, query: Annotated[ItemsQuery, Query()]
+        request: Request, who: Caller, collection_id: str, query: Annotated[SearchQuery, Query()]
     ) -> GeoJson:
         """The items of a collection."""
         found = service.collection(request, who, collection_id)

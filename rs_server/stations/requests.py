@@ -28,52 +28,36 @@ _NOT_THE_SEARCH = {"token", "limit", "fields"}  # may change from page to page
 _GEOMETRY: TypeAdapter[Any] = TypeAdapter(Geometry)
 
 
-class ItemsQuery(BaseModel):
-    """The query parameters of a collection's items."""
+class SearchQuery(BaseModel):
+    """The query parameters of a search, and of a collection's items."""
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: Limit = DEFAULT_LIMIT
+    collections: str | None = Field(None, description="Collections, separated by commas")
+    ids: str | None = Field(None, description="Ids of items, separated by commas")
     bbox: str | None = Field(None, description="Four or six numbers: west, south, east, north")
+    intersects: str | None = Field(None, description="A GeoJSON geometry")
     datetime: str | None = Field(None, description="A moment, or an interval: 2024-11-14T00:00:00Z/..")
     filter: str | None = Field(None, description="A CQL2 expression")
     filter_lang: FilterLanguage = Field("cql2-text", alias="filter-lang")
     filter_crs: Crs = Field(CRS84, alias="filter-crs")
     sortby: str | None = Field(None, description="Properties with their direction: -published,+id")
     fields: str | None = Field(None, description="Members wanted, and with a minus those not: id,-assets")
+    limit: Limit = DEFAULT_LIMIT
     token: str | None = Field(None, description="Where to go on; comes from a link of an answer")
 
     def as_body(self) -> SearchBody:
         """The same search as a body states it."""
-        text = self.model_dump(by_alias=True, exclude_defaults=True, exclude={"bbox", "sortby", "fields"})
-        include, exclude = _fields(_listed(self.fields))
+        include, exclude = _fields(_listed(self.fields) or [])
         return SearchBody.model_validate(
             {
-                **text,
-                "filter-lang": self.filter_lang,
+                **self.model_dump(by_alias=True),
+                "collections": _listed(self.collections),
+                "ids": _listed(self.ids),
                 "bbox": _numbers(self.bbox),
-                "sortby": [_sort_term(term) for term in _listed(self.sortby)],
-                "fields": {"include": include, "exclude": exclude},
-            }
-        )
-
-
-class SearchQuery(ItemsQuery):
-    """The query parameters of a search."""
-
-    collections: str | None = Field(None, description="Collections, separated by commas")
-    ids: str | None = Field(None, description="Ids of items, separated by commas")
-    intersects: str | None = Field(None, description="A GeoJSON geometry")
-
-    def as_body(self) -> SearchBody:
-        """The same search as a body states it."""
-        own = {"collections", "ids", "intersects"}
-        body = ItemsQuery(**self.model_dump(by_alias=True, exclude=own)).as_body()
-        return body.model_copy(
-            update={
-                "collections": None if self.collections is None else _listed(self.collections),
-                "ids": None if self.ids is None else _listed(self.ids),
                 "intersects": _geometry(self.intersects),
+                "sortby": [_sort_term(term) for term in _listed(self.sortby) or []],
+                "fields": {"include": include, "exclude": exclude},
             }
         )
 
@@ -154,8 +138,8 @@ def _check_area(bbox: list[float] | None, intersects: object) -> None:
         raise BadInput("bbox: four or six numbers are needed, first the lower corner, then the upper one")
 
 
-def _listed(text: str | None) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()] if text else []
+def _listed(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _numbers(text: str | None) -> list[float] | None:

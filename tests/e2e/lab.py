@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,22 +45,15 @@ class Person:
     def open(self, path: str) -> Notebook:
         """Open a notebook of her home by its address, and wait for its kernel."""
         self._keep_cells_on_the_page()
-        self.page.goto(f"{self.hub}/user/{self.name}/lab/tree/{quote(path)}")
+        self.page.goto(f"{self.hub}/user/{self.name}/lab/tree/{quote(path)}?reset")  # no tabs of earlier visits
         self.expect_lab()
         notebook = Notebook(self, path)
         expect(notebook.indicator).to_have_attribute("data-status", "idle", timeout=90 * SECOND)
         return notebook
 
-    def write(self, path: str, cells: Sequence[str]) -> None:
-        """Put a notebook of code cells into her home."""
-        code: dict[str, Any] = {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": []}
-        content = {
-            "nbformat": 4,
-            "nbformat_minor": 5,
-            "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
-            "cells": [{**code, "id": f"cell-{n}", "source": source} for n, source in enumerate(cells)],
-        }
-        self._put(self._contents(path), {"type": "notebook", "format": "json", "content": content})
+    def write(self, path: str, notebook: dict[str, Any]) -> None:
+        """Put a notebook into her home."""
+        self._put(self._contents(path), {"type": "notebook", "format": "json", "content": notebook})
 
     def read(self, path: str) -> dict[str, Any]:
         """A notebook of her home as it is saved."""
@@ -112,14 +105,25 @@ class Notebook:
         """Tracebacks on the screen."""
         return self.panel.locator(ERROR_OUTPUT)
 
+    @property
+    def prompts(self) -> Locator:
+        """The numbers before the code cells."""
+        return self.panel.locator(".jp-CodeCell .jp-InputPrompt")
+
     def run_all(self) -> None:
-        """Run → Run All Cells."""
-        self.person.page.get_by_role("menuitem", name="Run", exact=True).click()
-        self.person.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        """Run → Restart Kernel and Run All Cells."""
+        page = self.person.page
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Restart Kernel and Run All Cells").click()
+        page.get_by_role("button", name="Confirm Kernel Restart").click()
+        expect(self.prompts.first).to_have_text(re.compile(r"\[[*1]\]:"), timeout=60 * SECOND)
 
     def expect_output(self, output: Locator, timeout_s: float) -> None:
         """Wait for an output, and stop waiting at the first traceback."""
-        expect(output.or_(self.errors).first).to_be_visible(timeout=timeout_s * SECOND)
+        try:
+            expect(output.or_(self.errors).first).to_be_visible(timeout=timeout_s * SECOND)
+        finally:
+            self.person.look("latest-output")
         assert self.errors.count() == 0, self.errors.first.inner_text()
 
     def expect_idle(self, timeout_s: float = 60) -> None:
@@ -132,6 +136,17 @@ class Notebook:
         with page.expect_response(lambda answer: answer.request.method == "PUT" and "/api/contents/" in answer.url):
             self.panel.get_by_role("button", name="Save").first.click()
         return self.person.read(self.path)
+
+
+def of_cells(*sources: str) -> dict[str, Any]:
+    """A notebook of code cells."""
+    code: dict[str, Any] = {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": []}
+    return {
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        "cells": [{**code, "id": f"cell-{n}", "source": source} for n, source in enumerate(sources)],
+    }
 
 
 def outputs(notebook: dict[str, Any]) -> list[dict[str, Any]]:

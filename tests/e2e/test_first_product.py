@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 
 import pytest
 from PIL import Image
@@ -10,7 +11,7 @@ from playwright.sync_api import Locator, expect
 
 from tests.conftest import Platform
 from tests.e2e.conftest import Newcomer
-from tests.e2e.lab import SECOND, Notebook, Person, outputs, text
+from tests.e2e.lab import SECOND, Notebook, Person, of_cells, outputs, text
 
 TUTORIAL = "notebooks/tutorials/first_product.ipynb"
 MADE_BY_THE_TUTORIAL = "alice_s1-l0"
@@ -41,14 +42,17 @@ def alice(platform: Platform, newcomer: Newcomer) -> Person:
 
 
 @pytest.fixture(scope="module")
-def tutorial(alice: Person) -> Notebook:
-    """Opened and run from top to bottom."""
+def tutorial(alice: Person) -> Iterator[Notebook]:
+    """Opened and run from top to bottom; left as it was delivered."""
+    delivered = alice.read(TUTORIAL)
     notebook = alice.open(TUTORIAL)
     alice.look("3-tutorial")
     notebook.run_all()
     notebook.expect_output(figure(notebook), timeout_s=270)
     notebook.expect_idle()
-    return notebook
+    yield notebook
+    alice.page.goto(f"{alice.hub}/hub/home")  # away from the page, which saves by itself
+    alice.write(TUTORIAL, delivered)
 
 
 def figure(notebook: Notebook) -> Locator:
@@ -76,6 +80,7 @@ def test_the_tutorial_shows_its_table_and_its_figure(alice: Person, tutorial: No
 
 def test_the_tutorial_ran_to_its_end_without_an_error(tutorial: Notebook) -> None:
     expect(tutorial.errors).to_have_count(0)
+    expect(tutorial.panel.get_by_text("could not load")).to_have_count(0)
     saved = tutorial.save()
     code = [cell for cell in saved["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
@@ -88,7 +93,7 @@ def test_a_colleague_sees_nothing_of_it(platform: Platform, newcomer: Newcomer, 
     bob = newcomer("bob")
     bob.log_in(platform.password("bob"))
     bob.expect_lab()
-    bob.write("look_for_it.ipynb", [LOOK_FOR_IT])
+    bob.write("look_for_it.ipynb", of_cells(LOOK_FOR_IT))
     notebook = bob.open("look_for_it.ipynb")
     notebook.run_all()
     notebook.expect_output(notebook.panel.get_by_text("status"), timeout_s=60)

@@ -7,17 +7,25 @@ that each caller holds exactly the roles that a case says.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 import yaml
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.identity import Issuer
 from tests.schemas import item_faults
-from tests.serving import issuing, serving
+from tests.serving import Wire, issuing, serving
 
 RUN = uuid4().hex[:8]  # an installation may be shared: no run meets what another one left
 ALICE, BOB, CAROL = f"alice{RUN}", f"bob{RUN}", f"carol{RUN}"
@@ -468,3 +476,95 @@ def test_nobody_without_a_login(catalog: Catalog) -> None:
         assert answer.status_code == 401, (path, answer.text)
         assert answer.headers["www-authenticate"].startswith("Bearer")
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+# a request · what it answers while the database is away
+AWAY = [
+    ("GET", "/catalog/collections", None),
+    ("GET", f"/catalog/collections/{OWN}/items/i1", None),
+    ("POST", "/catalog/search", {}),
+    ("POST", "/catalog/collections", collection(f"{ALICE}_other")),
+    ("GET", "/auth/api_keys", None),
+    ("POST", "/auth/api_keys", {"name": "x"}),
+    ("GET", "/jobs", None),
+    ("GET", "/ready", None),
+]
+
+
+def test_a_database_that_is_away_is_told_and_comes_back(platform: Any) -> None:
+    issuer = Issuer()
+    values = yaml.safe_load((platform.home / "config" / "server.yaml").read_text())
+    place = conninfo_to_dict(values["database"]["dsn"])
+    wire = Wire(str(place["host"]), int(str(place["port"])))
+    database = {"dsn": make_conninfo(values["database"]["dsn"], port=str(wire.port))}
+    with (
+        closing(wire),
+        issuing(issuer) as access,
+        serving({**values, "database": database, "access": access, "stations": {}}) as url,
+        httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {issuer.token(ALICE)}"}, timeout=60, trust_env=False
+        ) as http,
+    ):
+        assert http.get("/catalog/collections").status_code == 200
+        wire.cut()
+        with ThreadPoolExecutor(len(AWAY)) as pool:
+            answers = list(pool.map(lambda case: http.request(case[0], case[1], json=case[2]), AWAY))
+        for (_, path, _), answer in zip(AWAY, answers, strict=True):
+            assert answer.status_code == 503, (path, answer.text)
+            assert path == "/ready" or answer.headers["retry-after"]
+            assert path == "/ready" or answer.headers["content-type"] == "application/problem+json"
+        assert http.get("/health").status_code == 200
+        wire.mend()
+        for path in ("/catalog/collections", "/auth/api_keys", "/jobs"):
+            assert _soon(http, path).status_code == 200
+        assert f"{ALICE}_other" not in http.get("/catalog/collections").text
+
+
+def _soon(http: httpx.Client, path: str) -> httpx.Response:
+    end = time.monotonic() + 30
+    while (answer := http.get(path)).status_code == 503 and time.monotonic() < end:
+        time.sleep(0.5)
+    return answer
+
+
+def test_migrating_again_changes_nothing(platform: Any) -> None:
+    """Also by several at once, as when many servers start."""
+    dsn = yaml.safe_load((platform.home / "config" / "server.yaml").read_text())["database"]["dsn"]
+    before = _form(dsn)
+    with ThreadPoolExecutor(3) as pool:
+        runs = list(pool.map(lambda _: _migrate(dsn), range(3)))
+    assert [run.returncode for run in runs] == [0, 0, 0], runs[0].stderr
+    assert _form(dsn) == before
+
+
+def test_a_migration_that_is_not_permitted_says_what_to_do(platform: Any) -> None:
+    dsn = yaml.safe_load((platform.home / "config" / "server.yaml").read_text())["database"]["dsn"]
+    run = _migrate(make_conninfo(dsn, dbname="nowhere"))
+    assert run.returncode == 1
+    assert "does not answer" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def _migrate(dsn: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RSPY_")}
+    return subprocess.run(
+        [sys.executable, "-m", "rs_server.migrate"],
+        env={**environment, "RSPY_DATABASE__DSN": dsn},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def _form(dsn: str) -> list[Any]:
+    """The tables and their columns, what has been applied, and what may be filtered on."""
+    with psycopg.connect(dsn) as conn:
+        columns = conn.execute(
+            "SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns "
+            "WHERE table_schema IN ('rs', 'procrastinate', 'pgstac') AND table_name NOT LIKE '\\_items\\_%%' "
+            "ORDER BY 1, 2, 3"
+        ).fetchall()
+        applied = conn.execute("SELECT name, at FROM rs.migrations ORDER BY 1").fetchall()
+        queryables = conn.execute("SELECT name, definition FROM pgstac.queryables ORDER BY 1, 2").fetchall()
+    return [columns, applied, queryables]

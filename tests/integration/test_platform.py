@@ -162,11 +162,16 @@ def test_two_installations_run_side_by_side(platform: Platform, small_platform: 
     assert all(entry["ready"] for entry in small_platform.status() if entry["name"] in SMALL)
 
 
-def test_data_survives_kills(small_platform: Platform) -> None:
-    here = _site(small_platform)
-    with psycopg.connect(here.superuser, autocommit=True) as connection:
-        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+@pytest.fixture
+def kept(small_platform: Platform) -> None:
+    """Something in the database and in the object storage, to be found again."""
+    with psycopg.connect(_site(small_platform).superuser, autocommit=True) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS kept AS SELECT 42 AS answer")
     _s3(small_platform).put_object(Bucket="rs-data", Key="kept", Body=b"42", Metadata={"unit": "none"})
+
+
+@pytest.mark.usefixtures("kept")
+def test_data_survives_kills(small_platform: Platform) -> None:
     for name in ("postgres", "s3", "s3-iam", "cadip-station", "dask-gateway"):
         pid = _entry(small_platform, name)["pid"]
         os.kill(pid, signal.SIGKILL)
@@ -182,6 +187,7 @@ def _assert_kept(platform: Platform) -> None:
     assert (found["Body"].read(), found["Metadata"]) == (b"42", {"unit": "none"})
 
 
+@pytest.mark.usefixtures("kept")
 def test_a_killed_supervisord_is_replaced(small_platform: Platform) -> None:
     before = {entry["name"]: entry["pid"] for entry in small_platform.status()}
     os.kill(int((small_platform.home / "run" / "supervisord.pid").read_text()), signal.SIGKILL)
@@ -192,6 +198,7 @@ def test_a_killed_supervisord_is_replaced(small_platform: Platform) -> None:
     _assert_kept(small_platform)
 
 
+@pytest.mark.usefixtures("kept")
 def test_down_leaves_no_process_and_up_brings_everything_back(small_platform: Platform) -> None:
     urls = [entry["url"] for entry in small_platform.status()]
     small_platform.rs("down")

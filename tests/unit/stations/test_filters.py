@@ -167,5 +167,5 @@ def test_a_term_is_told_as_text() -> None:
     found = filters.leaves(filters.parse(CADIP, "casei(id) = 'x' and published > '2024-01-01T00:00:00Z'", "cql2-text"))
     assert [describe(leaf) for leaf in found] == [
         "casei(id) = 'x'",
-        "published > TIMESTAMP('2024-01-01T00:00:00.000Z')",
+        "published > TIMESTAMP('2024-01-01T00:00:00Z')",
     ]

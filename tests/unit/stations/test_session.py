@@ -194,7 +194,7 @@ def redirecting(target: str, status: int = 307) -> Answer:
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("$value"):
             return httpx.Response(status, headers={"Location": target})
-        return httpx.Response(200, content=b"bytes")
+        return httpx.Response(200, stream=httpx.ByteStream(b"bytes"))
 
     return answer
 

@@ -1,0 +1,70 @@
+"""Opening a product: lazily, from where its item says, with keys that are asked for again when they end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pystac
+import pytest
+import xarray as xr
+from obstore.store import LocalStore
+
+from rs_client.errors import Invalid
+from rs_client.storage import Key, Storage, s3_store
+from tests.unit.client.far import Far, http
+
+PREFIX = "alice/s1-l0/x/x.zarr"
+KEY = {
+    "access_key_id": "id",
+    "secret_access_key": "secret",
+    "endpoint": "http://s3.test",
+    "region": "local",
+    "bucket": "rs-data",
+    "prefix": "alice/s1-l0/x/",
+    "expiration": "2024-11-14T15:30:00Z",
+}
+
+
+def item(href: str) -> pystac.Item:
+    assets = {"product": pystac.Asset(href)}
+    return pystac.Item("x", None, None, datetime(2024, 11, 14, tzinfo=UTC), {}, collection="alice_s1-l0", assets=assets)
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")  # as our products are written
+def test_the_product_is_opened_lazily(tmp_path: Path) -> None:
+    made = xr.DataTree.from_dict({"/apid_1052": xr.Dataset({"data": ("octet", np.arange(8, dtype=np.uint8))})})
+    made.to_zarr(tmp_path / PREFIX, mode="w", zarr_format=3, consolidated=True)
+
+    def local(key: Key, prefix: str, ask: Callable[[], Key]) -> Any:
+        assert key == KEY
+        return LocalStore(tmp_path / prefix)
+
+    far = Far(httpx.Response(200, json=KEY))
+    tree = Storage(http(far), store=local).open(item(f"s3://rs-data/{PREFIX}"))
+    data = tree["apid_1052"].to_dataset()["data"]
+    assert data.chunks is not None
+    assert data.values.tolist() == list(range(8))
+    assert len(far.requests) == 1
+
+
+@pytest.mark.parametrize("href", [f"s3://other/{PREFIX}", "http://evil.test/x.zarr", "file:///etc/x.zarr"])
+def test_a_product_elsewhere_is_not_opened(href: str) -> None:
+    with pytest.raises(Invalid, match="outside the platform's storage"):
+        Storage(http(Far(httpx.Response(200, json=KEY)))).open(item(href))
+
+
+def test_keys_are_asked_for_again_after_the_first() -> None:
+    asked: list[Key] = []
+
+    def ask() -> Key:
+        asked.append(KEY)
+        return {**KEY, "access_key_id": f"id{len(asked)}"}
+
+    provider: Any = s3_store(KEY, PREFIX, ask).credential_provider  # type: ignore[union-attr]  # an S3 store has one
+    assert [provider()["access_key_id"] for _ in range(3)] == ["id", "id1", "id2"]
+    assert provider()["expires_at"] == datetime(2024, 11, 14, 15, 30, tzinfo=UTC)
