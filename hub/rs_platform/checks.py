@@ -68,7 +68,9 @@ def everything() -> list[Outcome]:
     outcomes = [*lint(), *unit()]
     with _test_platform() as (home, variables):
         shared = {TEST_HOME_VARIABLE: str(home.home)}
-        outcomes.append(_tests("integration and browser tests", ["tests/integration", "tests/e2e"], shared))
+        outcomes.append(_tests("integration tests", ["tests/integration"], shared))
+        # A process of their own: the browser's driver keeps an event loop running, beside which no other can.
+        outcomes.append(_tests("browser tests", ["--timeout=900", "tests/e2e"], shared))
         outcomes.append(
             _tests("tutorials", ["--nbval-lax", "--nbval-cell-timeout=300", "notebooks/tutorials"], variables)
         )

@@ -20,7 +20,7 @@ from tests.unit.stations import oracle
 from tests.unit.stations.far import FarSide, opened, station
 from tests.unit.stations.stores import Dice
 
-ROUNDS = int(os.environ.get("RSPY_TEST_ROUNDS", "60"))
+ROUNDS = int(os.environ.get("RSPY_TEST_ROUNDS", "40"))
 ENTITIES = 40
 
 Known = list[tuple[dict[str, Any], dict[str, Any]]]  # raw entity, properties of its item
