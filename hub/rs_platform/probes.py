@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Protocol
-
-import httpx
+from urllib.parse import urlsplit
 
 _TIMEOUT_S = 3.0
 _OK = 200
+_MOST_BYTES = 65_536
 
 
 class Probe(Protocol):
@@ -32,12 +33,18 @@ class Http:
 
     def check(self) -> str | None:
         """Ask once."""
+        address = urlsplit(self.url)
+        connection = HTTPConnection(address.hostname or "", address.port, timeout=_TIMEOUT_S)
         try:
-            answer = httpx.get(self.url, timeout=_TIMEOUT_S, trust_env=False)
-        except httpx.HTTPError as error:
+            connection.request("GET", address.path)
+            answer = connection.getresponse()
+            text = answer.read(_MOST_BYTES).decode(errors="replace")
+        except (OSError, HTTPException) as error:
             return f"{self.url} does not answer ({type(error).__name__})"
-        if answer.status_code != self.status or self.body not in answer.text:
-            return f"{self.url} answers {answer.status_code} {answer.text[:120]!r}"
+        finally:
+            connection.close()
+        if answer.status != self.status or self.body not in text:
+            return f"{self.url} answers {answer.status} {text[:120]!r}"
         return None
 
 

@@ -21,7 +21,7 @@ from rs_platform.services import Node, Service, Step, graph, selection, services
 from rs_platform.site import Site, site
 from rs_platform.supervisor import Supervisor
 
-_PAUSE_S = 0.1
+_PAUSE_S = 0.2
 _STARTS_GIVEN = 3
 _LOG_LINES = 12
 _KEYCLOAK_PARTS = ("lib", "conf", "providers", "themes")

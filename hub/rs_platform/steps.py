@@ -38,8 +38,12 @@ def apply_realm(site: Site) -> None:
     url = ["--url", site.ports.url("keycloak")]
     file = str(site.checkout / "hub" / "keycloak" / "realm.json")
     _run(site, "realm", [*realm, "apply", *url, "--file", file], {**administrator, **realm_values(site)})
+    made = site.data("keycloak") / "users-made"
+    if made.exists():
+        return
     users = ["--file", str(users_file(site.installation)), "--realm", REALM]
     _run(site, "realm", [*realm, "users", *url, *users], administrator)
+    made.touch()
 
 
 def realm_values(site: Site) -> dict[str, str]:

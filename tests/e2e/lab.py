@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, TimeoutError, expect  # noqa: A004 - its own
 
 SECOND = 1000
 ERROR_OUTPUT = '[data-mime-type="application/vnd.jupyter.error"]'
@@ -112,11 +112,20 @@ class Notebook:
 
     def run_all(self) -> None:
         """Run → Restart Kernel and Run All Cells."""
-        page = self.person.page
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Restart Kernel and Run All Cells").click()
-        page.get_by_role("button", name="Confirm Kernel Restart").click()
+        confirm = self.person.page.get_by_role("button", name="Confirm Kernel Restart")
+        for _ in range(5):  # before it knows its kernel, JupyterLab drops the command without a word
+            self._menu("Run", "Restart Kernel and Run All Cells")
+            try:
+                confirm.click(timeout=5 * SECOND)
+                break
+            except TimeoutError:
+                self.person.page.keyboard.press("Escape")
         expect(self.prompts.first).to_have_text(re.compile(r"\[[*1]\]:"), timeout=60 * SECOND)
+
+    def _menu(self, menu: str, entry: str) -> None:
+        page = self.person.page
+        page.get_by_role("menuitem", name=menu, exact=True).click()
+        page.get_by_role("menuitem", name=entry).click()
 
     def expect_output(self, output: Locator, timeout_s: float) -> None:
         """Wait for an output, and stop waiting at the first traceback."""
