@@ -1,16 +1,18 @@
 # The doors into the repository. Each sets up what is missing first; `python3` may be any from 3.11 on.
 set-up := python3 hub/rs_platform/bootstrap.py
 
-.PHONY: demo test unit lint bench up down status doctor
+.PHONY: demo test unit lint browser bench up down status doctor
 
 demo:  ## install what is missing, start the platform, run the main job
 	$(set-up) -- rs demo
-test:  ## everything that must hold: style, types, layers, unit, integration, browser, notebooks
+test:  ## everything that must hold: style, types, layers, unit, integration, notebooks
 	$(set-up) --with-tests -- python -m rs_platform.checks all
 unit:  ## unit tests only, without any service
 	$(set-up) -- python -m rs_platform.checks unit
 lint:  ## style, types and layers only
 	$(set-up) -- python -m rs_platform.checks lint
+browser:  ## what people see, in a real browser
+	$(set-up) --with-tests -- python -m rs_platform.checks browser
 bench:  ## measurements; not part of `test`
 	$(set-up) --with-tests -- python -m rs_platform.checks bench
 up:  ## start the platform and return

@@ -69,12 +69,18 @@ def everything() -> list[Outcome]:
     with _test_platform() as (home, variables):
         shared = {TEST_HOME_VARIABLE: str(home.home)}
         outcomes.append(_tests("integration tests", ["tests/integration"], shared))
-        # A process of their own: the browser's driver keeps an event loop running, beside which no other can.
-        outcomes.append(_tests("browser tests", ["--timeout=900", "tests/e2e"], shared))
         outcomes.append(
             _tests("tutorials", ["--nbval-lax", "--nbval-cell-timeout=300", "notebooks/tutorials"], variables)
         )
     return outcomes
+
+
+def browser() -> list[Outcome]:
+    """What people see, in a real browser.
+
+    A process of their own: the browser's driver keeps an event loop running, beside which no other can.
+    """
+    return [_tests("browser tests", ["--timeout=900", "tests/e2e"])]
 
 
 def bench() -> list[Outcome]:
@@ -128,7 +134,13 @@ def closing(outcomes: Sequence[Outcome]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one of the sets of checks; 0 when all hold."""
-    sets: dict[str, Callable[[], list[Outcome]]] = {"all": everything, "unit": unit, "lint": lint, "bench": bench}
+    sets: dict[str, Callable[[], list[Outcome]]] = {
+        "all": everything,
+        "unit": unit,
+        "lint": lint,
+        "browser": browser,
+        "bench": bench,
+    }
     (name,) = sys.argv[1:] if arguments is None else arguments
     try:
         outcomes = sets[name]()

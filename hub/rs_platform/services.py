@@ -144,7 +144,6 @@ def _keycloak(site: Site) -> Service:
             *(
                 site.java,
                 *_KEYCLOAK_JAVA,
-                _class_archive(home / "classes.jsa"),
                 f"-Djava.io.tmpdir={site.installation.temporary}",
             ),
             *(f"-Dkc.home.dir={home}", f"-Djboss.server.config.dir={home / 'conf'}"),
@@ -175,11 +174,6 @@ def _keycloak(site: Site) -> Service:
         url=site.ports.url("keycloak"),
         data=home,
     )
-
-
-def _class_archive(path: Path) -> str:
-    """Read the classes from an archive that the first run writes when it ends: a third of the start is saved."""
-    return f"-XX:{'SharedArchiveFile' if path.exists() else 'ArchiveClassesAtExit'}={path}"
 
 
 def _s3_environment(site: Site) -> dict[str, str]:

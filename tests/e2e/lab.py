@@ -110,6 +110,10 @@ class Notebook:
         """The numbers before the code cells."""
         return self.panel.locator(".jp-CodeCell .jp-InputPrompt")
 
+    def printed(self, words: str) -> Locator:
+        """The output of a cell that says these words."""
+        return self.panel.locator(".jp-OutputArea-output").filter(has_text=words).first
+
     def run_all(self) -> None:
         """Run → Restart Kernel and Run All Cells."""
         confirm = self.person.page.get_by_role("button", name="Confirm Kernel Restart")

@@ -96,7 +96,7 @@ def test_a_colleague_sees_nothing_of_it(platform: Platform, newcomer: Newcomer, 
     bob.write("look_for_it.ipynb", of_cells(LOOK_FOR_IT))
     notebook = bob.open("look_for_it.ipynb")
     notebook.run_all()
-    notebook.expect_output(notebook.panel.get_by_text("status"), timeout_s=60)
+    notebook.expect_output(notebook.printed("status"), timeout_s=60)
     notebook.expect_idle()
     bob.look("2-sees-nothing")
     said = text(notebook.save()).splitlines()
