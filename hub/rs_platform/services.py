@@ -52,11 +52,15 @@ class Service:
 
 @dataclass(frozen=True)
 class Step:
-    """Something that is done once at each start, and changes nothing where it was done before."""
+    """Something that is done once at each start, and changes nothing where it was done before.
+
+    ``completes`` names a service that is of little use without it: who starts that one gets the step as well.
+    """
 
     name: str
     needs: tuple[str, ...]
     run: Callable[[], None]
+    completes: str | None = None
 
 
 Node = Service | Step
@@ -67,12 +71,12 @@ def graph(site: Site) -> tuple[Node, ...]:
     nodes = (
         Step("database-cluster", (), lambda: postgresql.ensure_cluster(site)),
         _postgres(site),
-        Step("databases", ("postgres",), lambda: postgresql.ensure_databases(site)),
+        Step("databases", ("postgres",), lambda: postgresql.ensure_databases(site), completes="postgres"),
         _keycloak(site),
-        Step("realm", ("keycloak",), lambda: steps.apply_realm(site)),
+        Step("realm", ("keycloak",), lambda: steps.apply_realm(site), completes="keycloak"),
         _s3_iam(site),
         _s3(site),
-        Step("bucket", ("s3",), lambda: steps.ensure_bucket(site)),
+        Step("bucket", ("s3",), lambda: steps.ensure_bucket(site), completes="s3"),
         _station(site, "cadip-station"),
         _station(site, "auxip-station"),
         Step("migrations", ("databases",), lambda: steps.migrate(site)),
@@ -97,10 +101,7 @@ def services(nodes: Iterable[Node]) -> tuple[Service, ...]:
 
 
 def selection(nodes: tuple[Node, ...], names: Iterable[str]) -> tuple[Node, ...]:
-    """The named services with everything that they need, and the steps that complete them; ``KeyError`` names another.
-
-    A step completes what it needs: the realm belongs to Keycloak, the bucket to the object storage.
-    """
+    """The named services, all that they need, and the steps that complete them; ``KeyError`` names an unknown one."""
     by_name = {node.name: node for node in nodes}
     wanted: set[str] = set()
     waiting = list(names)
@@ -109,9 +110,7 @@ def selection(nodes: tuple[Node, ...], names: Iterable[str]) -> tuple[Node, ...]
         if name not in wanted:
             wanted.add(name)
             waiting.extend(required(by_name[name]))
-    for node in nodes:  # in order, so that a step may complete what another step completed
-        if isinstance(node, Step) and node.needs and set(node.needs) <= wanted:
-            wanted.add(node.name)
+            waiting.extend(node.name for node in nodes if isinstance(node, Step) and node.completes == name)
     return tuple(node for node in nodes if node.name in wanted)
 
 

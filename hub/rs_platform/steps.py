@@ -30,20 +30,26 @@ def migrate(site: Site) -> None:
 def apply_realm(site: Site) -> None:
     """Bring the realm to the state of its file, and make the demo users at the first start."""
     ensure_users(site.installation)
-    administrator = {
-        "KC_ADMIN_USER": KEYCLOAK_ADMIN,
-        "KC_ADMIN_PASSWORD": site.secrets.keycloak_admin_password,
-    }
     realm = [site.python, "-m", "rs_hub.realm"]
     url = ["--url", site.ports.url("keycloak")]
     file = str(site.checkout / "hub" / "keycloak" / "realm.json")
-    _run(site, "realm", [*realm, "apply", *url, "--file", file], {**administrator, **realm_values(site)})
+    _run(site, "realm", [*realm, "apply", *url, "--file", file], realm_environment(site))
     made = site.data("keycloak") / "users-made"
     if made.exists():
         return
     users = ["--file", str(users_file(site.installation)), "--realm", REALM]
-    _run(site, "realm", [*realm, "users", *url, *users], administrator)
+    _run(site, "realm", [*realm, "users", *url, *users], realm_administrator(site))
     made.touch()
+
+
+def realm_environment(site: Site) -> dict[str, str]:
+    """What whoever applies the realm's file needs: an administrator, and the values of its placeholders."""
+    return {**realm_administrator(site), **realm_values(site)}
+
+
+def realm_administrator(site: Site) -> dict[str, str]:
+    """Who may change realms."""
+    return {"KC_ADMIN_USER": KEYCLOAK_ADMIN, "KC_ADMIN_PASSWORD": site.secrets.keycloak_admin_password}
 
 
 def realm_values(site: Site) -> dict[str, str]:

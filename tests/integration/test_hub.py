@@ -20,6 +20,9 @@ import yaml
 from aiohttp import ClientResponseError
 from dask_gateway import Gateway  # type: ignore[import-untyped]  # no types there
 from dask_gateway.auth import JupyterHubAuth  # type: ignore[import-untyped]
+from rs_platform.access import known_site
+from rs_platform.installation import Installation
+from rs_platform.steps import realm_environment
 
 ROOT = Path(__file__).parents[2]
 REALM = ROOT / "hub" / "keycloak" / "realm.json"
@@ -307,5 +310,5 @@ def hub_settings(platform: Any) -> dict[str, Any]:
 def _apply(platform: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "rs_hub.realm", "apply"]
     arguments = ["--url", platform.url("keycloak"), "--file", str(REALM)]
-    environment = {**os.environ, **platform.realm_environment()}
+    environment = {**os.environ, **realm_environment(known_site(Installation(platform.home)))}
     return subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)

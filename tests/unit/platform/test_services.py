@@ -64,7 +64,7 @@ def test_no_command_line_shows_a_secret(here: Site) -> None:
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (("postgres",), {"database-cluster", "postgres", "databases", "migrations"}),
+        (("postgres",), {"database-cluster", "postgres", "databases"}),
         (("s3",), {"s3-iam", "s3", "bucket"}),
         (("cadip-station",), {"cadip-station"}),
     ],
