@@ -81,7 +81,7 @@ def fault(
         typer.Argument(
             metavar="[NAME=VALUE]…",
             help="What the fault does and to which requests, values in YAML: "
-            "requests=download name='*_ch1_*' times=2 reset_at=[1000,90000]",
+            "requests=download name=*_ch1_* times=2 reset_at=[1000,90000]",
         ),
     ] = None,
     *,
@@ -96,13 +96,16 @@ def fault(
 
 
 def _assignments(words: list[str]) -> dict[str, Any]:
-    """``name=value`` words, values in YAML."""
+    """``name=value`` words, values in YAML; what is none (``*.EOF``) is text."""
     found: dict[str, Any] = {}
     for word in words:
         name, sign, value = word.partition("=")
         if not sign or not name:
             raise typer.BadParameter(f"{word!r} is not of the form NAME=VALUE")
-        found[name] = yaml.safe_load(value)
+        try:
+            found[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            found[name] = value
     return found
 
 

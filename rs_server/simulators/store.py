@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
@@ -30,6 +30,8 @@ from rs_server.simulators.sql import Condition, Table, quoted
 _COLUMNS = {Edm.INT64: "INTEGER", Edm.INSTANT: "INTEGER", Edm.BOOLEAN: "INTEGER", Edm.DOUBLE: "REAL"}
 _SETTINGS = ("journal_mode = WAL", "synchronous = OFF", "temp_store = MEMORY", "cache_size = -65536")
 _COUNTS_KEPT = 256
+
+type Derive = Callable[[Mapping[str, Any]], Content | None]
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,10 @@ class Page:
 class EntitySet:
     """One set of a station's store."""
 
-    def __init__(self, database: sqlite3.Connection, table: Table, contents: dict[str, Content]) -> None:
+    def __init__(self, database: sqlite3.Connection, table: Table, derive: Derive | None) -> None:
         self._database = database
-        self._contents = contents
+        self._contents: dict[str, Content] = {}
+        self._derive = derive
         self._counts: dict[odata.Expression | None, tuple[int, int, int]] = {}
         self._changes = 0
         self.table = table
@@ -97,13 +100,18 @@ class EntitySet:
     def end(self, key: UUID, at: datetime) -> bool:
         """What has that key vanishes at a moment, and what would come later never does; whether there was any."""
         stamp, shown = micros(at), str(key)
-        later = self._run('DELETE FROM {} WHERE "Id" = ? AND appears >= ?', shown, stamp)
-        ended = self._run('UPDATE {} SET vanishes = ? WHERE "Id" = ? AND vanishes > ?', stamp, shown, stamp)
+        with self._database:
+            self._database.execute("BEGIN")
+            later = self._database.execute(
+                f'SELECT row FROM {self.table} WHERE "Id" = ? AND appears >= ?', (shown, stamp)
+            ).fetchall()
+            for (row,) in later:
+                _remove(self._database, self.table, row)
+            ended = self._database.execute(
+                f'UPDATE {self.table} SET vanishes = ? WHERE "Id" = ? AND vanishes > ?', (stamp, shown, stamp)
+            )
         self._changes += 1
-        return later + ended > 0
-
-    def _run(self, statement: str, *values: sql.Value) -> int:
-        return self._database.execute(statement.format(self.table), values).rowcount
+        return bool(later) or ended.rowcount > 0
 
     # --- reading
 
@@ -161,22 +169,49 @@ class EntitySet:
         return next(iter(self._rows(found, expand, micros(now))), None)
 
     def content(self, key: UUID) -> Content | None:
-        """The bytes of an entity."""
-        return self._contents.get(str(key))
+        """The bytes of an entity, whether it is there now or not: as they were put, or as they follow from it."""
+        kept = self._contents.get(str(key))
+        if kept is not None or self._derive is None:
+            return kept
+        found = self._database.execute(
+            f'SELECT document FROM {self.table} WHERE "Id" = ? LIMIT 1', (str(key),)
+        ).fetchone()
+        return self._derive(orjson.loads(found[0])) if found else None
 
     def values(self) -> list[Entity]:
         """All entities of all times, as they were put there."""
-        rows = self._database.execute(f"SELECT row, appears, vanishes, document FROM {self.table} ORDER BY row")
-        return [self._entity(*row) for row in rows.fetchall()]
+        return self._entities(Condition("TRUE"))
 
-    def between(self, start: datetime, stop: datetime, expression: odata.Expression | None = None) -> list[Row]:
-        """What has appeared after a moment and until another, and is still there."""
+    def entity(self, key: UUID, now: datetime) -> Entity | None:
+        """The entity of that key, with all that clients do not see."""
+        return next(iter(self.entities(odata.Compare("Id", "eq", key), now)), None)
+
+    def entities(self, expression: odata.Expression | None, now: datetime) -> list[Entity]:
+        """Those of a filter, with all that clients do not see."""
+        where = self._where(expression, micros(now))
+        return self._entities(where)
+
+    def appeared(
+        self, start: datetime, stop: datetime, expression: odata.Expression | None = None
+    ) -> list[tuple[Row, bool]]:
+        """What has appeared after a moment and until another, and whether nothing of its key was there before."""
         where = self._where(expression, micros(stop))
         found = self._database.execute(
-            f"SELECT row, document FROM {self.table} e WHERE e.appears > ? AND {where.sql} ORDER BY e.appears, e.row",
+            f'SELECT row, document, (SELECT min(appears) FROM {self.table} f WHERE f."Id" = e."Id") = e.appears '
+            f"FROM {self.table} e WHERE e.appears > ? AND {where.sql} ORDER BY e.appears, e.row",
             (micros(start), *where.values),
-        ).fetchall()
-        return self._rows(found, (), micros(stop))
+        )
+        return [(Row(document), bool(new)) for _, document, new in found.fetchall()]
+
+    def gone(self, start: datetime, stop: datetime) -> list[Row]:
+        """What has vanished after a moment and until another, and did not come back."""
+        there = sql.visible("f", micros(stop))
+        found = self._database.execute(
+            f"SELECT document FROM {self.table} e WHERE e.vanishes > ? AND e.vanishes <= ? "
+            f'AND NOT EXISTS (SELECT 1 FROM {self.table} f WHERE f."Id" = e."Id" AND {there.sql})',
+            (micros(start), micros(stop), *there.values),
+        )
+        return [Row(document) for (document,) in found.fetchall()]
 
     def _where(self, expression: odata.Expression | None, now: int) -> Condition:
         there = sql.visible("e", now)
@@ -226,7 +261,18 @@ class EntitySet:
             found.setdefault(owner, []).append(document)
         return found
 
-    def _entity(self, row: int, appears: int, vanishes: int, document: str) -> Entity:
+    def _entities(self, where: Condition) -> list[Entity]:
+        hidden = "".join(f", e.{quoted(name)}" for name in self.type.hidden)
+        found = self._database.execute(
+            f"SELECT row, appears, vanishes, document, footprint{hidden} FROM {self.table} e "
+            f"WHERE {where.sql} ORDER BY row",
+            where.values,
+        ).fetchall()
+        return [self._entity(*columns) for columns in found]
+
+    def _entity(
+        self, row: int, appears: int, vanishes: int, document: str, area: bytes | None, *hidden: sql.Value
+    ) -> Entity:
         owned = [name for name in self.table.related if name not in self.type.joins]
         related = {
             name: tuple(
@@ -235,19 +281,27 @@ class EntitySet:
             for name in owned
         }
         entity = _read(self.type, document)
+        secrets = {
+            name: _typed(value, self.type.properties[name])
+            for name, value in zip(self.type.hidden, hidden, strict=True)
+        }
         return replace(
             entity,
+            values={**entity.values, **secrets},
             related=related,
             content=self._contents.get(str(entity.id)),
+            footprint=shapely.from_wkb(area) if area is not None else None,
             appears=moment(appears) if appears else None,
             vanishes=moment(vanishes) if vanishes < FOREVER else None,
         )
 
 
 class Store:
-    """The entity sets of a station."""
+    """The entity sets of a station, in memory or in a file. ``derive`` makes contents from what is shown."""
 
-    def __init__(self, types: Mapping[str, EntityType], path: Path | None = None) -> None:
+    def __init__(
+        self, types: Mapping[str, EntityType], path: Path | None = None, derive: Mapping[str, Derive] | None = None
+    ) -> None:
         self._database = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
         weakref.finalize(self, self._database.close)
         for setting in _SETTINGS:
@@ -257,8 +311,8 @@ class Store:
         for table in tables.values():
             _create(self._database, table)
         self.types = types
-        self._contents: dict[str, Content] = {}
-        self.sets = {name: EntitySet(self._database, table, self._contents) for name, table in tables.items()}
+        making = derive or {}
+        self.sets = {name: EntitySet(self._database, table, making.get(name)) for name, table in tables.items()}
 
     def put(self, name: str, entities: Iterable[Entity]) -> None:
         """Add entities to a set."""
@@ -370,16 +424,20 @@ def _insert(database: sqlite3.Connection, table: Table, entity: Entity, owner: i
 
 def _replace(database: sqlite3.Connection, table: Table, key: str, appears: int) -> None:
     there = database.execute(f'SELECT row FROM {table} WHERE "Id" = ? AND appears = ?', (key, appears)).fetchone()
-    if there is None:
-        return
-    database.execute(f"DELETE FROM {table} WHERE row = ?", there)
+    if there is not None:
+        _remove(database, table, there[0])
+
+
+def _remove(database: sqlite3.Connection, table: Table, row: int) -> None:
+    """Take out a row with all that belongs to it: a later one may get its number."""
+    database.execute(f"DELETE FROM {table} WHERE row = ?", (row,))
     if table.type.footprint:
-        database.execute(f"DELETE FROM {quoted(f'{table.name}/boxes')} WHERE row = ?", there)
+        database.execute(f"DELETE FROM {quoted(f'{table.name}/boxes')} WHERE row = ?", (row,))
     for related in _with_own(table):
         if related.type.shared:
-            database.execute(f"DELETE FROM {quoted(f'{related.name}/links')} WHERE owner = ?", there)
+            database.execute(f"DELETE FROM {quoted(f'{related.name}/links')} WHERE owner = ?", (row,))
         elif related is not table:
-            database.execute(f"DELETE FROM {related} WHERE owner = ?", there)
+            database.execute(f"DELETE FROM {related} WHERE owner = ?", (row,))
 
 
 def _insertion(table: Table) -> str:
@@ -395,21 +453,25 @@ def _insert_box(database: sqlite3.Connection, table: Table, row: int, shape: sha
 
 def _link(database: sqlite3.Connection, table: Table, owner: int, related: Iterable[Entity]) -> None:
     links = quoted(f"{table.name}/links")
-    for entity in related:
-        document = orjson.dumps(to_json(entity)).decode()
-        value = entity.values.get("Value")
-        stored = sql.stored(value)
-        number = stored if isinstance(stored, int | float) else None
-        words = (document, entity.values["Name"], entity.values["ValueType"], sql.as_text(value), number)
-        database.execute(
-            f"INSERT INTO {table} (document, Name, ValueType, text, number) VALUES (?, ?, ?, ?, ?) "
-            "ON CONFLICT DO NOTHING",
-            words,
-        )
-        database.execute(
-            f"INSERT OR IGNORE INTO {links} SELECT ?, row FROM {table} WHERE document = ?",
-            (owner, document),
-        )
+    rows = [(owner, _shared_row(database, table, entity)) for entity in related]
+    database.executemany(f"INSERT OR IGNORE INTO {links} VALUES (?, ?)", rows)
+
+
+def _shared_row(database: sqlite3.Connection, table: Table, entity: Entity) -> int:
+    """The row of an entity that may be there already."""
+    document = orjson.dumps(to_json(entity)).decode()
+    there = database.execute(f"SELECT row FROM {table} WHERE document = ?", (document,)).fetchone()
+    if there is not None:
+        return int(there[0])
+    value = entity.values.get("Value")
+    stored = sql.stored(value)
+    number = stored if isinstance(stored, int | float) else None
+    made = database.execute(
+        f"INSERT INTO {table} (document, Name, ValueType, text, number) VALUES (?, ?, ?, ?, ?)",
+        (document, entity.values["Name"], entity.values["ValueType"], sql.as_text(value), number),
+    )
+    assert made.lastrowid is not None
+    return made.lastrowid
 
 
 def _ordered(order: tuple[Order, ...]) -> str:
@@ -423,7 +485,8 @@ def _read(schema: EntityType, document: str) -> Entity:
     given: dict[str, Any] = orjson.loads(document)
     values: dict[str, Primitive] = {}
     for path, edm in schema.properties.items():
-        values[path] = _typed(_taken(given, path.split("/")), edm)
+        if path not in schema.hidden:
+            values[path] = _typed(_taken(given, path.split("/")), edm)
     if schema.shared:
         values["Value"] = _typed(given.pop("Value", None), _KINDS[str(values["ValueType"])])
     return Entity(schema, values, extra={name: value for name, value in given.items() if value != {}})
@@ -445,11 +508,12 @@ def _taken(given: dict[str, Any], path: list[str]) -> Any:
 
 
 def _typed(value: Any, edm: Edm) -> Primitive:
+    """A value from JSON, or from a column."""
     if value is None:
         return None
     match edm:
         case Edm.INSTANT:
-            return datetime.fromisoformat(value)
+            return datetime.fromisoformat(value) if isinstance(value, str) else moment(value)
         case Edm.GUID:
             return UUID(value)
         case _:
