@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 from rs_server.simulators import archive, auxiliary, passes, sessions
 from rs_server.simulators.clock import Clock
@@ -24,6 +27,9 @@ from rs_server.simulators.tokens import Credentials, TokenIssuer
 
 _SHOWN = 60
 """So many products a production service or an archive always has."""
+
+_FORM = 1
+"""Of the files that stations keep: another one when what they are made of changes."""
 
 _HELD_SINCE = datetime(2023, 1, 1, tzinfo=UTC)
 _HELD_EVERY = timedelta(seconds=25)
@@ -113,7 +119,7 @@ def open_station(settings: SimulatorSettings) -> Station:
     secret = settings.client_secret.get_secret_value()
     station = Station(
         kind=kind,
-        store=Store(kind.types, derive=kind.derive),
+        store=Store(kind.types, _file(settings, kind), kind.derive),
         clock=clock,
         tokens=_issuer(settings),
         faults=Faults(scenario.seed, scenario.faults),
@@ -127,8 +133,34 @@ def open_station(settings: SimulatorSettings) -> Station:
         other_url=settings.other_url,
         state=settings.state_dir / "sessions.json" if settings.state_dir else None,
     )
-    kind.fill(station)
+    if not station.store.filled:
+        kind.fill(station)
+        station.store.mark_filled()
     return station
+
+
+def _file(settings: SimulatorSettings, kind: StationKind) -> Path | None:
+    """Where a station keeps what it holds: products, orders and subscriptions. Other holdings are another file.
+
+    Contents of sessions are not made from what is shown, so that those of a CADIP station are made at each start.
+    """
+    if settings.state_dir is None or not kind.derive:
+        return None
+    made_of = (_FORM, kind.name, settings.seed, settings.scale, settings.scenario.holdings)
+    name = f"store-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:12]}.sqlite"
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    for old in settings.state_dir.glob("store-*.sqlite*"):
+        if not old.name.startswith(name) or not _complete(settings.state_dir / name):
+            old.unlink()
+    return settings.state_dir / name
+
+
+def _complete(path: Path) -> bool:
+    """Whether a station had been filled when it stopped."""
+    if not path.exists():
+        return False
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        return bool(database.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _issuer(settings: SimulatorSettings) -> TokenIssuer:

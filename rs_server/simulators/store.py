@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
@@ -23,11 +23,11 @@ import shapely
 
 from rs_server.simulators import odata, sql
 from rs_server.simulators.clock import FOREVER, micros, moment
-from rs_server.simulators.model import Content, Edm, Entity, EntityType, Primitive, to_json
+from rs_server.simulators.model import Content, Edm, Entity, EntityType, Primitive
 from rs_server.simulators.query import Order, Query
 from rs_server.simulators.sql import Condition, Table, quoted
+from rs_server.simulators.tables import Writer, create, tables_of
 
-_COLUMNS = {Edm.INT64: "INTEGER", Edm.INSTANT: "INTEGER", Edm.BOOLEAN: "INTEGER", Edm.DOUBLE: "REAL"}
 _SETTINGS = ("journal_mode = WAL", "synchronous = OFF", "temp_store = MEMORY", "cache_size = -65536")
 _COUNTS_KEPT = 256
 
@@ -65,8 +65,9 @@ class Page:
 class EntitySet:
     """One set of a station's store."""
 
-    def __init__(self, database: sqlite3.Connection, table: Table, derive: Derive | None) -> None:
+    def __init__(self, database: sqlite3.Connection, table: Table, writer: Writer, derive: Derive | None) -> None:
         self._database = database
+        self._writer = writer
         self._contents: dict[str, Content] = {}
         self._derive = derive
         self._counts: dict[odata.Expression | None, tuple[int, int, int]] = {}
@@ -85,16 +86,14 @@ class EntitySet:
         with self._database:
             self._database.execute("BEGIN")
             for entity in entities:
-                _insert(self._database, self.table, entity)
+                self._writer.insert(self.table, entity)
                 if entity.content is not None:
                     self._contents[str(entity.id)] = entity.content
         self._changes += 1
 
     def clear(self) -> None:
         """Take everything out."""
-        for table in _with_own(self.table):
-            for name in _parts(table):
-                self._database.execute(f"DELETE FROM {quoted(name)}")
+        self._writer.clear(self.table)
         self._changes += 1
 
     def end(self, key: UUID, at: datetime) -> bool:
@@ -106,7 +105,7 @@ class EntitySet:
                 f'SELECT row FROM {self.table} WHERE "Id" = ? AND appears >= ?', (shown, stamp)
             ).fetchall()
             for (row,) in later:
-                _remove(self._database, self.table, row)
+                self._writer.remove(self.table, row)
             ended = self._database.execute(
                 f'UPDATE {self.table} SET vanishes = ? WHERE "Id" = ? AND vanishes > ?', (stamp, shown, stamp)
             )
@@ -307,171 +306,29 @@ class Store:
         for setting in _SETTINGS:
             self._database.execute(f"PRAGMA {setting}")
         self._database.create_function("intersects", 2, _intersects, deterministic=True)
-        tables = _tables(types)
+        tables = tables_of(types)
         for table in tables.values():
-            _create(self._database, table)
+            create(self._database, table)
         self.types = types
-        making = derive or {}
-        self.sets = {name: EntitySet(self._database, table, making.get(name)) for name, table in tables.items()}
+        writer, making = Writer(self._database), derive or {}
+        self.sets = {name: EntitySet(self._database, table, writer, making.get(name)) for name, table in tables.items()}
 
     def put(self, name: str, entities: Iterable[Entity]) -> None:
         """Add entities to a set."""
         self.sets[name].put(entities)
 
+    @property
+    def filled(self) -> bool:
+        """Whether all that a station always holds is in."""
+        return bool(self._database.execute("PRAGMA user_version").fetchone()[0])
 
-# --- tables -----------------------------------------------------------------------------------------------------------
-
-
-def _tables(types: Mapping[str, EntityType]) -> dict[str, Table]:
-    """The table of each set; what is related lies in another set, or in a table of its own."""
-    tables: dict[str, Table] = {}
-    for name, schema in reversed(list(types.items())):  # a set may lead to one that is named after it
-        sets = {found.type.name: found for found in tables.values()}
-        related = {
-            navigation: sets.get(target.name) or Table(f"{name}/{navigation}", target, {})
-            for navigation, target in schema.navigations.items()
-        }
-        tables[name] = Table(name, schema, related)
-    return {name: tables[name] for name in types}
+    def mark_filled(self) -> None:
+        """All of it is in."""
+        self._database.execute("PRAGMA user_version = 1")
+        self._database.execute("PRAGMA optimize = 0x10002")  # so that the planner knows the tables
 
 
-def _with_own(table: Table) -> Iterator[Table]:
-    """A set's table, and those of what belongs to its entities."""
-    yield table
-    yield from (found for name, found in table.related.items() if name not in table.type.joins)
-
-
-def _parts(table: Table) -> Iterator[str]:
-    """All tables of the database that make up one of ours."""
-    yield table.name
-    if table.type.shared:
-        yield f"{table.name}/links"
-    if table.type.footprint:
-        yield f"{table.name}/boxes"
-
-
-def _create(database: sqlite3.Connection, top: Table) -> None:
-    for table in _with_own(top):
-        for statement in _shared_table(table) if table.type.shared else _plain_table(table):
-            database.execute(statement)
-
-
-def _plain_table(table: Table) -> Iterator[str]:
-    schema = table.type
-    columns = [f"{quoted(name)} {_COLUMNS.get(edm, 'TEXT')}" for name, edm in schema.properties.items()]
-    span = ("row INTEGER PRIMARY KEY", "appears INTEGER NOT NULL", "vanishes INTEGER NOT NULL", "owner INTEGER")
-    shown = ("document TEXT NOT NULL", "footprint BLOB")
-    yield f"CREATE TABLE IF NOT EXISTS {table} ({', '.join((*span, *shown, *columns))})"
-    yield _index(table, "appears")
-    yield _index(table, "vanishes")
-    if schema.key is None:
-        yield _index(table, "owner")
-    else:
-        yield _index(table, "Id")
-    for name in schema.indexed:  # with all that a page or a count needs before it looks at the rows themselves
-        yield _index(table, name, *(("Id",) if schema.key else ()), "appears", "vanishes")
-    if schema.footprint:
-        yield (
-            f"CREATE VIRTUAL TABLE IF NOT EXISTS {quoted(f'{table.name}/boxes')} "
-            "USING rtree(row, west, east, south, north)"
-        )
-
-
-def _shared_table(table: Table) -> Iterator[str]:
-    links = quoted(f"{table.name}/links")
-    columns = (
-        "row INTEGER PRIMARY KEY, document TEXT NOT NULL UNIQUE, Name TEXT, ValueType TEXT, text TEXT, number REAL"
-    )
-    yield f"CREATE TABLE IF NOT EXISTS {table} ({columns})"
-    yield _index(table, "Name", "text")
-    yield (
-        f"CREATE TABLE IF NOT EXISTS {links} (owner INTEGER, shared INTEGER, PRIMARY KEY (owner, shared)) WITHOUT ROWID"
-    )
-    yield f"CREATE INDEX IF NOT EXISTS {quoted(f'{table.name}/links by shared')} ON {links} (shared, owner)"
-
-
-def _index(table: Table, *columns: str) -> str:
-    listed = ", ".join(map(quoted, columns))
-    return f"CREATE INDEX IF NOT EXISTS {quoted(f'{table.name} by {columns[0]}')} ON {table} ({listed})"
-
-
-# --- rows -------------------------------------------------------------------------------------------------------------
-
-
-def _insert(database: sqlite3.Connection, table: Table, entity: Entity, owner: int | None = None) -> None:
-    """An entity, and what belongs to it; what is in another set is put there by itself."""
-    appears = micros(entity.appears) if entity.appears else 0
-    vanishes = micros(entity.vanishes) if entity.vanishes else FOREVER
-    if table.type.key is not None:
-        _replace(database, table, str(entity.id), appears)
-    area = shapely.to_wkb(entity.footprint) if entity.footprint is not None else None
-    values = (appears, vanishes, owner, orjson.dumps(to_json(entity)).decode(), area)
-    row = database.execute(
-        _insertion(table), (*values, *(sql.stored(entity.values.get(n)) for n in table.type.properties))
-    )
-    number = row.lastrowid
-    assert number is not None
-    if entity.footprint is not None:
-        _insert_box(database, table, number, entity.footprint)
-    for name, related in entity.related.items():
-        target = table.related[name]
-        if target.type.shared:
-            _link(database, target, number, related)
-        elif name not in table.type.joins:
-            for one in related:
-                _insert(database, target, one, number)
-
-
-def _replace(database: sqlite3.Connection, table: Table, key: str, appears: int) -> None:
-    there = database.execute(f'SELECT row FROM {table} WHERE "Id" = ? AND appears = ?', (key, appears)).fetchone()
-    if there is not None:
-        _remove(database, table, there[0])
-
-
-def _remove(database: sqlite3.Connection, table: Table, row: int) -> None:
-    """Take out a row with all that belongs to it: a later one may get its number."""
-    database.execute(f"DELETE FROM {table} WHERE row = ?", (row,))
-    if table.type.footprint:
-        database.execute(f"DELETE FROM {quoted(f'{table.name}/boxes')} WHERE row = ?", (row,))
-    for related in _with_own(table):
-        if related.type.shared:
-            database.execute(f"DELETE FROM {quoted(f'{related.name}/links')} WHERE owner = ?", (row,))
-        elif related is not table:
-            database.execute(f"DELETE FROM {related} WHERE owner = ?", (row,))
-
-
-def _insertion(table: Table) -> str:
-    names = ("appears", "vanishes", "owner", "document", "footprint", *table.type.properties)
-    return f"INSERT INTO {table} ({', '.join(map(quoted, names))}) VALUES ({', '.join('?' * len(names))})"
-
-
-def _insert_box(database: sqlite3.Connection, table: Table, row: int, shape: shapely.Geometry) -> None:
-    west, south, east, north = shape.bounds
-    boxes = quoted(f"{table.name}/boxes")
-    database.execute(f"INSERT INTO {boxes} VALUES (?, ?, ?, ?, ?)", (row, west, east, south, north))
-
-
-def _link(database: sqlite3.Connection, table: Table, owner: int, related: Iterable[Entity]) -> None:
-    links = quoted(f"{table.name}/links")
-    rows = [(owner, _shared_row(database, table, entity)) for entity in related]
-    database.executemany(f"INSERT OR IGNORE INTO {links} VALUES (?, ?)", rows)
-
-
-def _shared_row(database: sqlite3.Connection, table: Table, entity: Entity) -> int:
-    """The row of an entity that may be there already."""
-    document = orjson.dumps(to_json(entity)).decode()
-    there = database.execute(f"SELECT row FROM {table} WHERE document = ?", (document,)).fetchone()
-    if there is not None:
-        return int(there[0])
-    value = entity.values.get("Value")
-    stored = sql.stored(value)
-    number = stored if isinstance(stored, int | float) else None
-    made = database.execute(
-        f"INSERT INTO {table} (document, Name, ValueType, text, number) VALUES (?, ?, ?, ?, ?)",
-        (document, entity.values["Name"], entity.values["ValueType"], sql.as_text(value), number),
-    )
-    assert made.lastrowid is not None
-    return made.lastrowid
+# --- reading rows -----------------------------------------------------------------------------------------------------
 
 
 def _ordered(order: tuple[Order, ...]) -> str:

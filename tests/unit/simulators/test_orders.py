@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -65,14 +66,14 @@ class Far:
 
 
 @asynccontextmanager
-async def opened(kind: str = "lta", **scenario: Any) -> AsyncIterator[Far]:
+async def opened(kind: str = "lta", state_dir: Path | None = None, **scenario: Any) -> AsyncIterator[Far]:
     told: list[httpx.Request] = []
 
     def owner(request: httpx.Request) -> httpx.Response:
         told.append(request)
         return httpx.Response(200 if request.url.host == "owner.test" else 500)
 
-    app = create_app(settings(kind, scale=1e-7, scenario={"clock": CLOCK, "orders": LIFE, **scenario}))
+    app = create_app(settings(kind, state_dir=state_dir, scenario={"clock": CLOCK, "orders": LIFE, **scenario}))
     async with (
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://station") as client,
         httpx.AsyncClient(transport=httpx.MockTransport(owner)) as out,
@@ -120,6 +121,27 @@ async def test_an_order_from_beginning_to_end() -> None:
         assert (await far.ask(f"Products({product})"))["Online"] is False
         assert await far.download(product) == 404
         assert (await far.order(product)).json()["Id"] != order["Id"]
+
+
+def files(folder: Path) -> list[Path]:
+    return list(folder.glob("*.sqlite"))
+
+
+async def test_a_restart_forgets_no_order_and_another_station_starts_anew(tmp_path: Path) -> None:
+    async with opened(state_dir=tmp_path) as far:
+        product = await far.offline()
+        order = (await far.order(product)).json()["Id"]
+        await far.subscribe()
+    (kept,) = files(tmp_path)
+    async with opened(state_dir=tmp_path) as far:
+        await far.wait(30)
+        assert await far.status(order) == "completed"
+        assert await far.download(product) == 200
+        assert (await far.ask("Subscriptions", count="true"))["@odata.count"] == 1
+    async with opened(state_dir=tmp_path, holdings={"products": 5}) as far:
+        assert (await far.ask("Products", count="true"))["@odata.count"] == 65
+        assert (await far.ask("Orders"))["value"] == []
+    assert kept not in files(tmp_path)
 
 
 async def test_ordering_twice_is_ordering_once() -> None:
