@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -60,6 +59,13 @@ class Page:
     rows: tuple[Row, ...]
     total: int | None = None
     next_skip: int | None = None
+
+
+class _Database(sqlite3.Connection):
+    """Closed when nobody has it any more."""
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class EntitySet:
@@ -301,8 +307,9 @@ class Store:
     def __init__(
         self, types: Mapping[str, EntityType], path: Path | None = None, derive: Mapping[str, Derive] | None = None
     ) -> None:
-        self._database = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
-        weakref.finalize(self, self._database.close)
+        self._database = sqlite3.connect(
+            path or ":memory:", check_same_thread=False, isolation_level=None, factory=_Database
+        )
         for setting in _SETTINGS:
             self._database.execute(f"PRAGMA {setting}")
         self._database.create_function("intersects", 2, _intersects, deterministic=True)
