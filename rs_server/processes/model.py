@@ -20,6 +20,8 @@ from rs_server.errors import NotFound
 if TYPE_CHECKING:
     from rs_server.processes.run import Run
 
+QUEUE = "jobs"  # whose workers take up what says nothing else
+
 _EXCEPTIONS = "http://www.opengis.net/def/exceptions/ogcapi-processes-1/1.0"  # OGC 18-062r2, 7.11 and 7.13
 
 
@@ -56,6 +58,15 @@ class Status(StrEnum):
         return self in (Status.SUCCESSFUL, Status.FAILED, Status.DISMISSED)
 
 
+class HandOver(Exception):
+    """A step of a job is done, and the next one is for the workers of another queue; raised by ``Process.run``."""
+
+    def __init__(self, queue: str, line: str) -> None:
+        super().__init__(line)
+        self.queue = queue
+        self.line = line
+
+
 class Inputs(BaseModel):
     """Base of what processes take; an unknown input is an error."""
 
@@ -76,7 +87,8 @@ class Process[I: Inputs]:
 
     ``admit`` looks at the inputs with the caller's rights before a job exists, raises what is wrong with them, and
     answers the request in the form that is kept with the job. ``run`` does the work, as often as it takes: a job
-    whose worker was killed is run again from its request, so every step can be repeated.
+    whose worker was killed is run again from its request, so every step can be repeated. ``queue`` names the workers
+    that its first step waits for; a step that ends with ``HandOver`` leaves the next one to those of another queue.
     """
 
     id: str
@@ -87,6 +99,7 @@ class Process[I: Inputs]:
     outputs: Mapping[str, str]
     admit: Callable[[Principal, I], Awaitable[BaseModel]]
     run: Callable[[Run], Awaitable[Outcome]]
+    queue: str = QUEUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +132,5 @@ class Job:
     memory: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, list[str]] | None = None
     problem: Mapping[str, Any] | None = None
+    queue: str = QUEUE
+    parent: UUID | None = None

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from rs_server.access.policy import Principal
 from rs_server.database import Database, Row
 from rs_server.errors import Conflict
-from rs_server.processes.model import Job, NoSuchJob, Outcome, Progress, Status
+from rs_server.processes.model import QUEUE, Job, NoSuchJob, Outcome, Progress, Status
 
 LEASE_S = 4.0  # an attempt that has not shown itself for so long may be taken over
 TOUCH_EVERY_S = 1.0
@@ -29,16 +29,25 @@ class JobRows:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, process: str, who: Principal, request: Mapping[str, Any], key: str | None) -> tuple[Job, bool]:
+    async def add(
+        self,
+        process: str,
+        who: Principal,
+        request: Mapping[str, Any],
+        key: str | None,
+        *,
+        queue: str = QUEUE,
+        parent: UUID | None = None,
+    ) -> tuple[Job, bool]:
         """Note a new job, or find the one that the same owner made with the same key; whether it is new.
 
         Raises ``Conflict`` when the key was used for another request.
         """
-        values = [process, who.login, Jsonb(_principal_json(who)), Jsonb(request), key]
+        values = [process, who.login, Jsonb(_principal_json(who)), Jsonb(request), key, queue, parent]
         async with self._database.connection() as conn:
             made = await conn.execute(
-                "INSERT INTO rs.jobs (process, owner, principal, request, idempotency_key, message) "
-                "VALUES (%s, %s, %s, %s, %s, 'waiting for a worker') "
+                "INSERT INTO rs.jobs (process, owner, principal, request, idempotency_key, queue, parent, message) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, 'waiting for a worker') "
                 "ON CONFLICT (owner, process, idempotency_key) DO NOTHING RETURNING *",
                 values,
             )
@@ -118,6 +127,19 @@ class JobRows:
         )
         return changed is not None
 
+    async def hand_over(self, job: Job, queue: str, line: str) -> bool:
+        """Leave the next step to the workers of another queue; False when the job is no longer the attempt's."""
+        changed = await self._changed(
+            "WITH changed AS (UPDATE rs.jobs SET status = 'accepted', queue = %(queue)s, message = %(line)s, "
+            "updated = now() WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'running' RETURNING *), "
+            "line AS (INSERT INTO rs.job_log (job, line) SELECT id, message FROM changed) SELECT * FROM changed",
+            id=job.id,
+            attempt=job.attempt,
+            queue=queue,
+            line=line,
+        )
+        return changed is not None
+
     async def report(self, job: Job, progress: Progress) -> bool:
         """Note how far the attempt is; False when it is no longer the job's."""
         changed = await self._changed(
@@ -174,15 +196,23 @@ class JobRows:
             line=f"dismissed by {by}",
         )
 
-    async def waiting(self, older_than_s: float) -> list[UUID]:
-        """Jobs that nothing has moved for a while, though they are not at their end."""
+    async def children(self, job_id: UUID) -> list[UUID]:
+        """The jobs that a job has asked for and that are not at their end."""
         async with self._database.connection() as conn:
             found = await conn.execute(
-                "SELECT id FROM rs.jobs WHERE status IN ('accepted', 'running') "
+                "SELECT id FROM rs.jobs WHERE parent = %s AND status IN ('accepted', 'running')", [job_id]
+            )
+            return [row["id"] for row in await found.fetchall()]
+
+    async def waiting(self, older_than_s: float) -> list[tuple[UUID, str]]:
+        """Jobs that nothing has moved for a while, though they are not at their end, with their queues."""
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "SELECT id, queue FROM rs.jobs WHERE status IN ('accepted', 'running') "
                 "AND updated < now() - make_interval(secs => %s) ORDER BY updated LIMIT 100",
                 [older_than_s],
             )
-            return [row["id"] for row in await found.fetchall()]
+            return [(row["id"], row["queue"]) for row in await found.fetchall()]
 
     async def log(self, job_id: UUID) -> list[tuple[datetime, str]]:
         """The lines of a job's log, the oldest first."""
@@ -228,7 +258,10 @@ class JobRows:
 
 def _job(row: Row) -> Job:
     progress = Progress(row["progress"], row["bytes_done"], row["bytes_total"], row["files_done"], row["files_total"])
-    same = ("id", "process", "request", "message", "attempt", "created", "updated", "started", "finished")
+    same = (
+        *("id", "process", "request", "message", "attempt", "queue", "parent"),
+        *("created", "updated", "started", "finished"),
+    )
     return Job(
         **{name: row[name] for name in same},
         status=Status(row["status"]),
