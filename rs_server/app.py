@@ -11,8 +11,8 @@ from fastapi import Depends, FastAPI
 
 from rs_server import errors, telemetry
 from rs_server.access import app as access_service
-from rs_server.access.apikeys import ApiKeys
 from rs_server.access.authentication import Access, open_access
+from rs_server.access.changes import open_changes
 from rs_server.bodies import bounded_body
 from rs_server.catalog import app as catalog_service
 from rs_server.catalog import credentials as storage_service
@@ -84,7 +84,8 @@ async def _lifespan(_app: FastAPI, *, settings: Settings, mounted: dict[str, Fas
     """Open what the services share; each finds it in the state of its requests."""
     async with AsyncExitStack() as stack:
         resources = await stack.enter_async_context(open_resources(settings))
-        access = await stack.enter_async_context(open_access(settings.access, ApiKeys(resources.database)))
+        changes = await stack.enter_async_context(open_changes(settings.database))
+        access = await stack.enter_async_context(open_access(settings.access, resources.database, changes))
         if catalog := mounted.get("/catalog"):
             await stack.enter_async_context(open_connections(catalog, settings.database))
         yield {

@@ -34,7 +34,7 @@ class JobRows:
 
         Raises ``Conflict`` when the key was used for another request.
         """
-        values = [process, who.login, Jsonb(_principal_json(who)), Jsonb(request), key]
+        values = [process, who.login, Jsonb(who.as_json()), Jsonb(request), key]
         async with self._database.connection() as conn:
             made = await conn.execute(
                 "INSERT INTO rs.jobs (process, owner, principal, request, idempotency_key, message) "
@@ -232,17 +232,9 @@ def _job(row: Row) -> Job:
     return Job(
         **{name: row[name] for name in same},
         status=Status(row["status"]),
-        who=_principal(row["principal"]),
+        who=Principal.from_json(row["principal"]),
         progress=progress,
         memory=row["memory"],
         outputs=row["outputs"],
         problem=row["problem"],
     )
-
-
-def _principal_json(who: Principal) -> dict[str, Any]:
-    return asdict(who) | {"roles": sorted(who.roles), "groups": sorted(who.groups)}
-
-
-def _principal(stored: Mapping[str, Any]) -> Principal:
-    return Principal(**{**stored, "roles": frozenset(stored["roles"]), "groups": frozenset(stored["groups"])})
