@@ -1,20 +1,29 @@
-"""Our connection pool to PostgreSQL, for the tables beside pgstac's own."""
+"""Our connections to PostgreSQL, for the tables beside pgstac's own."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg
-from psycopg import AsyncConnection
+import structlog
+from psycopg import AsyncConnection, sql
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from rs_server.errors import Unavailable
 from rs_server.settings import DatabaseSettings
 
+log = structlog.get_logger(__name__)
+
 Row = dict[str, Any]
+
+_CONNECT_AGAIN_S = 1.0
+_WRITE_AGAIN_S = 0.5
+_AWAY_S = 30.0
 
 
 class Database:
@@ -56,3 +65,29 @@ async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
         yield Database(pool)
     finally:
         await pool.close()
+
+
+async def listen(settings: DatabaseSettings, channel: str, heard: Callable[[str], None]) -> NoReturn:
+    """Tell ``heard`` the notices of a channel, for ever; an empty one when some may have been missed."""
+    while True:
+        try:
+            async with await AsyncConnection.connect(settings.dsn.get_secret_value(), autocommit=True) as conn:
+                await conn.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+                heard("")
+                async for notice in conn.notifies():
+                    heard(notice.payload)
+        except psycopg.OperationalError as error:
+            log.warning("not_listening", channel=channel, reason=str(error).partition("\n")[0])
+        await asyncio.sleep(_CONNECT_AGAIN_S)
+
+
+async def persistently[T](write: Callable[[], Awaitable[T]]) -> T:
+    """Write to the database, and bear with one that is away for a while: it may be restarting."""
+    end = time.monotonic() + _AWAY_S
+    while True:
+        try:
+            return await write()
+        except Unavailable:
+            if time.monotonic() > end:
+                raise
+        await asyncio.sleep(_WRITE_AGAIN_S)

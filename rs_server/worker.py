@@ -7,6 +7,8 @@ touching the file named by ``RSPY_WORKER_HEARTBEAT`` every few seconds.
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -14,12 +16,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import structlog
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rs_server import telemetry
+from rs_server.database import listen
 from rs_server.errors import Unavailable
-from rs_server.resources import Resources, open_resources
+from rs_server.resources import Resources, open_carrier, open_resources
 from rs_server.settings import Settings, load
+from rs_server.staging.rows import CHANNEL
 
 log = structlog.get_logger(__name__)
 
@@ -34,15 +39,17 @@ class WorkerEnvironment(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RSPY_WORKER_", frozen=True, extra="ignore")
 
     heartbeat: Path | None = None
+    kill_at: str | None = Field(None, description="For tests: dies of SIGKILL at a named point, e.g. 'complete:3'")
 
 
-async def work(settings: Settings, heartbeat: Path | None) -> None:
+async def work(settings: Settings, heartbeat: Path | None, kill_at: str | None = None) -> None:
     """Work until told to stop."""
     async with open_resources(settings) as resources:
         log.info("worker_started", concurrency=CONCURRENCY)
         await _beside(
             resources.queue.work(resources.jobs.perform, CONCURRENCY),
             resources.queue.tend(resources.jobs.lost),
+            _carry(resources, kill_at),
             _sweep_keys(resources),
             _show_life(resources, heartbeat),
         )
@@ -60,6 +67,31 @@ async def _beside(main: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, 
         await asyncio.gather(*tasks, return_exceptions=True)
     for task in done:
         task.result()
+
+
+async def _carry(resources: Resources, kill_at: str | None) -> None:
+    """Carry files for staging."""
+    carrier = open_carrier(resources, Killing(kill_at).reached)
+    listening = asyncio.ensure_future(listen(resources.settings.database, CHANNEL, carrier.heard))
+    try:
+        await carrier.work()
+    finally:
+        listening.cancel()
+
+
+class Killing:
+    """Ends the process as a power cut does, when a point of its work is reached for the nth time."""
+
+    def __init__(self, kill_at: str | None) -> None:
+        self._point, _, count = (kill_at or "").partition(":")
+        self._left = int(count or 1)
+
+    async def reached(self, point: str) -> None:
+        """A point is reached."""
+        if point == self._point:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def _sweep_keys(resources: Resources) -> NoReturn:
@@ -87,7 +119,8 @@ def main() -> int:
     settings = load()
     telemetry.configure_logging(settings.log_level)
     try:
-        asyncio.run(work(settings, WorkerEnvironment().heartbeat))
+        environment = WorkerEnvironment()
+        asyncio.run(work(settings, environment.heartbeat, environment.kill_at))
     except Unavailable as error:
         log.error("worker_failed", reason=error.detail)
         return 1

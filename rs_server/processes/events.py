@@ -7,19 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from uuid import UUID
 
-import psycopg
-import structlog
-from psycopg import AsyncConnection
-
+from rs_server.database import listen
 from rs_server.processes.model import Job
 from rs_server.settings import DatabaseSettings
-
-log = structlog.get_logger(__name__)
 
 CHANNEL = "rs_jobs"
 LOOK_EVERY_S = 5.0  # a notice that got lost (the database restarted) costs no more than this
 _QUIET_S = 0.2  # changes that follow one another more closely are told together
-_CONNECT_AGAIN_S = 1.0
 
 
 class Changes:
@@ -40,15 +34,11 @@ class Changes:
             if not self._watchers[job_id]:
                 del self._watchers[job_id]
 
-    def tell(self, job_id: UUID) -> None:
-        """The job has changed."""
-        for changed in self._watchers.get(job_id, ()):
-            changed.set()
-
-    def tell_all(self) -> None:
-        """Any job may have changed."""
-        for job_id in self._watchers:
-            self.tell(job_id)
+    def heard(self, notice: str) -> None:
+        """The job that a notice names has changed; with an empty one, any may have."""
+        for job_id in [UUID(notice)] if notice else [*self._watchers]:
+            for changed in self._watchers.get(job_id, ()):
+                changed.set()
 
 
 async def versions(look: Callable[[], Awaitable[Job]], changed: asyncio.Event, seen: int = -1) -> AsyncIterator[Job]:
@@ -70,23 +60,10 @@ async def versions(look: Callable[[], Awaitable[Job]], changed: asyncio.Event, s
 async def open_changes(settings: DatabaseSettings) -> AsyncIterator[Changes]:
     """Listen in the background, through losses of the database."""
     changes = Changes()
-    listening = asyncio.create_task(_listen(settings.dsn.get_secret_value(), changes))
+    listening = asyncio.create_task(listen(settings, CHANNEL, changes.heard))
     try:
         yield changes
     finally:
         listening.cancel()
         with suppress(asyncio.CancelledError):
             await listening
-
-
-async def _listen(dsn: str, changes: Changes) -> None:
-    while True:
-        try:
-            async with await AsyncConnection.connect(dsn, autocommit=True) as conn:
-                await conn.execute(f"LISTEN {CHANNEL}")
-                changes.tell_all()
-                async for notice in conn.notifies():
-                    changes.tell(UUID(notice.payload))
-        except psycopg.OperationalError as error:
-            log.warning("not_listening", channel=CHANNEL, reason=str(error).partition("\n")[0])
-        await asyncio.sleep(_CONNECT_AGAIN_S)

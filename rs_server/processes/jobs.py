@@ -15,7 +15,18 @@ from rs_server.access.guards import require
 from rs_server.access.policy import OTHERS_JOBS, Principal, Right, Service
 from rs_server.database import Database
 from rs_server.errors import BadInput, Conflict, RsError, Unavailable, status_of, type_of
-from rs_server.processes.model import Failure, Inputs, Job, NoSuchJob, NoSuchProcess, Outcome, Pause, Process, Status
+from rs_server.processes.model import (
+    Failure,
+    Inputs,
+    Job,
+    NoSuchJob,
+    NoSuchProcess,
+    Outcome,
+    Pause,
+    Process,
+    Progress,
+    Status,
+)
 from rs_server.processes.queue import Queue, TryAgain
 from rs_server.processes.rows import TOUCH_EVERY_S, JobRows, Line, Selection
 from rs_server.processes.run import Run, Superseded
@@ -78,6 +89,10 @@ class Jobs:
         """Let a job that pauses go on at once; what it waited for has happened."""
         if await self._rows.wake(job_id):
             await self._queue.put(job_id)
+
+    async def note(self, job_id: UUID, progress: Progress) -> None:
+        """Note how far a job is, on the part of those that work for it between its steps."""
+        await self._rows.note(job_id, progress)
 
     async def dismiss(self, who: Principal, job_id: UUID) -> Job:
         """End a job; ``Conflict`` when it has come to its end already."""
