@@ -6,22 +6,18 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import psycopg
-import structlog
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from rs_server.errors import Unavailable
 from rs_server.settings import DatabaseSettings
 
-log = structlog.get_logger(__name__)
-
 Row = dict[str, Any]
 
-_CONNECT_AGAIN_S = 1.0
 _WRITE_AGAIN_S = 0.5
 _AWAY_S = 30.0
 
@@ -65,20 +61,6 @@ async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
         yield Database(pool)
     finally:
         await pool.close()
-
-
-async def listen(settings: DatabaseSettings, channel: str, heard: Callable[[str], None]) -> NoReturn:
-    """Tell ``heard`` the notices of a channel, for ever; an empty one when some may have been missed."""
-    while True:
-        try:
-            async with await AsyncConnection.connect(settings.dsn.get_secret_value(), autocommit=True) as conn:
-                await conn.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-                heard("")
-                async for notice in conn.notifies():
-                    heard(notice.payload)
-        except psycopg.OperationalError as error:
-            log.warning("not_listening", channel=channel, reason=str(error).partition("\n")[0])
-        await asyncio.sleep(_CONNECT_AGAIN_S)
 
 
 async def persistently[T](write: Callable[[], Awaitable[T]]) -> T:

@@ -1,7 +1,8 @@
 """Works the jobs of the queue: ``python -m rs_server.worker``, as many of them as there is work for.
 
 SIGTERM and SIGINT stop it: what does not end within a few seconds goes back into the queue. It shows that it works by
-touching the file named by ``RSPY_WORKER_HEARTBEAT`` every few seconds.
+touching the file named by ``RSPY_WORKER_HEARTBEAT`` every few seconds. ``RSPY_WORKER_CONCURRENCY`` says which queues it
+works, and how many jobs of each at a time: by default all of them; a cluster may have workers of one queue alone.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rs_server import telemetry
-from rs_server.database import listen
+from rs_server.dpr.process import PREPARATION
 from rs_server.errors import Unavailable
+from rs_server.notices import listening
+from rs_server.processes.model import QUEUE
 from rs_server.resources import Resources, open_carrier, open_resources
 from rs_server.settings import Settings, load
 from rs_server.staging.rows import CHANNEL
 
 log = structlog.get_logger(__name__)
 
-CONCURRENCY = 4
 _HEARTBEAT_S = 2.0
 _SWEEP_S = 10.0
 
@@ -39,19 +41,21 @@ class WorkerEnvironment(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RSPY_WORKER_", frozen=True, extra="ignore")
 
     heartbeat: Path | None = None
+    # Preparation mostly waits for staging, which it must not keep from its turn.
+    concurrency: dict[str, int] = {QUEUE: 4, PREPARATION: 16}
     kill_at: str | None = Field(None, description="For tests: dies of SIGKILL at a named point, e.g. 'complete:3'")
 
 
-async def work(settings: Settings, heartbeat: Path | None, kill_at: str | None = None) -> None:
+async def work(settings: Settings, environment: WorkerEnvironment) -> None:
     """Work until told to stop."""
     async with open_resources(settings) as resources:
-        log.info("worker_started", concurrency=CONCURRENCY)
+        log.info("worker_started", concurrency=environment.concurrency)
         await _beside(
-            resources.queue.work(resources.jobs.perform, CONCURRENCY),
+            resources.queue.work(resources.jobs.perform, environment.concurrency),
             resources.queue.tend(resources.jobs.lost),
-            _carry(resources, kill_at),
+            _carry(resources, environment.kill_at),
             _sweep_keys(resources),
-            _show_life(resources, heartbeat),
+            _show_life(resources, environment.heartbeat),
         )
     log.info("worker_stopped")
 
@@ -72,11 +76,8 @@ async def _beside(main: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, 
 async def _carry(resources: Resources, kill_at: str | None) -> None:
     """Carry files for staging."""
     carrier = open_carrier(resources, Killing(kill_at).reached)
-    listening = asyncio.ensure_future(listen(resources.settings.database, CHANNEL, carrier.heard))
-    try:
+    async with listening(resources.settings.database, CHANNEL, carrier):
         await carrier.work()
-    finally:
-        listening.cancel()
 
 
 class Killing:
@@ -119,8 +120,7 @@ def main() -> int:
     settings = load()
     telemetry.configure_logging(settings.log_level)
     try:
-        environment = WorkerEnvironment()
-        asyncio.run(work(settings, environment.heartbeat, environment.kill_at))
+        asyncio.run(work(settings, WorkerEnvironment()))
     except Unavailable as error:
         log.error("worker_failed", reason=error.detail)
         return 1

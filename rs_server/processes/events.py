@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from uuid import UUID
 
-from rs_server.database import listen
+from rs_server.notices import listening
 from rs_server.processes.model import Job
 from rs_server.settings import DatabaseSettings
 
@@ -34,11 +34,22 @@ class Changes:
             if not self._watchers[job_id]:
                 del self._watchers[job_id]
 
-    def heard(self, notice: str) -> None:
-        """The job that a notice names has changed; with an empty one, any may have."""
-        for job_id in [UUID(notice)] if notice else [*self._watchers]:
-            for changed in self._watchers.get(job_id, ()):
-                changed.set()
+    def tell(self, job_id: UUID) -> None:
+        """The job has changed."""
+        for changed in self._watchers.get(job_id, ()):
+            changed.set()
+
+    def connected(self) -> None:
+        """Any job may have changed before the database could be listened to."""
+        for job_id in self._watchers:
+            self.tell(job_id)
+
+    def heard(self, payload: str) -> None:
+        """The database says that a job has changed."""
+        self.tell(UUID(payload))
+
+    def lost(self) -> None:
+        """Watchers look by themselves now and then."""
 
 
 async def versions(look: Callable[[], Awaitable[Job]], changed: asyncio.Event, seen: int = -1) -> AsyncIterator[Job]:
@@ -60,10 +71,5 @@ async def versions(look: Callable[[], Awaitable[Job]], changed: asyncio.Event, s
 async def open_changes(settings: DatabaseSettings) -> AsyncIterator[Changes]:
     """Listen in the background, through losses of the database."""
     changes = Changes()
-    listening = asyncio.create_task(listen(settings, CHANNEL, changes.heard))
-    try:
+    async with listening(settings, CHANNEL, changes):
         yield changes
-    finally:
-        listening.cancel()
-        with suppress(asyncio.CancelledError):
-            await listening

@@ -74,9 +74,16 @@ class Carrier:
         self._lanes: dict[asyncio.Task[None], int] = {}  # connections by the lane that has them
         self._poked = asyncio.Event()
 
-    def heard(self, _notice: str = "") -> None:
-        """There may be something to carry."""
+    def connected(self) -> None:
+        """There may be something to carry that was not heard of."""
         self._poked.set()
+
+    def heard(self, payload: str) -> None:  # noqa: ARG002 - what it is does not matter
+        """There is something to carry."""
+        self._poked.set()
+
+    def lost(self) -> None:
+        """It looks by itself now and then."""
 
     async def work(self) -> NoReturn:
         """Carry for ever; cancelled, it leaves what is under way to the next carrier."""

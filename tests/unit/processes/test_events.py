@@ -53,8 +53,8 @@ async def test_who_comes_back_is_told_what_is_new_and_always_the_end() -> None:
 async def test_a_notice_reaches_the_watchers_of_that_job_only() -> None:
     changes, other = Changes(), UUID(int=1)
     with changes.watch(JOB.id) as mine, changes.watch(JOB.id) as too, changes.watch(other) as theirs:
-        changes.heard(str(JOB.id))
+        changes.tell(JOB.id)
         assert [event.is_set() for event in (mine, too, theirs)] == [True, True, False]
-        changes.heard("")
+        changes.connected()
         assert theirs.is_set()
-    changes.heard(str(JOB.id))  # nobody is left
+    changes.tell(JOB.id)  # nobody is left
