@@ -45,7 +45,7 @@ class FarSide(httpx.AsyncBaseTransport):
     def fill(self, station: str, name: str, entities: Iterable[Entity]) -> None:
         """Replace what a station holds."""
         store = self.apps[station].state.station.store
-        store.sets[name] = {}
+        store.sets[name].clear()
         store.put(name, entities)
 
     @property
