@@ -107,6 +107,25 @@ class StationSettings(Section):
     )
     counts: bool = Field(default=True, description="Whether $count is cheap enough to be asked with a first page")
     collections: dict[str, StationCollectionSettings] = Field(default_factory=dict)
+    downloads: int = Field(4, ge=1, description="Most downloads at a time, over all workers")
+    user_downloads: int | None = Field(None, ge=1, description="Most downloads at a time for one user; unset: all")
+    ranges: int = Field(4, ge=1, description="Most downloads at a time of one file, as ranges; 1: whole files only")
+    bytes_per_s: int | None = Field(None, ge=1, description="Most bytes per second, over all downloads; unset: any")
+    requests_per_s: float | None = Field(None, gt=0, description="Most downloads begun per second; unset: any")
+
+
+class StagingSettings(Section):
+    """How files are carried. Times in seconds."""
+
+    lanes: int = Field(8, ge=1, description="Connections to stations that one worker holds at a time")
+    part_bytes: int = Field(8 * 1024**2, ge=5 * 1024**2, le=1024**3, description="Bytes that are kept at a time")
+    lease_s: float = Field(10, gt=0, description="A worker that has not shown itself for so long is taken for dead")
+    patience_s: float = Field(3600, gt=0, description="How long a file may fail to come on before it is given up")
+    follow_every_s: float = Field(3, gt=0, description="Between two looks at a session that grows")
+    follow_idle_s: float = Field(1800, gt=0, description="A session that has not grown for so long never ends")
+    subscriptions_every_s: float = Field(10, gt=0, description="Between two looks for a standing order")
+    overlap_s: float = Field(86_400, ge=0, description="How late stations publish items under an earlier date")
+    grace_s: float = Field(3600, ge=0, description="How long objects that nothing refers to are kept")
 
 
 class Settings(BaseSettings):
@@ -120,6 +139,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     storage: StorageSettings = StorageSettings()
     dask: DaskSettings = DaskSettings()
+    staging: StagingSettings = StagingSettings()
     stations: dict[str, StationSettings] = Field(default_factory=dict)
     secret: SecretStr = Field(SecretStr(""), description="Signs paging tokens; 32 random bytes in hexadecimal")
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -8,6 +8,8 @@ works, and how many jobs of each at a time: by default all of them; a cluster ma
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -15,14 +17,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import structlog
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rs_server import telemetry
 from rs_server.dpr.process import PREPARATION
 from rs_server.errors import Unavailable
+from rs_server.notices import listening
 from rs_server.processes.model import QUEUE
-from rs_server.resources import Resources, open_resources
+from rs_server.resources import Resources, open_carrier, open_resources
 from rs_server.settings import Settings, load
+from rs_server.staging.rows import CHANNEL
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +43,7 @@ class WorkerEnvironment(BaseSettings):
     heartbeat: Path | None = None
     # Preparation mostly waits for staging, which it must not keep from its turn.
     concurrency: dict[str, int] = {QUEUE: 4, PREPARATION: 16}
+    kill_at: str | None = Field(None, description="For tests: dies of SIGKILL at a named point, e.g. 'complete:3'")
 
 
 async def work(settings: Settings, environment: WorkerEnvironment) -> None:
@@ -47,6 +53,7 @@ async def work(settings: Settings, environment: WorkerEnvironment) -> None:
         await _beside(
             resources.queue.work(resources.jobs.perform, environment.concurrency),
             resources.queue.tend(resources.jobs.lost),
+            _carry(resources, environment.kill_at),
             _sweep_keys(resources),
             _show_life(resources, environment.heartbeat),
         )
@@ -64,6 +71,28 @@ async def _beside(main: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, 
         await asyncio.gather(*tasks, return_exceptions=True)
     for task in done:
         task.result()
+
+
+async def _carry(resources: Resources, kill_at: str | None) -> None:
+    """Carry files for staging."""
+    carrier = open_carrier(resources, Killing(kill_at).reached)
+    async with listening(resources.settings.database, CHANNEL, carrier):
+        await carrier.work()
+
+
+class Killing:
+    """Ends the process as a power cut does, when a point of its work is reached for the nth time."""
+
+    def __init__(self, kill_at: str | None) -> None:
+        self._point, _, count = (kill_at or "").partition(":")
+        self._left = int(count or 1)
+
+    async def reached(self, point: str) -> None:
+        """A point is reached."""
+        if point == self._point:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def _sweep_keys(resources: Resources) -> NoReturn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,6 +66,40 @@ class CatalogStore:
         found: dict[str, Any] = row["item"]
         return found
 
+    async def items(self, collection_id: str, item_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Those of these items that are there, by id, as they were stored."""
+        async with self._database.connection() as conn:
+            await _search_path(conn)
+            found = await conn.execute(
+                "SELECT id, get_item(id, %s) AS item FROM unnest(%s::text[]) AS id", [collection_id, list(item_ids)]
+            )
+            return {row["id"]: row["item"] for row in await found.fetchall() if row["item"] is not None}
+
+    async def publish(self, conn: AsyncConnection[Row], items: Sequence[Mapping[str, Any]]) -> None:
+        """Add or replace items as part of a transaction; an error leaves the transaction as it was before."""
+        if not items:
+            return
+        async with conn.transaction():
+            await _search_path(conn)
+            with _refused(items[0]):
+                await conn.execute("SELECT upsert_items(%s::jsonb)", [json.dumps(list(items))])
+
+    async def search(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """One page of a search, as pgstac takes and answers it: the caller has named the collections."""
+        async with self._database.connection() as conn:
+            await _search_path(conn)
+            with _refused(body):
+                cursor = await conn.execute("SELECT search(%s::jsonb) AS page", [json.dumps(body)])
+                row = await cursor.fetchone()
+        found: dict[str, Any] = row["page"] if row else {}
+        return found
+
+    async def collection_ids(self) -> list[str]:
+        """The ids of all collections."""
+        async with self._database.connection() as conn:
+            found = await conn.execute("SELECT id FROM pgstac.collections ORDER BY id")
+            return [row["id"] for row in await found.fetchall()]
+
     async def delete_item(self, collection_id: str, item_id: str) -> None:
         """Remove an item; nothing happens if it is not there."""
         async with self._database.connection() as conn:
@@ -78,7 +112,7 @@ async def _search_path(conn: AsyncConnection[Row]) -> None:
 
 
 @contextmanager
-def _refused(item: dict[str, Any]) -> Iterator[None]:
+def _refused(item: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except (psycopg.errors.ForeignKeyViolation, psycopg.errors.NoDataFound, psycopg.errors.CheckViolation) as error:

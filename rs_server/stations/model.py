@@ -105,6 +105,9 @@ class StationKind:
     properties: tuple[Property, ...]
     assets: Assets
     extensions: tuple[Extension, ...]
+    quality: str = (
+        ""  # the navigation to what a station says of each series of an item's files, e.g. how many there are
+    )
     by_name: dict[str, Property] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from rs_server.processes import description
 from rs_server.processes.app import CONFORMANCE, JobList, Link, Wanted, _status, landing_page
 from rs_server.processes.jobs import _valid
 from rs_server.processes.model import Job, Process, Progress, Status
-from rs_server.staging.process import StagingInputs
+from rs_server.staging.inputs import StagingInputs
 from tests.schemas import ogc_faults
 
 
@@ -66,7 +66,7 @@ def test_job_status_is_valid_and_carries_our_members(status: Status) -> None:
 @pytest.mark.parametrize(
     ("inputs", "named"),
     [
-        ({}, "inputs.items"),
+        ({"collection": "c"}, "inputs.items"),
         ({"items": [{"href": "x"}]}, "inputs.collection"),
         ({"items": [], "collection": "c"}, "inputs.items"),
         ({"items": [{"href": 1}], "collection": "c"}, "inputs.items.0"),
