@@ -15,6 +15,7 @@ from rs_server.stations import instants
 from rs_server.stations.filters import (
     All,
     AnyOf,
+    Array,
     Call,
     Compare,
     Constant,
@@ -24,6 +25,7 @@ from rs_server.stations.filters import (
     Like,
     Ref,
     Scalar,
+    Spatial,
     leaves,
 )
 from rs_server.stations.instants import Instant
@@ -68,6 +70,10 @@ def to_cql2(found: Filter) -> Any:
             return _negated({"op": "like", "args": [_scalar(subject), _scalar(pattern)]}, negated=negated)
         case IsNull(subject, negated):
             return _negated({"op": "isNull", "args": [_scalar(subject)]}, negated=negated)
+        case Spatial(op, subject, shape, negated):
+            return _negated({"op": op, "args": [_scalar(subject), shape]}, negated=negated)
+        case Array(op, subject, values, negated):
+            return _negated({"op": op, "args": [_scalar(subject), list(values)]}, negated=negated)
     return found
 
 
@@ -108,5 +114,5 @@ def _refs(node: Leaf | Scalar) -> Iterator[Ref]:
         case Compare(_, left, right):
             yield from _refs(left)
             yield from _refs(right)
-        case Like(subject, _, _) | IsNull(subject, _):
+        case Like(subject, _, _) | IsNull(subject, _) | Spatial(_, subject) | Array(_, subject):
             yield from _refs(subject)
