@@ -52,6 +52,7 @@ class DatabaseSettings(Section):
 
     dsn: SecretStr = SecretStr("postgresql://rs@127.0.0.1:5432/rs")
     pool_max: int = Field(10, ge=1)
+    statement_timeout_ms: int = Field(30_000, ge=100, description="Longest that a statement of the catalog may take")
 
 
 class StorageSettings(Section):

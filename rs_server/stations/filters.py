@@ -298,6 +298,11 @@ class _Reader:
 
     def __init__(self, kind: StationKind) -> None:
         self.kind = kind
+        self._relations = {
+            **dict.fromkeys(TEMPORAL, self._temporal),
+            **dict.fromkeys(SPATIAL, self._spatial),
+            **dict.fromkeys(ARRAYS, self._array),
+        }
 
     def filter(self, node: Any, *, negated: bool) -> Filter:
         match node:
@@ -320,12 +325,8 @@ class _Reader:
                 return self._compare(op, left, right, negated=negated)
             case "between" | "in" | "like" | "isnull", [subject, *rest]:
                 return self._test(op, subject, rest, negated=negated)
-            case _, [left, right] if op in TEMPORAL:
-                return self._temporal(op, left, right, negated=negated)
-            case _, [left, right] if op in SPATIAL:
-                return self._spatial(op, left, right, negated=negated)
-            case _, [left, right] if op in ARRAYS:
-                return self._array(op, left, right, negated=negated)
+            case _, [left, right] if op in self._relations:
+                return self._relations[op](op, left, right, negated=negated)
         raise UnsupportedFilter(f"filter: the operator {op!r} with {len(args)} arguments cannot be evaluated here")
 
     def _test(self, op: str, subject: Any, rest: list[Any], *, negated: bool) -> Filter:
@@ -391,13 +392,14 @@ class _Reader:
 
     def _spatial(self, op: str, left: Any, right: Any, *, negated: bool) -> Filter:
         """Without footprints every comparison of the geometry is neither true nor false: no item matches."""
+        asked = op
         if left != FOOTPRINT:
             op, left, right = SPATIAL[op], right, left
         if left != FOOTPRINT or not isinstance(right, dict) or not {"type", "bbox"} & right.keys():
-            raise UnsupportedFilter(f"filter: {op} compares the property geometry with a shape")
+            raise UnsupportedFilter(f"filter: {asked} compares the property geometry with a shape")
         if not self.kind.has_footprint:
             return False
-        return Spatial(op, Ref(self.kind.by_name["geometry"]), _shape(op, right), negated)
+        return Spatial(op, Ref(self.kind.by_name["geometry"]), _shape(asked, right), negated)
 
     def _array(self, op: str, left: Any, right: Any, *, negated: bool) -> Filter:
         if isinstance(left, list):

@@ -12,12 +12,14 @@ from itertools import pairwise
 from typing import Any
 
 import antimeridian
-import shapely
-from shapely.geometry import mapping, shape
+import shapely  # type: ignore[import-untyped]  # no types there
+from shapely.geometry import mapping, shape  # type: ignore[import-untyped]
 
 Geometry = dict[str, Any]
 
-_EWKT = re.compile(r"\s*(?:geography)?\s*'?\s*(?:SRID=4326;)?\s*([A-Z][A-Z ]*\(.*\))\s*'?\s*", re.DOTALL | re.IGNORECASE)
+_EWKT = re.compile(
+    r"\s*(?:geography)?\s*'?\s*(?:SRID=4326;)?\s*([A-Z][A-Z ]*\(.*\))\s*'?\s*", re.DOTALL | re.IGNORECASE
+)
 _MOST_POINTS = 60  # of a shape that a station is asked about; beyond, it is asked about its envelope
 _TURN = 360.0
 

@@ -176,7 +176,8 @@ def _is_exact(leaf: Leaf, pushed: Predicate) -> bool:
     match leaf:
         case Compare(op, Ref(property_), _):
             plain = property_.match is Match.EXACT and not property_.also and not property_.spellings
-            there = property_.required or property_.sources[0].startswith("@")  # what is absent differs, for a station
+            required = property_.required and not property_.otherwise
+            there = required or property_.sources[0].startswith("@")  # what is absent differs, for a station
             decoded = property_.decode is not as_is  # but back again it was the same, or it would not be asked for
             if decoded and (op != "=" or property_.type is not ValueType.TEXT):
                 return False
@@ -286,10 +287,11 @@ def _contains(property_: Property, value: str, encoded: tuple[str, ...]) -> Pred
 def _sources(property_: Property, op: Comparison, values: Sequence[Value]) -> Predicate:
     """A comparison of each source; a property of several differs as soon as one of them does."""
     join = _or if op == "<>" else _and
-    found = join([_source(s, property_.type, op, v) for s, v in zip(property_.sources, values, strict=True)])
+    type_ = ValueType.TEXT if property_.type is ValueType.LIST else property_.type
+    found = join([_source(s, type_, op, v) for s, v in zip(property_.sources, values, strict=True)])
     if not property_.otherwise:
         return found
-    instead = _source(property_.otherwise, property_.type, op, values[0])
+    instead = _source(property_.otherwise, type_, op, values[0])
     return _or([found, _and([f"{property_.sources[0]} eq null", instead])])
 
 

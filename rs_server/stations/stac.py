@@ -183,7 +183,10 @@ def _queryable(of: Property, allowed: Sequence[str] | None) -> Document:
     found: Document = {"title": of.stac, **_JSON_TYPES[of.type]}
     if not values:
         return found
-    return {**found, **({"items": {"type": "string", "enum": values}} if of.type is ValueType.LIST else {"enum": values})}
+    return {
+        **found,
+        **({"items": {"type": "string", "enum": values}} if of.type is ValueType.LIST else {"enum": values}),
+    }
 
 
 def with_query(url: str, parameters: Sequence[tuple[str, str]]) -> str:

@@ -60,9 +60,7 @@ PRODUCT = (
     prop("updated", "ModificationDate", INSTANT, sortable=True, required=True, otherwise="PublicationDate"),
     prop("geometry", "GeoFootprint", ValueType.GEOMETRY, otherwise="Footprint", local=True),  # but for Intersects
     prop("product:type", "@productType"),
-    prop(
-        "product:timeliness", "@timeliness", decode=values.timeliness, spellings=values.timeliness_spellings
-    ),
+    prop("product:timeliness", "@timeliness", decode=values.timeliness, spellings=values.timeliness_spellings),
     prop("product:timeliness_category", "@timeliness", decode=values.timeliness_category),
     prop("processing:level", "@processingLevel", decode=values.level, spellings=values.level_spellings),
     prop(

@@ -12,10 +12,10 @@ from urllib.parse import parse_qsl
 
 import httpx
 import orjson
-import shapely
+import shapely  # type: ignore[import-untyped]  # no types there
 from odata_query import ast
 from odata_query.grammar import ODataLexer, ODataParser
-from shapely.geometry import shape
+from shapely.geometry import shape  # type: ignore[import-untyped]
 
 Entity = dict[str, Any]
 
@@ -111,7 +111,7 @@ def parse(text: str) -> Any:
     return ODataParser().parse(ODataLexer().tokenize(text))
 
 
-def holds(term: Any, entity: Mapping[str, Any]) -> bool:  # noqa: PLR0911 - one return for each form
+def holds(term: Any, entity: Mapping[str, Any]) -> bool:
     """Whether a filter is true of an entity (of an attribute, inside a lambda)."""
     match term:
         case ast.BoolOp(op, left, right):
@@ -121,8 +121,8 @@ def holds(term: Any, entity: Mapping[str, Any]) -> bool:  # noqa: PLR0911 - one 
             return not holds(operand, entity)
         case ast.Compare(comparator, left, right):
             return _compare(type(comparator), _value(left, entity), _value(right, entity))
-        case ast.CollectionLambda(ast.Attribute(ast.Identifier(navigation), _), ast.Any(), lambda_):
-            return any(holds(lambda_.expression, each) for each in entity.get(navigation, ()))
+        case ast.CollectionLambda(ast.Attribute(ast.Identifier(navigation), _), ast.Any(), ast.Lambda(_, inner)):
+            return any(holds(inner, each) for each in entity.get(navigation, ()))
         case ast.Call(ast.Identifier("Intersects"), [ast.NamedParam(_, ast.Geography(area))]):
             footprint = entity.get("GeoFootprint")
             wanted = shapely.from_wkt(area.removeprefix("SRID=4326;"))
@@ -152,7 +152,8 @@ def _value(node: Any, entity: Mapping[str, Any]) -> Any:
         case ast.Attribute(owner, name):
             inner = _value(owner, entity)
             return inner.get(name) if isinstance(inner, dict) else None
-    return node.py_val
+    literal: Any = node
+    return literal.py_val
 
 
 def _at(entity: Mapping[str, Any], path: str) -> Any:

@@ -121,7 +121,7 @@ class Dice:
             for name, (type_, value) in attributes.items()
             if self.random.random() < 0.85
         ]
-        values = {
+        values: dict[str, Any] = {
             "Id": str(self.key()),
             "Name": f"S{satellite}_{number:04d}{self.random.choice(['.SAFE.zip', '.SEN3', ''])}",
             "ContentType": "application/zip",
@@ -133,7 +133,7 @@ class Dice:
             "Online": self.random.random() < 0.5,
             "ProductionType": self.sometimes("systematic_production"),
             "ContentDate": {"Start": _text(self.moment()), "End": _text(self.moment())},
-            "GeoFootprint": self.sometimes(self.shape()),  # type: ignore[arg-type]
+            "GeoFootprint": self.shape() if self.random.random() < 0.8 else None,
             "Attributes": written,
         }
         return {name: value for name, value in values.items() if value is not None}
@@ -144,7 +144,8 @@ class Dice:
         if self.random.random() < 0.15:
             return {"type": "Point", "coordinates": [float(west), float(south)]}
         east, north = west + self.random.randrange(1, 15), south + self.random.randrange(1, 15)
-        ring = [[west, south], [east, south], [east, north + self.random.random()], [west, north], [west, south]]
+        top = north + self.random.random()
+        ring: list[tuple[float, float]] = [(west, south), (east, south), (east, top), (west, north), (west, south)]
         return {"type": "Polygon", "coordinates": [[[float(x), float(y)] for x, y in ring]]}
 
     def filter(self, kind: StationKind, items: list[dict[str, Any]], depth: int = 3) -> Any:

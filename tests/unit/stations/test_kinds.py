@@ -75,7 +75,7 @@ async def test_a_fifth_kind_is_a_description(far: Archive) -> None:
         assert all(item["properties"]["orbits:count"] >= 2 for item in answer["features"])
         assert item_faults(answer["features"][0]) == []
         href = next(iter(answer["features"][0]["assets"].values()))["href"].removeprefix(f"{PUBLIC_URL}/podip")
-        assert (await http.get(href)).status_code in (200, 503)  # a product that is not online
+        assert (await http.get(href)).status_code in (200, 409)  # a product that is not online
     async with serving(ORBITS, far) as nobody:
         assert (await nobody.get("/collections/all")).status_code == 404
 
@@ -112,7 +112,7 @@ async def test_products_have_footprints(far: Archive, name: str) -> None:
         ({"filter": "geometry = 'x'"}, "geometry"),
         ({"filter": "\"sar:polarizations\" = 'VV'"}, "sar:polarizations"),
         ({"filter": "a_overlaps(platform, ('VV'))"}, "a_overlaps"),
-        ({"filter": "\"processing:software\" is null"}, "processing:software"),
+        ({"filter": '"processing:software" is null'}, "processing:software"),
         ({"filter": "\"order:status\" = 'orderable'"}, "order:status"),
     ],
 )
