@@ -9,6 +9,7 @@
       Forbidden            403  known, and may not
       NotFound             404  does not exist, as far as the caller can tell
       Conflict             409  clashes with what is there
+        NotOnline          409  the station must bring it from its archive first
       TooManyRequests      429
       StationRefused       502  the station rejected our request or credentials, or answered nonsense
       StationUnavailable   503  the station is down
@@ -67,6 +68,10 @@ class NotFound(RsError):
 
 class Conflict(RsError):
     """Clashes with what is there."""
+
+
+class NotOnline(Conflict):
+    """The station must bring it from its archive first: it can be had after an order."""
 
 
 class TooManyRequests(RsError):

@@ -17,7 +17,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 SETTINGS_VARIABLE = "RSPY_SETTINGS"
 
-StationKindName = Literal["cadip", "auxip", "prip", "lta"]
 ServiceName = Literal["auth", "stations", "catalog", "processes"]
 
 
@@ -93,7 +92,7 @@ class StationCollectionSettings(Section):
 class StationSettings(Section):
     """One station (an interface delivery point) of a known kind."""
 
-    kind: StationKindName
+    kind: str = Field(description="One of the kinds that the server has a description of: cadip, auxip, prip, lta")
     url: str = Field(description="OData root, e.g. https://host/odata/v1")
     token_url: str | None = None
     grant: dict[str, SecretStr] = Field(default_factory=dict, description="Form sent to the token endpoint")
