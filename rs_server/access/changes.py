@@ -6,22 +6,13 @@ cannot be listened to there is no version, and nothing is remembered.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import NoReturn
+from contextlib import asynccontextmanager
 
-import psycopg
-import structlog
-from psycopg import AsyncConnection
-
+from rs_server.notices import listening
 from rs_server.settings import DatabaseSettings
 
-log = structlog.get_logger(__name__)
-
 CHANNEL = "rs_access"
-ALIVE_S = 10.0  # a connection that says nothing is asked after this time whether it lives
-RETRY_S = 1.0
 
 
 class Changes:
@@ -40,35 +31,23 @@ class Changes:
         """Something has changed; who changes it says so at once, the others are told by the database."""
         self._count += 1
 
-    async def follow(self, dsn: str) -> NoReturn:
-        """Listen to the database for ever; a connection that is lost is made again."""
-        while True:
-            with suppress(psycopg.OperationalError):
-                await self._listen(dsn)
-            if self._listening:
-                log.warning("changes_unheard", hint="nothing is remembered until the database can be listened to")
-            self._listening = False
-            await asyncio.sleep(RETRY_S)
+    def connected(self) -> None:
+        """The database can be listened to; something may have been missed before."""
+        self.happened()
+        self._listening = True
 
-    async def _listen(self, dsn: str) -> None:
-        async with await AsyncConnection.connect(dsn, autocommit=True, connect_timeout=5) as conn:
-            await conn.execute(f"LISTEN {CHANNEL}")
-            self.happened()  # whatever was missed
-            self._listening = True
-            while True:
-                async for _ in conn.notifies(timeout=ALIVE_S):
-                    self.happened()
-                await conn.execute("SELECT 1")
+    def heard(self, payload: str) -> None:  # noqa: ARG002 - which table it was does not matter
+        """The database says that something has changed."""
+        self.happened()
+
+    def lost(self) -> None:
+        """The database cannot be listened to."""
+        self._listening = False
 
 
 @asynccontextmanager
 async def open_changes(settings: DatabaseSettings) -> AsyncIterator[Changes]:
     """Follow the changes of this database until the end; does not wait for the database to be there."""
     changes = Changes()
-    following = asyncio.create_task(changes.follow(settings.dsn.get_secret_value()))
-    try:
+    async with listening(settings, CHANNEL, changes):
         yield changes
-    finally:
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following

@@ -274,7 +274,7 @@ class Counted(Database):
 async def _heard(changes: Changes, version: int = 0) -> None:
     """Wait until that many changes were noticed."""
     async with asyncio.timeout(10):
-        while (changes.version or 0) < max(version, 1):
+        while (changes.version or 0) < max(version, 1):  # noqa: ASYNC110 - there is nothing to wait on
             await asyncio.sleep(0.01)
 
 
