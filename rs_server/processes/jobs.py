@@ -15,7 +15,18 @@ from rs_server.access.guards import require
 from rs_server.access.policy import OTHERS_JOBS, Principal, Right, Service
 from rs_server.database import Database
 from rs_server.errors import BadInput, Conflict, RsError, Unavailable, status_of, type_of
-from rs_server.processes.model import Failure, Inputs, Job, NoSuchJob, NoSuchProcess, Outcome, Pause, Process, Status
+from rs_server.processes.model import (
+    Failure,
+    HandOver,
+    Inputs,
+    Job,
+    NoSuchJob,
+    NoSuchProcess,
+    Outcome,
+    Pause,
+    Process,
+    Status,
+)
 from rs_server.processes.queue import Queue, TryAgain
 from rs_server.processes.rows import TOUCH_EVERY_S, JobRows, Line, Selection
 from rs_server.processes.run import Run, Superseded
@@ -46,16 +57,22 @@ class Jobs:
             raise _no_process(name)
         return self._known(name)
 
-    async def submit(self, who: Principal, name: str, inputs: Mapping[str, Any], key: str | None) -> tuple[Job, bool]:
-        """Ask for a job; whether it is new. The same ``key`` again finds the job of the first time."""
+    async def submit(
+        self, who: Principal, name: str, inputs: Mapping[str, Any], key: str | None, *, parent: UUID | None = None
+    ) -> tuple[Job, bool]:
+        """Ask for a job; whether it is new. The same ``key`` again finds the job of the first time.
+
+        ``parent`` is the job that asks for it: when that one is dismissed, so is this one.
+        """
         process = self._known(name)
         require(who, Right.EXECUTE, Service.PROCESSES, name)
         request = await process.admit(who, _valid(process.inputs, inputs))
-        job, new = await self._rows.add(name, who, request.model_dump(mode="json"), key)
+        admitted = request.model_dump(mode="json")
+        job, new = await self._rows.add(name, who, admitted, key, queue=process.queue, parent=parent)
         if new:
             await audit.record(self._database, who, "job.submit", str(job.id), process=name)
         if job.status is Status.ACCEPTED:
-            await self._queue.put(job.id)
+            await self._queue.put(job.id, job.queue)
         return job, new
 
     async def job(self, who: Principal, job_id: UUID) -> Job:
@@ -76,8 +93,8 @@ class Jobs:
 
     async def wake(self, job_id: UUID) -> None:
         """Let a job that pauses go on at once; what it waited for has happened."""
-        if await self._rows.wake(job_id):
-            await self._queue.put(job_id)
+        if queue := await self._rows.wake(job_id):
+            await self._queue.put(job_id, queue)
 
     async def dismiss(self, who: Principal, job_id: UUID) -> Job:
         """End a job; ``Conflict`` when it has come to its end already."""
@@ -91,6 +108,9 @@ class Jobs:
             raise Conflict(f"job {job_id} is {(await self._rows.get(job_id)).status} already")
         await self._queue.stop(job_id)
         await audit.record(self._database, who, "job.dismiss", str(job_id), process=job.process)
+        for child in await self._rows.children(job_id):
+            if await self._rows.dismiss(child, who.login):
+                await self._queue.stop(child)
         return dismissed
 
     async def perform(self, job_id: UUID) -> None:
@@ -106,8 +126,8 @@ class Jobs:
                 if not await self._attempt(job):
                     return
 
-    async def lost(self, older_than_s: float) -> list[UUID]:
-        """Jobs that wait although no worker was busy with them for a while."""
+    async def lost(self, older_than_s: float) -> list[tuple[UUID, str]]:
+        """Jobs that wait although no worker was busy with them for a while, with their queues."""
         return await self._rows.waiting(older_than_s)
 
     async def _attempt(self, job: Job) -> bool:
@@ -117,6 +137,8 @@ class Jobs:
             ended = await _while_held(self._run(job), self._hold(job))
         except Superseded:
             log.info("job_superseded")
+        except HandOver as step:
+            await self._handed_over(job, step)
         except asyncio.CancelledError:
             await self._cancelled(job)
         except RsError as error:
@@ -143,7 +165,7 @@ class Jobs:
     async def _run(self, job: Job) -> Outcome | Failure | Pause:
         if job.tries > MOST_ATTEMPTS:
             raise RsError(f"given up: {MOST_ATTEMPTS} workers died or were stopped while working it")
-        return await self._known(job.process).run(Run(self._rows, job))
+        return await self._known(job.process).run(Run(self._rows, job, self))
 
     async def _hold(self, job: Job) -> NoReturn:
         """Renew the lease for ever; ends by raising when the job is no longer this attempt's."""
@@ -156,6 +178,11 @@ class Jobs:
                 continue
             if not mine:
                 raise Superseded
+
+    async def _handed_over(self, job: Job, step: HandOver) -> None:
+        if await self._rows.hand_over(job, step.queue, step.line):
+            await self._queue.put(job.id, step.queue)
+        log.info("job_handed_over", queue=step.queue)
 
     async def _cancelled(self, job: Job) -> None:
         """Dismissed: the end. Else the worker stops, and hands the job to the next one."""

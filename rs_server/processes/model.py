@@ -20,6 +20,8 @@ from rs_server.errors import NotFound, RsError
 if TYPE_CHECKING:
     from rs_server.processes.run import Run
 
+QUEUE = "jobs"  # whose workers take up what says nothing else
+
 _EXCEPTIONS = "http://www.opengis.net/def/exceptions/ogcapi-processes-1/1.0"  # OGC 18-062r2, 7.11 and 7.13
 
 
@@ -54,6 +56,15 @@ class Status(StrEnum):
     def final(self) -> bool:
         """Whether the job has come to its end."""
         return self in (Status.SUCCESSFUL, Status.FAILED, Status.DISMISSED)
+
+
+class HandOver(Exception):
+    """A step of a job is done, and the next one is for the workers of another queue; raised by ``Process.run``."""
+
+    def __init__(self, queue: str, line: str) -> None:
+        super().__init__(line)
+        self.queue = queue
+        self.line = line
 
 
 class Inputs(BaseModel):
@@ -95,7 +106,8 @@ class Process[I: Inputs]:
 
     ``admit`` looks at the inputs with the caller's rights before a job exists, raises what is wrong with them, and
     answers the request in the form that is kept with the job. ``run`` does the work, as often as it takes: a job
-    whose worker was killed is run again from its request, so every step can be repeated.
+    whose worker was killed is run again from its request, so every step can be repeated. ``queue`` names the workers
+    that its first step waits for; a step that ends with ``HandOver`` leaves the next one to those of another queue.
     """
 
     id: str
@@ -106,6 +118,7 @@ class Process[I: Inputs]:
     outputs: Mapping[str, str]
     admit: Callable[[Principal, I], Awaitable[BaseModel]]
     run: Callable[[Run], Awaitable[Outcome | Failure | Pause]]
+    queue: str = QUEUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +167,5 @@ class Job:
     problem: Mapping[str, Any] | None = None
     report: tuple[Mapping[str, Any], ...] = ()
     trace: str | None = None
+    queue: str = QUEUE
+    parent: UUID | None = None

@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 from rs_server.access.policy import Principal
 from rs_server.database import Database, Row
 from rs_server.errors import Conflict
-from rs_server.processes.model import Job, NoSuchJob, Outcome, Progress, Status
+from rs_server.processes.model import QUEUE, Job, NoSuchJob, Outcome, Progress, Status
 
 LEASE_S = 4.0  # an attempt that has not shown itself for so long may be taken over
 TOUCH_EVERY_S = 1.0
@@ -69,17 +69,26 @@ class JobRows:
         self._database = database
 
     async def add(
-        self, process: str, who: Principal, request: Mapping[str, Any], key: str | None, trace: str | None = None
+        self,
+        process: str,
+        who: Principal,
+        request: Mapping[str, Any],
+        key: str | None,
+        trace: str | None = None,
+        *,
+        queue: str = QUEUE,
+        parent: UUID | None = None,
     ) -> tuple[Job, bool]:
         """Note a new job, or find the one that the same owner made with the same key; whether it is new.
 
         Raises ``Conflict`` when the key was used for another request.
         """
-        values = [process, who.login, Jsonb(who.as_json()), Jsonb(request), key, trace]
+        values = [process, who.login, Jsonb(who.as_json()), Jsonb(request), key, trace, queue, parent]
         async with self._database.connection() as conn:
             made = await conn.execute(
-                "INSERT INTO rs.jobs (process, owner, principal, request, idempotency_key, trace, message) "
-                "VALUES (%s, %s, %s, %s, %s, %s, 'waiting for a worker') "
+                "INSERT INTO rs.jobs "
+                "(process, owner, principal, request, idempotency_key, trace, queue, parent, message) VALUES "
+                "(%s, %s, %s, %s, %s, %s, %s, %s, 'waiting for a worker') "
                 "ON CONFLICT (owner, process, idempotency_key) DO NOTHING RETURNING *",
                 values,
             )
@@ -163,14 +172,19 @@ class JobRows:
         )
         return None if row is None else float(row["wake_s"])
 
-    async def wake(self, job_id: UUID) -> bool:
-        """Ask for a job's next step; whether nobody is at work on it, so that it must be queued."""
+    async def wake(self, job_id: UUID) -> str | None:
+        """Ask for a job's next step; the queue that it must be put into, or None while somebody is at work on it."""
         row = await self._row(
             "UPDATE rs.jobs SET wake = now() WHERE id = %(id)s AND status = 'running' "
-            "RETURNING coalesce(held_until < now(), true) AS free",
+            "RETURNING CASE WHEN coalesce(held_until < now(), true) THEN queue END AS queue",
             id=job_id,
         )
-        return row is not None and bool(row["free"])
+        return None if row is None else row["queue"]
+
+    async def hand_over(self, job: Job, queue: str, line: str) -> bool:
+        """Leave the next step to the workers of another queue; False when the job is no longer the attempt's."""
+        step = "status = 'accepted', held_until = NULL, queue = %(queue)s, message = %(line)s"
+        return await self._mine(job, step, queue=queue, line=line)
 
     async def report(self, job: Job, progress: Progress) -> bool:
         """Note how far the attempt is; False when it is no longer the job's."""
@@ -232,18 +246,26 @@ class JobRows:
             line=f"dismissed by {by}",
         )
 
-    async def waiting(self, older_than_s: float) -> list[UUID]:
-        """Jobs whose next step is due, and those not at their end that nothing has moved for a while."""
+    async def children(self, job_id: UUID) -> list[UUID]:
+        """The jobs that a job has asked for and that are not at their end."""
         async with self._database.connection() as conn:
             found = await conn.execute(
-                "SELECT id FROM rs.jobs WHERE status IN ('accepted', 'running') AND ("
+                "SELECT id FROM rs.jobs WHERE parent = %s AND status IN ('accepted', 'running')", [job_id]
+            )
+            return [row["id"] for row in await found.fetchall()]
+
+    async def waiting(self, older_than_s: float) -> list[tuple[UUID, str]]:
+        """Jobs whose next step is due, and those not at their end that nothing has moved for a while; with queues."""
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "SELECT id, queue FROM rs.jobs WHERE status IN ('accepted', 'running') AND ("
                 "status = 'accepted' AND updated < now() - make_interval(secs => %(age)s) "
                 "OR status = 'running' AND held_until < now() - make_interval(secs => %(age)s) "
                 "OR status = 'running' AND held_until IS NULL AND coalesce(wake, updated) <= now()) "
                 "ORDER BY wake LIMIT 100",
                 {"age": older_than_s},
             )
-            return [row["id"] for row in await found.fetchall()]
+            return [(row["id"], row["queue"]) for row in await found.fetchall()]
 
     async def log(self, job_id: UUID, after: int = 0, limit: int = 10_000) -> list[Line]:
         """The lines of a job's log that come after a line, the oldest first."""
@@ -302,7 +324,7 @@ def _job(row: Row) -> Job:
     progress = Progress(
         percent=row["progress"], **{name: row[name] for name in counts}, rate=row["rate"], waiting=row["waiting"]
     )
-    same = ("id", "process", "request", "message", "attempt", "tries", "version", "trace")
+    same = ("id", "process", "request", "message", "attempt", "tries", "version", "trace", "queue", "parent")
     moments = ("created", "updated", "started", "finished")
     return Job(
         **{name: row[name] for name in (*same, *moments)},
