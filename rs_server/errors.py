@@ -75,7 +75,7 @@ class NotOnline(Conflict):
 
 
 class TooManyRequests(RsError):
-    """The caller asks too often."""
+    """The caller asks too often; the member ``retry_after_s`` says how long to wait, in seconds."""
 
 
 class StationError(RsError):
@@ -166,7 +166,16 @@ def type_of(error: RsError) -> str:
 
 def answer(request: Request, error: RsError) -> Response:
     """One of our errors as a problem document."""
-    return problem(request, status_of(error), error.detail, type_=type_of(error), hint=error.hint, **error.members)
+    wait = error.members.get("retry_after_s")
+    return problem(
+        request,
+        status_of(error),
+        error.detail,
+        type_=type_of(error),
+        headers=None if wait is None else {"Retry-After": str(wait)},
+        hint=error.hint,
+        **error.members,
+    )
 
 
 async def _ours(request: Request, error: Exception) -> Response:

@@ -118,7 +118,7 @@ class KnownCallers:
 
     roles: dict[str, frozenset[str]] = field(default_factory=dict)
 
-    async def authenticate(self, headers: Mapping[str, str]) -> Principal:
+    async def authenticate(self, headers: Mapping[str, str], address: str) -> Principal:
         login = headers.get("x-login")
         if login is None:
             raise NotAuthenticated("this needs a login")
