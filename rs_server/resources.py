@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from rs_server.catalog.lifecycle import Rules
 from rs_server.catalog.store import CatalogStore
 from rs_server.database import Database, open_database
 from rs_server.dpr.execute import GatewayClusters
@@ -47,7 +48,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         open_queue(settings.database) as queue,
     ):
         credentials = CredentialIssuer(database, key_maker(settings.storage), settings.storage)
-        catalog = CatalogStore(database)
+        catalog = CatalogStore(database, Rules(settings.catalog.lifecycle, settings.storage.bucket))
         offered = processes(settings, stations, storage, credentials, catalog)
         jobs = Jobs(database, queue, offered)
         yield Resources(settings, database, stations, storage, credentials, catalog, queue, jobs)

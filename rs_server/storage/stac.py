@@ -9,6 +9,7 @@ from typing import Any
 STORAGE = "https://stac-extensions.github.io/storage/v2.0.0/schema.json"
 TIMESTAMPS = "https://stac-extensions.github.io/timestamps/v1.1.0/schema.json"
 FILE = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
+ALTERNATE = "https://stac-extensions.github.io/alternate-assets/v1.2.0/schema.json"
 EOPF = "https://cs-si.github.io/eopf-stac-extension/v1.2.0/schema.json"
 
 SCHEME = "rs"  # the key of our storage among an item's storage:schemes, and what storage:refs of assets say
