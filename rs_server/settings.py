@@ -131,6 +131,7 @@ class StationSettings(Section):
     scan_rows: int = Field(
         10_000, ge=1, description="Most rows read to answer a filter that the station cannot evaluate itself"
     )
+    counts: bool = Field(default=True, description="Whether $count is cheap enough to be asked with a first page")
     collections: dict[str, StationCollectionSettings] = Field(default_factory=dict)
 
 

@@ -57,7 +57,7 @@ from starlette.types import Scope as Connection
 from rs_server import errors
 from rs_server.access.guards import current_principal
 from rs_server.bodies import bounded_body
-from rs_server.catalog import conditions, downloads
+from rs_server.catalog import conditions, downloads, readers
 from rs_server.catalog.client import CatalogClient, CatalogFilters
 from rs_server.catalog.extensions import Extensions
 from rs_server.catalog.lifecycle import Rules
@@ -130,6 +130,7 @@ def create_app(settings: Settings) -> FastAPI:
     writing = _write_extensions(ours, settings.catalog, Workshop(rules, Extensions(settings.catalog.schemas)))
     _conditions(_stac_api(app, ours, writing))
     app.include_router(downloads.create_router(rules))
+    app.include_router(readers.create_router())
     app.add_middleware(OwnRoot)
     errors.install(app)
     app.add_exception_handler(StacApiError, _stac_error)

@@ -31,7 +31,9 @@ class Wanted(BaseModel):
         max_length=200,
     )
     item: str | None = Field(None, description="One item of it; default: all of them", min_length=1, max_length=255)
-    write: bool = Field(default=False, description="Also to write and delete; the item of files to come need not be there")
+    write: bool = Field(
+        default=False, description="Also to write and delete; the item of files to come need not be there"
+    )
 
     @model_validator(mode="after")
     def _item_of_a_collection(self) -> Wanted:

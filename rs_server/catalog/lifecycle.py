@@ -33,7 +33,7 @@ class Terms:
 class Rules:
     """The rule table: the most specific line decides, where the owner weighs more than the collection and the type."""
 
-    def __init__(self, rules: Iterable[LifecycleRule], bucket: str) -> None:
+    def __init__(self, rules: Iterable[LifecycleRule] = (), bucket: str = "") -> None:
         self._rules = tuple(rules)
         self._bucket = bucket
 

@@ -25,8 +25,8 @@ from stac_fastapi.pgstac.transactions import BulkTransactionsClient, Transaction
 from stac_fastapi.types.requests import get_base_url
 from stac_pydantic import Collection, Item, ItemCollection
 
-from rs_server.access import audit, policy
-from rs_server.access.guards import require
+from rs_server.access import audit
+from rs_server.access.guards import require, require_owner
 from rs_server.access.policy import Right, Service
 from rs_server.catalog import assets, writes
 from rs_server.catalog.client import caller, entity_tag, named, served
@@ -366,13 +366,7 @@ def _own(text: str, request: Request) -> CollectionName:
 
 
 def _require_owner(name: CollectionName, request: Request) -> None:
-    who = caller(request)
-    if not policy.owns(who, name.owner):
-        raise Forbidden(
-            f"{who.login} may not make, replace or delete collection {name.full}",
-            hint="only the owner of a collection may",
-            missing_right="owner",
-        )
+    require_owner(caller(request), name.owner, name.name)
 
 
 def _require_owned(properties: Any, name: CollectionName) -> None:

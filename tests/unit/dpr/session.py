@@ -17,7 +17,7 @@ PREFIX = f"alice/s1-cadu/{SESSION}/"
 SOURCE = Reference("catalog", "alice_s1-cadu", SESSION)
 TARGET = CollectionName("alice", "s1-l0")
 PLACE = Place("rs-data", "http://127.0.0.1:9000", "us-east-1", "http://127.0.0.1:8000")
-S1_L0 = Processor("s1-l0", "rs_client.processing.run:run_payload", TASKS["s1-l0"])
+S1_L0 = Processor("s1-l0", "rs_client.processing.payload:run_payload", TASKS["s1-l0"])
 KEYS = Credentials(
     "rs-1", "AK", "SECRET", PLACE.endpoint, PLACE.region, PLACE.bucket, datetime(2026, 11, 24, tzinfo=UTC)
 )

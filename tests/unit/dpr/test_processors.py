@@ -12,4 +12,4 @@ def test_those_offered_and_known_may_run() -> None:
 
 
 def test_this_project_offers_its_own() -> None:
-    assert {each.id: each.target for each in processors()} == {"s1-l0": "rs_client.processing.run:run_payload"}
+    assert {each.id: each.target for each in processors()} == {"s1-l0": "rs_client.processing.payload:run_payload"}
