@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from rs_server.catalog.lifecycle import Rules
 from rs_server.catalog.store import CatalogStore
 from rs_server.database import Database, open_database
 from rs_server.dpr.execute import GatewayClusters
@@ -59,7 +60,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         threads = ThreadPoolExecutor(THREADS, thread_name_prefix="uploads")
         uploads = open_uploads(settings.storage, threads)
         credentials = CredentialIssuer(database, key_maker(settings.storage), settings.storage)
-        catalog = CatalogStore(database)
+        catalog = CatalogStore(database, Rules(settings.catalog.lifecycle, settings.storage.bucket))
         place = Place(storage.bucket, storage.endpoint, storage.region, settings.public_url, settings.access.issuer)
         staging = Staging(stations, catalog, StagingRows(database), place, settings.staging)
         jobs = Jobs(database, queue, processes(settings, staging, storage, credentials, catalog))

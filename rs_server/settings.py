@@ -73,6 +73,32 @@ class StorageSettings(Section):
     credentials_ttl_s: int = Field(3600, ge=60, description="Life of credentials handed to a user, in seconds")
 
 
+ANY = "*"  # of a rule: every owner, collection or product type
+
+
+class LifecycleRule(Section):
+    """How long items are kept, and where their files lie; ``*`` stands for any owner, collection or product type."""
+
+    owner: str = ANY
+    collection: str = Field(ANY, description="The owner's name for it, without the owner")
+    product_type: str = Field(ANY, description="The item's product:type")
+    days: int | None = Field(None, ge=1, description="Days from publication until the files go. Unset: for ever")
+    bucket: str | None = Field(None, description="Bucket of the files. Unset: that of the storage")
+
+
+class CatalogSettings(Section):
+    """The catalog's own."""
+
+    lifecycle: tuple[LifecycleRule, ...] = Field((), description="The most specific rule decides; none: for ever")
+    schemas: Path | None = Field(
+        None,
+        description="Folder of the JSON schemas of STAC extensions, each at its address without https://. "
+        "Unset: items are not validated against them",
+    )
+    licence: str = Field("other", description="Licence of a collection that names none")
+    provider: str | None = Field(None, description="Who hosts the collections; named as their host where set")
+
+
 class DaskSettings(Section):
     """The Dask Gateway that processing jobs start their clusters on, and the identity they do it with."""
 
@@ -141,6 +167,7 @@ class Settings(BaseSettings):
     access: AccessSettings = AccessSettings()
     database: DatabaseSettings = DatabaseSettings()
     storage: StorageSettings = StorageSettings()
+    catalog: CatalogSettings = CatalogSettings()
     dask: DaskSettings = DaskSettings()
     staging: StagingSettings = StagingSettings()
     stations: dict[str, StationSettings] = Field(default_factory=dict)

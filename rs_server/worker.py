@@ -21,10 +21,13 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rs_server import telemetry
+from rs_server.catalog.expiry import Expiry
+from rs_server.catalog.removal import Removal
 from rs_server.dpr.process import PREPARATION
 from rs_server.errors import Unavailable
 from rs_server.notices import listening
 from rs_server.processes.model import QUEUE
+from rs_server.processes.queue import Chore
 from rs_server.resources import Resources, open_carrier, open_resources
 from rs_server.settings import Settings, load
 from rs_server.staging.rows import CHANNEL
@@ -51,13 +54,19 @@ async def work(settings: Settings, environment: WorkerEnvironment) -> None:
     async with open_resources(settings) as resources:
         log.info("worker_started", concurrency=environment.concurrency)
         await _beside(
-            resources.queue.work(resources.jobs.perform, environment.concurrency),
+            resources.queue.work(resources.jobs.perform, environment.concurrency, _chores(resources)),
             resources.queue.tend(resources.jobs.lost),
             _carry(resources, environment.kill_at),
             _sweep_keys(resources),
             _show_life(resources, environment.heartbeat),
         )
     log.info("worker_stopped")
+
+
+def _chores(resources: Resources) -> tuple[Chore, ...]:
+    """What keeps the catalog in order: files that no item names go, and items whose time is over are withdrawn."""
+    removal, expiry = Removal(resources.database, resources.storage), Expiry(resources.database)
+    return Chore("withdraw_items", "*/5 * * * *", expiry.run), Chore("remove_files", "* * * * *", removal.sweep)
 
 
 async def _beside(main: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, None]) -> None:

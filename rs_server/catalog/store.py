@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
 
+from rs_server.catalog.assets import addresses
+from rs_server.catalog.lifecycle import Rules, stamped
 from rs_server.catalog.names import CollectionName
 from rs_server.database import Database, Row
 from rs_server.errors import BadInput, NotFound
@@ -20,8 +23,9 @@ _WHOLE_WORLD = {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"inter
 class CatalogStore:
     """Collections and items in pgstac. It asks nobody whether they may: its callers have."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, rules: Rules | None = None) -> None:
         self._database = database
+        self._rules = rules or Rules()  # to look things up, none are needed
 
     async def has_collection(self, name: CollectionName) -> bool:
         """Whether the collection is there."""
@@ -49,11 +53,24 @@ class CatalogStore:
             )
 
     async def upsert_item(self, item: dict[str, Any]) -> None:
-        """Add an item or replace it; ``NotFound`` if its collection is not there, ``BadInput`` if pgstac refuses it."""
+        """Add an item or replace it, with its times; its files are there, and stay.
+
+        Raises ``NotFound`` if its collection is not there, ``BadInput`` if pgstac refuses the item.
+        """
+        name = CollectionName.parse(item["collection"])
+        terms = self._rules.terms(name, item["properties"].get("product:type"))
         async with self._database.connection() as conn:
             await _search_path(conn)
+            await conn.execute("SELECT rs.lock_item(%s, %s)", [name.full, item["id"]])
+            await conn.execute(
+                "DELETE FROM rs.doomed_files WHERE collection = %s AND item = %s AND address = ANY (%s)",
+                [name.full, item["id"], sorted(addresses(item))],
+            )
+            cursor = await conn.execute("SELECT get_item(%s, %s) AS item", [item["id"], name.full])
+            before = await cursor.fetchone()
+            whole = stamped(item, now=datetime.now(UTC), kept=terms.kept, before=before and before["item"])
             with _refused(item):
-                await conn.execute("SELECT upsert_item(%s::jsonb)", [json.dumps(item)])
+                await conn.execute("SELECT upsert_item(%s::jsonb)", [json.dumps(whole)])
 
     async def item(self, collection_id: str, item_id: str) -> dict[str, Any]:
         """An item as it was stored, without the links the catalog adds; ``NotFound`` if it is not there."""
