@@ -1,7 +1,8 @@
 """Works the jobs of the queue: ``python -m rs_server.worker``, as many of them as there is work for.
 
 SIGTERM and SIGINT stop it: what does not end within a few seconds goes back into the queue. It shows that it works by
-touching the file named by ``RSPY_WORKER_HEARTBEAT`` every few seconds.
+touching the file named by ``RSPY_WORKER_HEARTBEAT`` every few seconds. ``RSPY_WORKER_CONCURRENCY`` says which queues it
+works, and how many jobs of each at a time: by default all of them; a cluster may have workers of one queue alone.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import structlog
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rs_server import telemetry
+from rs_server.dpr.process import PREPARATION
 from rs_server.errors import Unavailable
+from rs_server.processes.model import QUEUE
 from rs_server.resources import Resources, open_resources
 from rs_server.settings import Settings, load
 
 log = structlog.get_logger(__name__)
 
-CONCURRENCY = 4
 _HEARTBEAT_S = 2.0
 _SWEEP_S = 10.0
 
@@ -34,17 +36,19 @@ class WorkerEnvironment(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RSPY_WORKER_", frozen=True, extra="ignore")
 
     heartbeat: Path | None = None
+    # Preparation mostly waits for staging, which it must not keep from its turn.
+    concurrency: dict[str, int] = {QUEUE: 4, PREPARATION: 16}
 
 
-async def work(settings: Settings, heartbeat: Path | None) -> None:
+async def work(settings: Settings, environment: WorkerEnvironment) -> None:
     """Work until told to stop."""
     async with open_resources(settings) as resources:
-        log.info("worker_started", concurrency=CONCURRENCY)
+        log.info("worker_started", concurrency=environment.concurrency)
         await _beside(
-            resources.queue.work(resources.jobs.perform, CONCURRENCY),
+            resources.queue.work(resources.jobs.perform, environment.concurrency),
             resources.queue.tend(resources.jobs.lost),
             _sweep_keys(resources),
-            _show_life(resources, heartbeat),
+            _show_life(resources, environment.heartbeat),
         )
     log.info("worker_stopped")
 
@@ -87,7 +91,7 @@ def main() -> int:
     settings = load()
     telemetry.configure_logging(settings.log_level)
     try:
-        asyncio.run(work(settings, WorkerEnvironment().heartbeat))
+        asyncio.run(work(settings, WorkerEnvironment()))
     except Unavailable as error:
         log.error("worker_failed", reason=error.detail)
         return 1

@@ -25,6 +25,7 @@ from rs_server.storage.credentials import Credentials, Scope
 from rs_server.storage.stac import Place
 
 KEY_LIFE = timedelta(hours=12)  # the longest that a processor may run; its key is revoked when it ends
+PREPARATION = "preparation"  # the queue of the first step: it chooses inputs, and waits for those that must be staged
 _KEY = "storage_key"  # the name of the key in use, remembered for the next attempt
 
 

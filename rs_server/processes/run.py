@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import json
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 from uuid import UUID
 
+from psycopg import AsyncConnection
+
 from rs_server.access.policy import Principal
+from rs_server.database import Row
 from rs_server.processes.model import Job, Progress
-from rs_server.processes.rows import JobRows
+from rs_server.processes.rows import JobRows, Superseded
+
+__all__ = ["Run", "Superseded"]
 
 _REPORT_EVERY_S = 0.5
 
 
-class Superseded(Exception):
-    """The job is no longer this attempt's: it was dismissed, or another worker has taken it up."""
+class Asked(Protocol):
+    """What a job may ask of the engine: other jobs."""
+
+    async def submit(
+        self, who: Principal, name: str, inputs: Mapping[str, Any], key: str | None, *, parent: UUID | None = None
+    ) -> tuple[Job, bool]:
+        """Ask for a job."""
+        ...
+
+    async def job(self, who: Principal, job_id: UUID) -> Job:
+        """A job."""
+        ...
 
 
 class Run:
     """One attempt to work a job; its methods raise ``Superseded`` once the job is no longer its own."""
 
-    def __init__(self, rows: JobRows, job: Job) -> None:
+    def __init__(self, rows: JobRows, job: Job, engine: Asked) -> None:
         self._rows = rows
         self._job = job
+        self._engine = engine
         self._reported = 0.0
 
     @property
@@ -51,6 +71,15 @@ class Run:
         """Whether an earlier attempt was cut off, which may have left something behind."""
         return self._job.attempt > 1
 
+    @property
+    def job(self) -> Job:
+        """The job as it was when this attempt began."""
+        return self._job
+
+    def transaction(self) -> AbstractAsyncContextManager[AsyncConnection[Row]]:
+        """A transaction that is committed only while the job is this attempt's: no other can take it up meanwhile."""
+        return self._rows.transaction(self._job)
+
     async def report(self, progress: Progress) -> None:
         """Note how far the job is; reports that follow too closely are passed over."""
         if time.monotonic() - self._reported < _REPORT_EVERY_S:
@@ -65,6 +94,25 @@ class Run:
     async def say(self, line: str) -> None:
         """Tell in one sentence what happens now."""
         _unless(await self._rows.say(self._job, line))
+
+    async def ask(self, process: str, inputs: Mapping[str, Any]) -> Job:
+        """Ask for a job in the same name; the same request again finds the one that an earlier attempt asked for.
+
+        It is dismissed when this one is.
+        """
+        asked = json.dumps([process, inputs], sort_keys=True).encode()
+        key = f"{self.id}:{hashlib.sha256(asked).hexdigest()}"
+        job, _ = await self._engine.submit(self.who, process, inputs, key, parent=self.id)
+        return job
+
+    async def finished(self, job: Job, look_every_s: float = 0.5) -> AsyncIterator[Job]:
+        """A job that was asked for, each time it is looked at, until its end; the last one is at its end."""
+        while True:
+            job = await self._engine.job(self.who, job.id)
+            yield job
+            if job.status.final:
+                return
+            await asyncio.sleep(look_every_s)
 
     async def remember(self, **values: str | None) -> None:
         """Leave something for the next attempt."""
