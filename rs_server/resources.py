@@ -9,9 +9,12 @@ from typing import Any
 
 from rs_server.catalog.store import CatalogStore
 from rs_server.database import Database, open_database
+from rs_server.dpr.app import Dpr
 from rs_server.dpr.execute import GatewayClusters
-from rs_server.dpr.process import Processing
+from rs_server.dpr.leftovers import Leftovers
+from rs_server.dpr.process import Processing, World
 from rs_server.dpr.processors import processors
+from rs_server.dpr.records import RecordRows
 from rs_server.processes.jobs import Jobs
 from rs_server.processes.model import Process
 from rs_server.processes.queue import Queue, open_queue
@@ -35,6 +38,8 @@ class Resources:
     catalog: CatalogStore
     queue: Queue
     jobs: Jobs
+    dpr: Dpr
+    leftovers: Leftovers
 
 
 @asynccontextmanager
@@ -48,21 +53,27 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     ):
         credentials = CredentialIssuer(database, key_maker(settings.storage), settings.storage)
         catalog = CatalogStore(database)
-        offered = processes(settings, stations, storage, credentials, catalog)
-        jobs = Jobs(database, queue, offered)
-        yield Resources(settings, database, stations, storage, credentials, catalog, queue, jobs)
+        place = Place(storage.bucket, storage.endpoint, storage.region, settings.public_url)
+        records, clusters = RecordRows(database), GatewayClusters(settings.dask)
+        world = World(clusters, storage, credentials, catalog, stations, records, place, settings.dask.limits)
+        processings = {processor.id: Processing(processor, world) for processor in processors()}
+        jobs = Jobs(database, queue, processes(Staging(stations, storage, catalog, place), processings.values()))
+        yield Resources(
+            settings,
+            database,
+            stations,
+            storage,
+            credentials,
+            catalog,
+            queue,
+            jobs,
+            Dpr(processings, jobs, records),
+            Leftovers(database, clusters, credentials, storage, catalog, records),
+        )
 
 
-def processes(
-    settings: Settings,
-    stations: Stations,
-    storage: Storage,
-    credentials: CredentialIssuer,
-    catalog: CatalogStore,
-) -> Iterable[Process[Any]]:
+def processes(staging: Staging, processings: Iterable[Processing]) -> Iterable[Process[Any]]:
     """The processes that this server offers: one line for each kind."""
-    place = Place(storage.bucket, storage.endpoint, storage.region, settings.public_url)
-    clusters = GatewayClusters(settings.dask)
-    yield Staging(stations, storage, catalog, place).process()
-    for processor in processors():
-        yield Processing(processor, clusters, storage, credentials, catalog, place).process()
+    yield staging.process()
+    for processing in processings:
+        yield processing.process()

@@ -85,7 +85,7 @@ class Order(BaseModel):
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """A store, and a path in it."""
 
     store: Store
@@ -134,7 +134,7 @@ def _blocks(order: Order) -> Iterator[xr.DataTree]:
 
 def read(file: InputFile, keys: StorageKeys | None) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
     """The octets of an input. Raises ``InputUnreadable``, also when they are not as many as announced."""
-    where = _place(file.href, keys)
+    where = place(file.href, keys)
     try:
         octets = np.frombuffer(obstore.get(where.store, where.path).bytes(), np.uint8)
     except (BaseError, OSError) as error:
@@ -150,16 +150,17 @@ def write(tree: xr.DataTree, href: str, keys: StorageKeys | None) -> int:
     Raises ``OutputRefused``, also when something is there already: a product is never mixed with an older one.
     """
     try:
-        store = _place(href, keys, inside=True).store
-        if _size(store):
+        store = place(href, keys, inside=True).store
+        if size(store):
             raise OutputRefused(f"{href} cannot be written: it is there already")
         tree.to_zarr(ObjectStore(store), mode="w-", zarr_format=3, consolidated=True, encoding=_encoding(tree))
-        return _size(store)
+        return size(store)
     except (BaseError, OSError) as error:
         raise OutputRefused(f"{href} cannot be written: {_reason(error)}") from error
 
 
-def _size(store: Store) -> int:
+def size(store: Store) -> int:
+    """Bytes of everything in a store."""
     return sum(entry["size"] for page in obstore.list(store) for entry in page)
 
 
@@ -181,18 +182,18 @@ def _stored(name: str, variable: xr.Variable) -> dict[str, Any]:
     return stored
 
 
-def _place(href: str, keys: StorageKeys | None, *, inside: bool = False) -> _Place:
+def place(href: str, keys: StorageKeys | None, *, inside: bool = False) -> Place:
     """The store an address lies in, and its path there; ``inside``: a store that holds nothing but what lies below."""
     parts = urlsplit(href)
     if parts.scheme == "file":
         path = Path(unquote(parts.path))
-        return _Place(LocalStore(path, mkdir=True), "") if inside else _Place(LocalStore(path.parent), path.name)
+        return Place(LocalStore(path, mkdir=True), "") if inside else Place(LocalStore(path.parent), path.name)
     if parts.scheme != "s3" or not parts.netloc or not parts.path.strip("/"):
         raise BadPayload(f"{href} is not an address in object storage (s3://bucket/key)")
     if keys is None:
         raise BadPayload(f"{href} lies in object storage, but the payload has no keys to it")
     path_in_bucket = parts.path.lstrip("/")
-    return _Place(_bucket(parts.netloc, keys, path_in_bucket if inside else None), "" if inside else path_in_bucket)
+    return Place(_bucket(parts.netloc, keys, path_in_bucket if inside else None), "" if inside else path_in_bucket)
 
 
 def _bucket(bucket: str, keys: StorageKeys, prefix: str | None) -> S3Store:

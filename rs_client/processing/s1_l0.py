@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -64,12 +64,23 @@ class SentinelOneLevelZero(EOProcessingUnit):
         channels = [_channel(number, row) for number, row in groupby(blocks, lambda tree: int(tree.attrs["channel"]))]
         if len({channel.channel for channel in channels}) < len(channels):
             raise BadPayload("the blocks of a downlink channel must follow one another")
-        session = kwargs.get("session") or Session(id=kwargs.get("name") or OUTPUT)
+        session = _session(kwargs.get("session"), kwargs.get("name") or OUTPUT)
         return {OUTPUT: assemble(kwargs.get("name") or session.id, session, _together(channels))}
 
 
+def _session(told: Session | Mapping[str, Any] | None, name: str) -> Session:
+    """The session as it is told, in a payload by a mapping."""
+    if isinstance(told, Session):
+        return told
+    known = {key: value for key, value in (told or {}).items() if value is not None}
+    return Session(**{"id": name, **known})
+
+
 def _row(value: DataTypeValue) -> Iterable[xr.DataTree]:
-    return [value] if isinstance(value, xr.DataTree) else value
+    """One block, the blocks that are a tree's children, or blocks as they come."""
+    if not isinstance(value, xr.DataTree):
+        return value
+    return list(value.children.values()) or [value]
 
 
 def _channel(number: int, row: Iterator[xr.DataTree]) -> ChannelPackets:

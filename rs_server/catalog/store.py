@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,6 +65,31 @@ class CatalogStore:
             raise NotFound(f"item {item_id} of collection {collection_id} does not exist")
         found: dict[str, Any] = row["item"]
         return found
+
+    async def collection_ids(self) -> list[str]:
+        """The ids of all collections."""
+        async with self._database.connection() as conn:
+            cursor = await conn.execute("SELECT id FROM pgstac.collections ORDER BY id")
+            return [row["id"] for row in await cursor.fetchall()]
+
+    async def search(self, body: Mapping[str, Any], collections: Sequence[str]) -> list[dict[str, Any]]:
+        """One page of the items of these collections that a STAC search finds, in its order.
+
+        ``BadInput`` when pgstac refuses it.
+        """
+        if not collections:
+            return []  # to pgstac, none named means all
+        async with self._database.connection() as conn:
+            await _search_path(conn)
+            try:
+                wanted = json.dumps({**body, "collections": list(collections)})
+                cursor = await conn.execute("SELECT search(%s::jsonb) AS found", [wanted])
+            except (psycopg.DataError, psycopg.errors.RaiseException, psycopg.ProgrammingError) as error:
+                raise BadInput(f"the catalog refuses the search: {str(error).partition('\n')[0]}") from error
+            row = await cursor.fetchone()
+        assert row is not None
+        features: list[dict[str, Any]] = row["found"]["features"]
+        return features
 
     async def delete_item(self, collection_id: str, item_id: str) -> None:
         """Remove an item; nothing happens if it is not there."""

@@ -154,7 +154,7 @@ def _add_execution(router: APIRouter, public_url: str) -> None:
         job, _ = await _jobs(request).submit(who, process_id, wanted.inputs, idempotency_key)
         response.headers["Location"] = f"{public_url}/jobs/{job.id}"
         response.headers["Preference-Applied"] = "respond-async"
-        return _status(job, public_url)
+        return status_info(job, public_url)
 
 
 def _add_jobs(router: APIRouter, public_url: str) -> None:
@@ -165,32 +165,33 @@ def _add_jobs(router: APIRouter, public_url: str) -> None:
         links = [Link(href=f"{public_url}/jobs", rel="self")]
         if len(found) == wanted.limit:
             links.append(Link(href=f"{public_url}/jobs?{_next(wanted, found[-1].id)}", rel="next"))
-        return JobList(jobs=[_status(job, public_url) for job in found], links=links)
+        return JobList(jobs=[status_info(job, public_url) for job in found], links=links)
 
 
 def _add_job(router: APIRouter, public_url: str) -> None:
     @router.get("/jobs/{job_id}", response_model_exclude_none=True)
     async def job_status(request: Request, who: Caller, job_id: str) -> StatusInfo:
         """Where a job stands."""
-        return _status(await _jobs(request).job(who, _id(job_id)), public_url)
+        return status_info(await _jobs(request).job(who, job_id_of(job_id)), public_url)
 
     @router.get("/jobs/{job_id}/results", response_model=None)
     async def job_results(request: Request, who: Caller, job_id: str) -> Response:
         """Links to what a job made; of a failed job, why it failed."""
-        return _results(request, await _jobs(request).job(who, _id(job_id)), public_url)
+        return _results(request, await _jobs(request).job(who, job_id_of(job_id)), public_url)
 
     @router.get("/jobs/{job_id}/log")
     async def job_log(request: Request, who: Caller, job_id: str) -> list[LogLine]:
         """What a job said, the oldest first."""
-        return [LogLine(at=at, line=line) for at, line in await _jobs(request).log(who, _id(job_id))]
+        return [LogLine(at=at, line=line) for at, line in await _jobs(request).log(who, job_id_of(job_id))]
 
     @router.delete("/jobs/{job_id}", response_model_exclude_none=True)
     async def dismiss_job(request: Request, who: Caller, job_id: str) -> StatusInfo:
         """End a job; what it has not published yet is never published."""
-        return _status(await _jobs(request).dismiss(who, _id(job_id)), public_url)
+        return status_info(await _jobs(request).dismiss(who, job_id_of(job_id)), public_url)
 
 
-def _status(job: Job, public_url: str) -> StatusInfo:
+def status_info(job: Job, public_url: str) -> StatusInfo:
+    """Where a job stands, as the standard says it."""
     progress = job.progress
     return StatusInfo(
         jobID=job.id,
@@ -249,7 +250,7 @@ def _next(wanted: Wanted, last: UUID) -> str:
     return urlencode(query, doseq=True)
 
 
-def _id(text: str) -> UUID:
+def job_id_of(text: str) -> UUID:
     """The id of a job; a text that is none names no job."""
     try:
         return UUID(text)
