@@ -9,10 +9,10 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 
-from rs_server import errors, telemetry
+from rs_server import errors, memory, telemetry
 from rs_server.access import app as access_service
-from rs_server.access.apikeys import ApiKeys
 from rs_server.access.authentication import Access, open_access
+from rs_server.access.changes import open_changes
 from rs_server.bodies import bounded_body
 from rs_server.catalog import app as catalog_service
 from rs_server.catalog import credentials as storage_service
@@ -22,6 +22,7 @@ from rs_server.frontend import docs, health
 from rs_server.frontend.address import PublicAddress
 from rs_server.frontend.health import Check
 from rs_server.processes import app as processes_service
+from rs_server.processes import events
 from rs_server.resources import Resources, open_resources
 from rs_server.settings import Settings, load
 from rs_server.stations import app as stations_service
@@ -31,14 +32,22 @@ TITLE = "RS-Python"
 DESCRIPTION = "Search stations, stage sessions, process them, publish products: one server, one login."
 
 # The only paths that answer without a login; a test holds every other route to one.
-PUBLIC = docs.PUBLIC | health.PUBLIC | {"/auth/login", "/auth/logout"} | {"/catalog/api", "/catalog/api.html"}
+PUBLIC = (
+    docs.PUBLIC
+    | health.PUBLIC
+    | processes_service.PUBLIC
+    | {"/auth/login", "/auth/logout"}
+    | {"/catalog/api", "/catalog/api.html"}
+)
 
 
 def from_environment() -> FastAPI:
     """The server of the settings file that ``RSPY_SETTINGS`` names."""
     settings = load()
     telemetry.configure_logging(settings.log_level)
-    return create_app(settings)
+    app = create_app(settings)
+    memory.settle()
+    return app
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -86,7 +95,9 @@ async def _lifespan(_app: FastAPI, *, settings: Settings, mounted: dict[str, Fas
     """Open what the services share; each finds it in the state of its requests."""
     async with AsyncExitStack() as stack:
         resources = await stack.enter_async_context(open_resources(settings))
-        access = await stack.enter_async_context(open_access(settings.access, ApiKeys(resources.database)))
+        changes = await stack.enter_async_context(open_changes(settings.database))
+        job_changes = await stack.enter_async_context(events.open_changes(settings.database))
+        access = await stack.enter_async_context(open_access(settings.access, resources.database, changes))
         if catalog := mounted.get("/catalog"):
             await stack.enter_async_context(open_connections(catalog, settings.database))
         yield {
@@ -97,6 +108,7 @@ async def _lifespan(_app: FastAPI, *, settings: Settings, mounted: dict[str, Fas
             "credentials": resources.credentials,
             "jobs": resources.jobs,
             "dpr": resources.dpr,
+            "changes": job_changes,
             "access": access,
             "authenticator": access.authenticator,
             "checks": _checks(settings, resources, access),

@@ -53,6 +53,7 @@ class DatabaseSettings(Section):
 
     dsn: SecretStr = SecretStr("postgresql://rs@127.0.0.1:5432/rs")
     pool_max: int = Field(10, ge=1)
+    statement_timeout_ms: int = Field(30_000, ge=100, description="Longest that a statement of the catalog may take")
 
 
 class StorageSettings(Section):
@@ -117,6 +118,7 @@ class StationSettings(Section):
     scan_rows: int = Field(
         10_000, ge=1, description="Most rows read to answer a filter that the station cannot evaluate itself"
     )
+    counts: bool = Field(default=True, description="Whether $count is cheap enough to be asked with a first page")
     collections: dict[str, StationCollectionSettings] = Field(default_factory=dict)
 
 

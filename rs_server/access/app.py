@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from rs_server import errors
-from rs_server.access import apikeys, audit, policy
+from rs_server.access import apikeys, audit, history, policy
 from rs_server.access.apikeys import ApiKey
 from rs_server.access.authentication import Access
 from rs_server.access.guards import Caller, require
@@ -78,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
     """The access service."""
     app = FastAPI(title="Access", docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(bounded_body)])
     errors.install(app)
+    app.include_router(history.create_router())
     _add_identity(app)
     _add_keys(app)
     _add_predecessor_names(app)

@@ -10,9 +10,12 @@ import httpx
 
 from rs_server.access import apikeys
 from rs_server.access.apikeys import ApiKeys, KeyVerifier
+from rs_server.access.changes import Changes
 from rs_server.access.directory import Directory
+from rs_server.access.grants import Grants
 from rs_server.access.policy import Principal
 from rs_server.access.tokens import KeySet, TokenVerifier, key_set_url
+from rs_server.database import Database
 from rs_server.errors import BadInput, NotAuthenticated
 from rs_server.settings import AccessSettings
 
@@ -35,12 +38,19 @@ class LocalAuthenticator:
 class CredentialAuthenticator:
     """Callers prove who they are with an access token or an API key."""
 
-    def __init__(self, tokens: TokenVerifier, keys: KeyVerifier | None) -> None:
+    def __init__(self, tokens: TokenVerifier, keys: KeyVerifier | None, grants: Grants) -> None:
         self._tokens = tokens
         self._keys = keys
+        self._grants = grants
 
     async def authenticate(self, headers: Mapping[str, str]) -> Principal:
-        """The caller; ``NotAuthenticated`` without credentials that hold, ``BadInput`` with two of them."""
+        """The caller, with what owners gave them.
+
+        Raises ``NotAuthenticated`` without credentials that hold, ``BadInput`` with two of them.
+        """
+        return await self._grants.added(await self._proven(headers))
+
+    async def _proven(self, headers: Mapping[str, str]) -> Principal:
         key, authorization = headers.get(apikeys.HEADER), headers.get("authorization")
         if key is not None and authorization is not None:
             raise BadInput("two credentials at once", hint=_HOW)
@@ -66,23 +76,29 @@ class Access:
 
     authenticator: LocalAuthenticator | CredentialAuthenticator
     keys: ApiKeys
+    grants: Grants
     directory: Directory | None
 
 
 @asynccontextmanager
 async def open_access(
-    settings: AccessSettings, keys: ApiKeys, *, transport: httpx.AsyncBaseTransport | None = None
+    settings: AccessSettings,
+    database: Database,
+    changes: Changes,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[Access]:
     """The authenticator that the settings ask for; ``transport`` stands in for the network in tests."""
+    keys, grants = ApiKeys(database), Grants(database, changes)
     if settings.issuer is None:
-        yield Access(LocalAuthenticator(), keys, None)
+        yield Access(LocalAuthenticator(), keys, grants, None)
         return
     async with httpx.AsyncClient(transport=transport, timeout=5, trust_env=False) as http:
         issuer = settings.issuer.rstrip("/")
         tokens = TokenVerifier(settings, issuer, KeySet(key_set_url(settings, issuer), http))
         directory = Directory(settings.directory, http) if settings.directory else None
         verifier = KeyVerifier(keys, directory) if directory else None
-        yield Access(CredentialAuthenticator(tokens, verifier), keys, directory)
+        yield Access(CredentialAuthenticator(tokens, verifier, grants), keys, grants, directory)
 
 
 def _bearer(authorization: str) -> str:

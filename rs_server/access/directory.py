@@ -61,6 +61,11 @@ class Directory:
         subjects = [entry["id"] for entry in found or [] if entry.get("username") == login]
         return await self.user(subjects[0]) if subjects else None
 
+    async def group(self, name: str) -> str | None:
+        """The name again if there is such a group, or None."""
+        found = await self._get(f"/groups?search={quote(name, safe='')}&exact=true&briefRepresentation=true")
+        return name if any(entry.get("path") == f"/{name}" for entry in found or []) else None
+
     async def _look_up(self, subject: str) -> User | None:
         path = f"/users/{quote(subject, safe='')}"
         entry, roles, groups = await asyncio.gather(

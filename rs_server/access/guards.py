@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 
 from rs_server.access import policy
 from rs_server.access.policy import Principal, Right, Service
-from rs_server.errors import Forbidden, NotFound
+from rs_server.errors import Forbidden, NotFound, Unavailable
 
 
 class Authenticator(Protocol):
@@ -37,7 +37,8 @@ Caller = Annotated[Principal, Depends(current_principal)]
 def require(who: Principal, right: Right, service: Service, resource: str) -> None:
     """Refuse with 403, naming the role that is missing."""
     if not policy.allows(who, right, service, resource):
-        role = policy.missing(right, service, resource)
+        _require_known(who, service)
+        role = policy.role(right, service, resource)
         raise Forbidden(
             f"{who.login} may not {right} {service} {resource}",
             hint=f"ask the owner or an operator for the role {role}",
@@ -48,4 +49,29 @@ def require(who: Principal, right: Right, service: Service, resource: str) -> No
 def require_visible(who: Principal, service: Service, resource: str, what: str) -> None:
     """Answer 404 for what the caller may not read: it does not exist, as far as they can tell."""
     if not policy.allows(who, Right.READ, service, resource):
+        _require_known(who, service)
         raise NotFound(f"{what} does not exist")
+
+
+def require_owner(who: Principal, owner: str, collection: str) -> None:
+    """Refuse with 403 what only the owner of a collection may."""
+    if not policy.owns(who, owner, collection):
+        raise Forbidden(
+            f"{who.login} may not make, replace, delete or share collection {owner}_{collection}",
+            hint="only the owner of a collection may",
+            missing_right="owner",
+        )
+
+
+def require_unscoped(who: Principal, what: str) -> None:
+    """Refuse with 403 what concerns the caller as a whole to a key that stands for a part of their rights."""
+    if who.scopes is not None:
+        raise Forbidden(
+            f"an API key with scopes may not {what}", hint="log in, or use a key without scopes", missing_right="login"
+        )
+
+
+def _require_known(who: Principal, service: Service) -> None:
+    """Do not refuse for want of a grant that could not be read: the caller may hold it."""
+    if who.granted is None and service is Service.CATALOG:
+        raise Unavailable("who shares which collection with you cannot be read", hint="try again in a few seconds")

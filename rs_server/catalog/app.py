@@ -52,6 +52,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rs_server import errors
 from rs_server.access.guards import current_principal
 from rs_server.bodies import bounded_body
+from rs_server.catalog import readers
 from rs_server.catalog.client import CatalogClient, CatalogFilters
 from rs_server.catalog.transactions import CatalogBulk, CatalogTransactions
 from rs_server.errors import BadInput, Conflict, NotFound, RsError
@@ -119,6 +120,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     _add_documentation(app, settings.public_url)
     _stac_api(app, ours)
+    app.include_router(readers.create_router())
     app.add_middleware(OwnRoot)
     errors.install(app)
     app.add_exception_handler(StacApiError, _stac_error)

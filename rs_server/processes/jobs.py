@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -16,26 +15,26 @@ from rs_server.access.guards import require
 from rs_server.access.policy import OTHERS_JOBS, Principal, Right, Service
 from rs_server.database import Database
 from rs_server.errors import BadInput, Conflict, RsError, Unavailable, status_of, type_of
-from rs_server.processes.model import HandOver, Inputs, Job, NoSuchJob, NoSuchProcess, Outcome, Process, Status
+from rs_server.processes.model import (
+    Failure,
+    HandOver,
+    Inputs,
+    Job,
+    NoSuchJob,
+    NoSuchProcess,
+    Outcome,
+    Pause,
+    Process,
+    Status,
+)
 from rs_server.processes.queue import Queue, TryAgain
-from rs_server.processes.rows import TOUCH_EVERY_S, JobRows
+from rs_server.processes.rows import TOUCH_EVERY_S, JobRows, Line, Selection
 from rs_server.processes.run import Run, Superseded
 
 log = structlog.get_logger(__name__)
 
 MOST_ATTEMPTS = 5
 _OUTAGE_S = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which jobs of those that the caller may see."""
-
-    processes: tuple[str, ...] = ()
-    statuses: tuple[Status, ...] = ()
-    owner: str | None = None
-    after: UUID | None = None
-    limit: int = 100
 
 
 class Jobs:
@@ -86,19 +85,16 @@ class Jobs:
     async def select(self, who: Principal, wanted: Selection) -> list[Job]:
         """The caller's jobs, or everybody's for who oversees them; the newest first."""
         owner = wanted.owner if _oversees(who, Right.READ) else who.login
-        if wanted.owner not in (None, owner):
-            return []
-        return await self._rows.newest(
-            owner,
-            processes=wanted.processes,
-            statuses=wanted.statuses,
-            after=wanted.after,
-            limit=wanted.limit,
-        )
+        return await self._rows.newest(owner, wanted) if wanted.owner in (None, owner) else []
 
-    async def log(self, who: Principal, job_id: UUID) -> Sequence[tuple[Any, str]]:
-        """What the job said, with the times."""
-        return await self._rows.log((await self.job(who, job_id)).id)
+    async def log(self, who: Principal, job_id: UUID, after: int = 0) -> Sequence[Line]:
+        """What the job said after a line of its log."""
+        return await self._rows.log((await self.job(who, job_id)).id, after)
+
+    async def wake(self, job_id: UUID) -> None:
+        """Let a job that pauses go on at once; what it waited for has happened."""
+        if queue := await self._rows.wake(job_id):
+            await self._queue.put(job_id, queue)
 
     async def dismiss(self, who: Principal, job_id: UUID) -> Job:
         """End a job; ``Conflict`` when it has come to its end already."""
@@ -125,20 +121,20 @@ class Jobs:
             raise TryAgain(_OUTAGE_S) from error
 
     async def _perform(self, job_id: UUID) -> None:
-        job = await self._rows.begin(job_id)
-        if job is None:
-            return
-        with structlog.contextvars.bound_contextvars(job=str(job_id), process=job.process, attempt=job.attempt):
-            await self._attempt(job)
+        while job := await self._rows.begin(job_id):
+            with structlog.contextvars.bound_contextvars(job=str(job_id), process=job.process, attempt=job.attempt):
+                if not await self._attempt(job):
+                    return
 
     async def lost(self, older_than_s: float) -> list[tuple[UUID, str]]:
         """Jobs that wait although no worker was busy with them for a while, with their queues."""
         return await self._rows.waiting(older_than_s)
 
-    async def _attempt(self, job: Job) -> None:
+    async def _attempt(self, job: Job) -> bool:
+        """Work one step; whether the next one is wanted at once."""
         log.info("job_started", owner=job.who.login)
         try:
-            outcome = await _while_held(self._run(job), self._hold(job))
+            ended = await _while_held(self._run(job), self._hold(job))
         except Superseded:
             log.info("job_superseded")
         except HandOver as step:
@@ -151,11 +147,23 @@ class Jobs:
             log.error("job_met_a_bug", exc_info=error)
             await self._failed(job, RsError("the server met an error it did not expect"))
         else:
-            await self._rows.succeed(job, outcome)
-            log.info("job_successful", message=outcome.message)
+            return await self._ended(job, ended)
+        return False
 
-    async def _run(self, job: Job) -> Outcome:
-        if job.attempt > MOST_ATTEMPTS:
+    async def _ended(self, job: Job, ended: Outcome | Failure | Pause) -> bool:
+        match ended:
+            case Pause(wake_s):
+                left_s = await self._rows.pause(job, wake_s)
+                return left_s is not None and left_s <= 0
+            case Failure():
+                await self._fail(job, ended)
+            case Outcome():
+                await self._rows.succeed(job, ended)
+                log.info("job_successful", message=ended.message)
+        return False
+
+    async def _run(self, job: Job) -> Outcome | Failure | Pause:
+        if job.tries > MOST_ATTEMPTS:
             raise RsError(f"given up: {MOST_ATTEMPTS} workers died or were stopped while working it")
         return await self._known(job.process).run(Run(self._rows, job, self))
 
@@ -183,13 +191,16 @@ class Jobs:
         log.info("job_dismissed")
 
     async def _failed(self, job: Job, error: RsError) -> None:
-        if isinstance(error, Unavailable) and job.attempt < MOST_ATTEMPTS:
-            delay_s = 2**job.attempt
+        if isinstance(error, Unavailable) and job.tries < MOST_ATTEMPTS:
+            delay_s = 2**job.tries
             log.warning("job_waits", reason=error.detail, delay_s=delay_s)
             await self._rows.give_back(job, f"{error.detail}; trying again in {delay_s} s")
             raise TryAgain(delay_s) from error
-        log.warning("job_failed", reason=error.detail)
-        await self._rows.fail(job, error.detail, _problem(error))
+        await self._fail(job, Failure(error))
+
+    async def _fail(self, job: Job, failure: Failure) -> None:
+        log.warning("job_failed", reason=failure.error.detail)
+        await self._rows.fail(job, failure.error.detail, _problem(failure.error), failure.report)
 
     def _known(self, name: str) -> Process[Any]:
         if name not in self._processes:

@@ -15,7 +15,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from rs_server.access.policy import Principal
-from rs_server.errors import NotFound
+from rs_server.errors import NotFound, RsError
 
 if TYPE_CHECKING:
     from rs_server.processes.run import Run
@@ -75,10 +75,29 @@ class Inputs(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a job came to: a sentence, and for each output the paths of our own routes that serve it."""
+    """What a job came to: a sentence, and for each output the paths of our own routes that serve it.
+
+    ``report`` says what became of each thing that was asked for, where that is worth telling.
+    """
 
     message: str
     outputs: Mapping[str, tuple[str, ...]]
+    report: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The end of a step, not of the job: it goes on after ``wake_s`` seconds, or as soon as something wakes it."""
+
+    wake_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The end of a job that came to nothing: why, and what became of each thing that was asked for."""
+
+    error: RsError
+    report: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +117,31 @@ class Process[I: Inputs]:
     inputs: type[I]
     outputs: Mapping[str, str]
     admit: Callable[[Principal, I], Awaitable[BaseModel]]
-    run: Callable[[Run], Awaitable[Outcome]]
+    run: Callable[[Run], Awaitable[Outcome | Failure | Pause]]
     queue: str = QUEUE
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is: percent of the whole, and what was carried, in bytes and files."""
+    """How far a job is: percent of the whole, what was carried in bytes and files, and the rate in bytes per second.
+
+    ``waiting`` says in plain words what it waits for, if for anything.
+    """
 
     percent: int = 0
     bytes_done: int = 0
     bytes_total: int = 0
     files_done: int = 0
     files_total: int = 0
+    files_failed: int = 0
+    files_running: int = 0
+    rate: float | None = None
+    waiting: str | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at the present rate."""
+        return (self.bytes_total - self.bytes_done) / self.rate if self.rate else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +158,14 @@ class Job:
     attempt: int
     created: datetime
     updated: datetime
+    version: int = 0
+    tries: int = 0
     started: datetime | None = None
     finished: datetime | None = None
     memory: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, list[str]] | None = None
     problem: Mapping[str, Any] | None = None
+    report: tuple[Mapping[str, Any], ...] = ()
+    trace: str | None = None
     queue: str = QUEUE
     parent: UUID | None = None

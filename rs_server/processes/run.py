@@ -7,19 +7,21 @@ import hashlib
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 from uuid import UUID
 
+from psycopg import AsyncConnection
+
 from rs_server.access.policy import Principal
+from rs_server.database import Row
 from rs_server.errors import RsError
 from rs_server.processes.model import Job, Progress
-from rs_server.processes.rows import JobRows
+from rs_server.processes.rows import JobRows, Superseded
+
+__all__ = ["Run", "Superseded"]
 
 _REPORT_EVERY_S = 0.5
-
-
-class Superseded(Exception):
-    """The job is no longer this attempt's: it was dismissed, or another worker has taken it up."""
 
 
 class Asked(Protocol):
@@ -70,6 +72,15 @@ class Run:
     def repeated(self) -> bool:
         """Whether an earlier attempt was cut off, which may have left something behind."""
         return self._job.attempt > 1
+
+    @property
+    def job(self) -> Job:
+        """The job as it was when this attempt began."""
+        return self._job
+
+    def transaction(self) -> AbstractAsyncContextManager[AsyncConnection[Row]]:
+        """A transaction that is committed only while the job is this attempt's: no other can take it up meanwhile."""
+        return self._rows.transaction(self._job)
 
     async def report(self, progress: Progress) -> None:
         """Note how far the job is; reports that follow too closely are passed over."""

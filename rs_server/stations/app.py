@@ -141,8 +141,8 @@ class StationService:
 
     def _answer(self, page: Page, asked: SearchRequest, links: list[stac.Document]) -> GeoJson:
         links.append(stac.link("root", f"{self.url}/", stac.JSON, "Landing page"))
-        items = [stac.narrowed(item, asked.fields) for item in page.items]
-        return GeoJson(stac.page(items, links))
+        items = [stac.narrowed(item, asked.fields) for item in page.features]
+        return GeoJson(stac.page(items, links, page.matched))
 
 
 def stations_of(request: Request) -> Stations:

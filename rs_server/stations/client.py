@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any
 
 import httpx
+import orjson
 
 from rs_server.errors import BadInput, NotFound, StationRefused
 from rs_server.settings import StationSettings
@@ -25,7 +26,7 @@ from rs_server.stations.odata import SortKey
 from rs_server.stations.paging import Cursor
 from rs_server.stations.search import SearchRequest, sort_order
 from rs_server.stations.session import Session, open_session
-from rs_server.stations.station import Collection, Row, Station, Wanted
+from rs_server.stations.station import Collection, Found, Row, Station, Wanted
 
 _ENTITY_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -33,11 +34,22 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a search; a cursor that is None means that there is no such page."""
+    """One page of a search; a cursor that is None means that there is no such page.
 
-    items: list[dict[str, Any]]
+    ``features`` are the items ready to be written by ``orjson``: their assets are JSON text already. ``matched`` is the
+    number of items on all pages, where it is known exactly.
+    """
+
+    features: list[dict[str, Any]]
     next: Cursor | None = None
     prev: Cursor | None = None
+    matched: int | None = None
+
+    @property
+    def items(self) -> list[dict[str, Any]]:
+        """The items as plain values."""
+        found: list[dict[str, Any]] = orjson.loads(orjson.dumps(self.features))
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +96,17 @@ class Stations:
         """One page of the rows of these collections, merged in order."""
         names = [name for name in collections if request.collections is None or name in request.collections]
         wanted = Wanted(request.filter, request.order, request.limit + 1, request.cursor)
-        found = await asyncio.gather(*(self._station(service, name).rows(name, wanted) for name in names))
-        merged = list(islice(_merged(found, wanted), wanted.count))
+        found = await self._found(service, names, wanted)
+        merged = list(islice(_merged([each.rows for each in found], wanted), wanted.count))
         rows, more = merged[: request.limit], len(merged) > request.limit
         if wanted.backwards:
             rows.reverse()
         before, after = _neighbours(wanted, more=more)
         return Page(
-            items=await self._items(service, rows),
+            features=await self._items(service, rows),
             prev=rows[0].cursor(request.order, backwards=True) if before and rows else None,
             next=rows[-1].cursor(request.order, backwards=False) if after and rows else None,
+            matched=_sum([each.matched for each in found]),
         )
 
     async def item(self, service: str, collection: str, item_id: str) -> dict[str, Any]:
@@ -101,7 +114,7 @@ class Stations:
         kind = self._station(service, collection).kind
         this = filters.one_of(kind.by_name["id"], [item_id])
         page = await self.search(service, SearchRequest(this, order=sort_order(kind, ()), limit=1), [collection])
-        if not page.items:
+        if not page.features:
             raise NotFound(f"collection {collection} has no item {item_id}")
         return page.items[0]
 
@@ -123,6 +136,14 @@ class Stations:
         range_ = f"bytes={offset}-" if offset else None
         async with self.download(service, collection, asset, range_=range_) as download:
             yield _from(download, offset, self.station_of(service, collection))
+
+    async def _found(self, service: str, collections: Sequence[str], wanted: Wanted) -> list[Found]:
+        """What each collection has, each station asked for all of its own."""
+        by_station: dict[str, list[str]] = {}
+        for name in collections:
+            by_station.setdefault(self._station(service, name).name, []).append(name)
+        groups = [self._stations[station].search(names, wanted) for station, names in by_station.items()]
+        return [found for group in await asyncio.gather(*groups) for found in group]
 
     def _of_service(self, service: str) -> dict[str, Station]:
         return {name: station for (kind, name), station in self._owner.items() if kind == service}
@@ -174,6 +195,11 @@ def _station(name: str, settings: StationSettings, session: Session) -> Station:
         return Station(KINDS[settings.kind], settings, session)
     except ValueError as error:
         raise ValueError(f"station {name}: {error}") from error
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _neighbours(wanted: Wanted, *, more: bool) -> tuple[bool, bool]:

@@ -75,8 +75,9 @@ class Files:
 
     entity_set: str  # also the navigation name for $expand
     belongs_to: str  # its property that holds the item's id
-    parts: tuple[str, ...]  # what identifies a file inside its item, in the order of the assets
-    count: str  # property of the item's entity: how many different first parts there are
+    series: str  # which of the item's series a file is of
+    number: str  # its place in there, from 1; with the series it identifies the file, and orders the assets
+    count: str  # property of the item's entity: how many series there are
     last: str  # boolean that marks the end of a series
     again: str  # boolean that marks an entity published again under the same id
 

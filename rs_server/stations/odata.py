@@ -44,10 +44,14 @@ _ESCAPE = re.compile(r"\\(.)")
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What a station is asked: a ``$filter``, True for everything, False for nothing; and the terms it is not asked."""
+    """What a station is asked: a ``$filter``, True for everything, False for nothing; and the terms it is not asked.
+
+    ``exact`` if an entity passes the ``$filter`` whenever its item passes the filter, and the other way round too.
+    """
 
     filter: Predicate
     left_out: tuple[Leaf, ...] = ()
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +74,13 @@ def push(found: Filter) -> Pushed:
             return Pushed(found)
         case All(terms):
             parts = [push(term) for term in terms]
-            return Pushed(_and([part.filter for part in parts]), _left_out(parts))
+            return Pushed(_and([part.filter for part in parts]), _left_out(parts), _exact(parts))
         case AnyOf(terms):
             parts = [push(term) for term in terms]
-            return Pushed(_or([part.filter for part in parts]), _left_out(parts))
+            return Pushed(_or([part.filter for part in parts]), _left_out(parts), _exact(parts))
         case leaf:
             pushed = _leaf(leaf)
-            return Pushed(pushed, (leaf,) if pushed is True else ())
+            return Pushed(pushed, (leaf,) if pushed is True else (), exact=_is_exact(leaf, pushed))
 
 
 def both(*filters: Predicate) -> Predicate:
@@ -152,6 +156,26 @@ def _beyond(key: SortKey, value: Any) -> Predicate:
 
 def _left_out(parts: Sequence[Pushed]) -> tuple[Leaf, ...]:
     return tuple(leaf for part in parts for leaf in part.left_out)
+
+
+def _exact(parts: Sequence[Pushed]) -> bool:
+    return all(part.exact for part in parts)
+
+
+def _is_exact(leaf: Leaf, pushed: Predicate) -> bool:
+    """Whether the station's answer to a term is the term's own: it asks the property itself, for values as they are.
+
+    Texts of a property that is decoded are not: two of them may read as one value.
+    """
+    match leaf:
+        case Compare(op, Ref(property_), _):
+            plain = property_.match is Match.EXACT and not property_.also
+            there = property_.required or property_.sources[0].startswith("@")  # what is absent differs, for a station
+            return pushed is not True and plain and (op != "<>" or (there and property_.decode is as_is))
+        case IsNull(Ref(property_), _):
+            return pushed is not True and property_.decode is as_is
+        case _:
+            return False
 
 
 def _and(terms: Sequence[Predicate]) -> Predicate:

@@ -135,9 +135,10 @@ def queryables(kind: StationKind, url: str, of: Collection | None = None) -> Doc
     }
 
 
-def page(items: Sequence[Document], links: Sequence[Document]) -> Document:
-    """A page of items."""
-    return {"type": "FeatureCollection", "features": items, "links": links, "numberReturned": len(items)}
+def page(items: Sequence[Document], links: Sequence[Document], matched: int | None = None) -> Document:
+    """A page of items; ``matched`` is how many there are in all, where that is known."""
+    known = {} if matched is None else {"numberMatched": matched}
+    return {"type": "FeatureCollection", "features": items, "links": links, "numberReturned": len(items), **known}
 
 
 def narrowed(item: Document, fields: Fields) -> Document:

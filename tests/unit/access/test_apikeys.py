@@ -34,10 +34,19 @@ def test_every_changed_character_is_noticed() -> None:
         assert not well_formed(key[:place] + other + key[place + 1 :])
 
 
-MALFORMED = ["", "rsk_", "x", new_key()[:-1], new_key() + "a", new_key() + "\n", new_key().replace("rsk_", "rsx_"), "ü"]
+MALFORMED = {
+    "empty": "",
+    "prefix alone": "rsk_",
+    "a letter": "x",
+    "too short": new_key()[:-1],
+    "too long": new_key() + "a",
+    "a line break": new_key() + "\n",
+    "another prefix": new_key().replace("rsk_", "rsx_"),
+    "not ASCII": "ü",
+}
 
 
-@pytest.mark.parametrize("text", MALFORMED)
+@pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED.keys())
 async def test_malformed_keys_are_refused_without_asking_the_database(text: str) -> None:
     assert not well_formed(text)
     with pytest.raises(NotAuthenticated):

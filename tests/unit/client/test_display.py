@@ -44,7 +44,7 @@ def collection() -> pystac.Collection:
         display.item(item(EVIL)),
         display.items([item(EVIL)], matched=3),
         display.collections(EVIL, [collection()]),
-        display.session(EVIL, User(EVIL, (), (EVIL,))),
+        display.session(EVIL, User(EVIL, (), (EVIL,)), {EVIL: {"ok": True}}),
     ],
 )
 def test_foreign_text_stays_text(html: str) -> None:

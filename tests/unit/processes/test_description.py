@@ -10,7 +10,7 @@ from rs_server.access.policy import Principal
 from rs_server.dpr.request import ProcessorInputs
 from rs_server.errors import BadInput
 from rs_server.processes import description
-from rs_server.processes.app import JobList, Link, status_info
+from rs_server.processes.app import CONFORMANCE, JobList, Link, Wanted, landing_page, status_info
 from rs_server.processes.jobs import valid
 from rs_server.processes.model import Job, Process, Progress, Status
 from rs_server.staging.process import StagingInputs
@@ -94,3 +94,32 @@ def test_wrong_inputs_are_named(inputs: dict[str, Any], named: str) -> None:
 )
 def test_which_statuses_are_an_end(status: Status, *, final: bool) -> None:
     assert status.final is final
+
+
+@pytest.mark.parametrize(
+    ("text", "since", "until"),
+    [
+        (None, None, None),
+        ("2026-11-25T10:00:00Z", 10, 10),
+        ("2026-11-25T10:00:00Z/2026-11-25T12:00:00Z", 10, 12),
+        ("../2026-11-25T12:00:00Z", None, 12),
+        ("2026-11-25T10:00:00Z/..", 10, None),
+        ("2026-11-25T10:00:00Z/", 10, None),
+    ],
+)
+def test_when_jobs_were_made(text: str | None, since: int | None, until: int | None) -> None:
+    wanted = Wanted(datetime=text).selection()
+    assert (wanted.since, wanted.until) == tuple(
+        None if hour is None else datetime(2026, 11, 25, hour, tzinfo=UTC) for hour in (since, until)
+    )
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-11-25T10:00:00", "2026-11-25T10:00:00Z/x", "a/b/c"])
+def test_what_is_no_time_is_named(text: str) -> None:
+    with pytest.raises(BadInput, match="datetime"):
+        Wanted(datetime=text).selection()
+
+
+def test_the_landing_page_and_the_conformance_are_valid() -> None:
+    assert ogc_faults(landing_page("http://server"), "landingPage") == []
+    assert ogc_faults({"conformsTo": list(CONFORMANCE)}, "confClasses") == []
