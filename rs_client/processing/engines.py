@@ -10,24 +10,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import dask.array as da
-import numpy as np
 import xarray as xr
-from dask.delayed import delayed
 from eopf.store.abstract import EOReader, EOWriter
 from eopf.store.reader_registry import EOReaderRegistry
 from eopf.store.writer_registry import EOWriterRegistry
-from zarr.storage import ObjectStore
 
-from rs_client.processing import payload
-from rs_client.processing.payload import InputFile, StorageKeys
+from rs_client.processing import stores
+from rs_client.processing.stores import StorageKeys
 
 FILES, ZARR = "rs_files", "rs_zarr"
 
 
 @EOReaderRegistry.register(FILES)
 class FilesReader(EOReader):
-    """The files of a downlink session: a tree with a child for each, its octets fetched when they are asked for."""
+    """The files of a downlink session: a tree with a child for each, its octets read where they are asked for."""
 
     @classmethod
     def guess_can_open(cls, filename_or_obj: str | Path | Any) -> bool:
@@ -35,15 +31,14 @@ class FilesReader(EOReader):
         return isinstance(filename_or_obj, str) and filename_or_obj.endswith("/")
 
     def open_datatree(self, filename_or_obj: str | Path | Any, **kwargs: Any) -> xr.DataTree:  # noqa: ARG002
-        """The tree of ``files`` (``href``, ``size``, ``channel``, ``block``), in order of channel, then block."""
+        """The tree of ``files``, each with ``href``, ``size`` in bytes, and what else belongs to it as attributes."""
         keys = storage_keys(kwargs.get("storage_options"))
-        files = sorted(map(InputFile.model_validate, kwargs["files"]), key=lambda file: (file.channel, file.block))
-        return xr.DataTree(children={f"{file.channel:03d}_{file.block:06d}": _block(file, keys) for file in files})
+        return xr.DataTree(children={f"{n:06d}": _file(file, keys) for n, file in enumerate(kwargs["files"])})
 
 
-def _block(file: InputFile, keys: StorageKeys | None) -> xr.DataTree:
-    octets = da.from_delayed(delayed(payload.read)(file, keys), (file.size,), np.uint8)  # type: ignore[no-untyped-call]
-    return xr.DataTree(xr.Dataset({"octets": ("octet", octets)}, attrs={"channel": file.channel, "block": file.block}))
+def _file(file: Mapping[str, Any], keys: StorageKeys | None) -> xr.DataTree:
+    octets = stores.octets(file["href"], int(file["size"]), keys)
+    return xr.DataTree(xr.Dataset({"octets": octets}, attrs=dict(file)))
 
 
 @EOReaderRegistry.register(ZARR)
@@ -54,8 +49,7 @@ class ZarrReader(EOReader):
 
     def open_datatree(self, filename_or_obj: str | Path | Any, **kwargs: Any) -> xr.DataTree:
         """The product at an address (``s3:``, ``file:`` or a path)."""
-        place = payload.place(address(filename_or_obj), storage_keys(kwargs.get("storage_options")), inside=True)
-        return xr.open_datatree(ObjectStore(place.store, read_only=True), engine="zarr", chunks={})  # type: ignore[arg-type]
+        return stores.open_product(address(filename_or_obj), storage_keys(kwargs.get("storage_options")))
 
 
 @EOWriterRegistry.register(ZARR, discoverable_by_target=False)
@@ -66,7 +60,7 @@ class ZarrWriter(EOWriter):
 
     def write(self, dtree: xr.DataTree, filename_or_obj: str | Path | Any, **kwargs: Any) -> None:
         """Write the whole of it."""
-        payload.write(dtree, address(filename_or_obj), storage_keys(kwargs.get("storage_options")))
+        stores.write(dtree, address(filename_or_obj), storage_keys(kwargs.get("storage_options")))
 
 
 def storage_keys(options: Mapping[str, Any] | None) -> StorageKeys | None:

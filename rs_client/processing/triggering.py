@@ -1,11 +1,13 @@
 """Runs an eopf triggering payload where it stands, on a Dask worker or anywhere else, and tells how it goes.
 
 The payload is eopf's own, run by eopf's own runner; what is added here are the storage's keys, which no payload
-holds, the progress, and an error that a person can act on.
+holds, the progress, and an error that a person can act on. Where the payload names a callable of the group
+``rs.processors`` in place of a processing unit, that is called with the order that the payload amounts to.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import re
@@ -16,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
+
+from rs_client.processing.payload import on_worker
 
 SECRET = "rs"  # noqa: S105 - the name of the storage's keys among eopf's secrets
 _PROGRESS = re.compile(r"^(Workflow progress|Progress): (\d+)%")
@@ -86,8 +90,8 @@ def run(order: Mapping[str, Any]) -> dict[str, Any]:
     account = Account(_tell(order.get("topic")), marks(payload), _secrets(keys))
     begin = time.monotonic()
     try:
-        with _listening(account), _watching(account):
-            report = trigger(payload, keys)
+        with _listening(account), _watching(account, apart=_is_unit(payload)):
+            report = (trigger if _is_unit(payload) else call)(payload, keys)
         products = {each["id"]: product(each["path"], keys) for each in payload["io"]["output_products"]}
     except Exception as error:  # noqa: BLE001 - any processor's, told as data: a raised one would be logged with its arguments
         return {"error": failure(error, payload), "log": account.lines}
@@ -125,18 +129,60 @@ def trigger(payload: Mapping[str, Any], keys: Mapping[str, Any] | None = None) -
     return report
 
 
+def call(payload: Mapping[str, Any], keys: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Call the callable that a payload names, with its order; a report in the form of eopf's. Raises what it raises."""
+    begin = time.monotonic()
+    _named(payload)(order_of(payload, keys))
+    return {"status": "completed", "overall": round(time.monotonic() - begin, 2)}
+
+
+def order_of(payload: Mapping[str, Any], keys: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The order (see ``rs_client.processing.payload``) that a payload amounts to. Raises ``BadPayload``."""
+    from rs_client.processing.errors import BadPayload
+
+    (unit,), io = payload["workflow"], payload["io"]
+    if len(io["output_products"]) != 1:
+        raise BadPayload(f"{unit['name']} is a callable, which makes one product at a time")
+    parameters = dict(unit.get("parameters") or {})
+    name = parameters.pop("name", "")
+    return {
+        "processor": unit["name"],
+        "inputs": [entry for each in io["input_products"] for entry in _entries(each)],
+        "output": io["output_products"][0]["path"],
+        "session": parameters.pop("session", None) or {"id": name},
+        "parameters": parameters,
+        "storage": keys,
+    }
+
+
+def _entries(product: Mapping[str, Any]) -> list[dict[str, Any]]:
+    files = (product.get("reader_params") or {}).get("files")
+    if files is None:
+        return [{"input": product["id"], "href": product["path"]}]
+    return [{"input": product["id"], **file} for file in files]
+
+
+def _is_unit(payload: Mapping[str, Any]) -> bool:
+    from eopf.computing.abstract import EOProcessingUnit
+
+    found = _named(payload)
+    return isinstance(found, type) and issubclass(found, EOProcessingUnit)
+
+
+def _named(payload: Mapping[str, Any]) -> Any:
+    unit = payload["workflow"][0]
+    return getattr(importlib.import_module(unit["module"]), unit["processing_unit"])
+
+
 def product(href: str, keys: Mapping[str, Any] | None) -> dict[str, Any]:
     """What a written product says of itself, and its size in bytes."""
-    import zarr
-    from zarr.storage import ObjectStore
+    from rs_client.processing import stores
 
-    from rs_client.processing import payload as storage
-
-    place = storage.place(href, storage.StorageKeys.model_validate(keys) if keys else None, inside=True)
-    attributes = zarr.open_group(ObjectStore(place.store, read_only=True), mode="r").attrs.asdict()
+    opened = stores.StorageKeys.model_validate(keys) if keys else None
+    attributes = stores.attributes(href, opened)
     return {
         "href": href,
-        "size": storage.size(place.store),
+        "size": stores.size(href, opened),
         "stac_discovery": attributes.get("stac_discovery"),
         "quality": attributes.get("quality"),
     }
@@ -237,14 +283,14 @@ def _listening(account: Account) -> Iterator[None]:
 
 
 @contextmanager
-def _watching(account: Account) -> Iterator[None]:
-    """On a worker: compute on its cluster, and count the tasks there."""
-    from distributed import worker_client
+def _watching(account: Account, *, apart: bool) -> Iterator[None]:
+    """On a worker: count the tasks of its cluster, and (``apart``) compute there, leaving the worker's thread free."""
+    from distributed import get_client, worker_client
 
-    with worker_client() if _on_worker() else nullcontext() as client:
-        if client is None:
-            yield
-            return
+    if not on_worker():
+        yield
+        return
+    with worker_client() if apart else nullcontext(get_client()) as client:
         over = threading.Event()
         watcher = threading.Thread(target=_count, args=(client, account, over), daemon=True)
         watcher.start()
@@ -253,16 +299,6 @@ def _watching(account: Account) -> Iterator[None]:
         finally:
             over.set()
             watcher.join()
-
-
-def _on_worker() -> bool:
-    from distributed import get_worker
-
-    try:
-        get_worker()
-    except ValueError:
-        return False
-    return True
 
 
 def _count(client: Any, account: Account, over: threading.Event) -> None:

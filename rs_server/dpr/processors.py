@@ -18,7 +18,10 @@ GROUP = tasktable.GROUP
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """A processor; ``module`` and ``unit`` name its eopf processing unit in the workers' environment."""
+    """A processor; ``module`` and ``unit`` name what runs in the workers' environment.
+
+    That is an eopf processing unit where the task table names one, else the callable of the entry point.
+    """
 
     id: str
     module: str
@@ -44,7 +47,9 @@ def processors(offered: Iterable[EntryPoint] | None = None) -> tuple[Processor, 
 
 def _read(entry: EntryPoint) -> Processor | None:
     try:
-        return Processor(entry.name, entry.module, entry.attr, tasktable.of(entry))
+        task = tasktable.of(entry)
     except BadTaskTable as error:
         log.warning("processor_not_offered", processor=entry.name, reason=str(error))
         return None
+    module, _, unit = (task.unit or f"{entry.module}:{entry.attr}").partition(":")
+    return Processor(entry.name, module, unit, task)

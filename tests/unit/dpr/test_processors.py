@@ -7,8 +7,8 @@ from rs_server.dpr.processors import GROUP, processors
 
 def test_those_with_a_task_table_may_run() -> None:
     offered = [
-        EntryPoint("s1-l0", "rs_client.processing.s1_l0:SentinelOneLevelZero", GROUP),
-        EntryPoint("mystery", "rs_client.processing.s1_l0:SentinelOneLevelZero", GROUP),
+        EntryPoint("s1-l0", "rs_client.processing.payload:run_payload", GROUP),
+        EntryPoint("mystery", "rs_client.processing.payload:run_payload", GROUP),
         EntryPoint("absent", "no_such_package.unit:Unit", GROUP),
     ]
     (found,) = processors(offered)
