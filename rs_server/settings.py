@@ -99,14 +99,27 @@ class CatalogSettings(Section):
     provider: str | None = Field(None, description="Who hosts the collections; named as their host where set")
 
 
+class ClusterLimits(Section):
+    """The most that the cluster of one job may have."""
+
+    workers: int = Field(2, ge=1)
+    cores: int = Field(2, ge=1, description="Of each worker")
+    memory_gib: float = Field(4, gt=0, description="Of each worker, in GiB")
+
+
 class DaskSettings(Section):
     """The Dask Gateway that processing jobs start their clusters on, and the identity they do it with."""
 
     gateway: str = "http://127.0.0.1:8000/services/dask-gateway"
     proxy_address: str = "gateway://127.0.0.1:8786"
     hub_token: SecretStr = Field(SecretStr(""), description="Token of the hub service that owns the clusters")
-    workers: int = Field(2, ge=1)
+    limits: dict[str, ClusterLimits] = Field(
+        default_factory=dict, description="By group of the caller, or * for everybody; the largest counts"
+    )
     start_timeout_s: float = Field(120, gt=0)
+    orphan_age_s: float = Field(
+        60, gt=0, description="A cluster of ours that no job knows of is stopped when it is as old, in seconds"
+    )
 
 
 class StationCollectionSettings(Section):

@@ -58,6 +58,7 @@ async def work(settings: Settings, environment: WorkerEnvironment) -> None:
             resources.queue.tend(resources.jobs.lost),
             _carry(resources, environment.kill_at),
             _sweep_keys(resources),
+            _sweep_leftovers(resources),
             _show_life(resources, environment.heartbeat),
         )
     log.info("worker_stopped")
@@ -112,6 +113,20 @@ async def _sweep_keys(resources: Resources) -> NoReturn:
         except Unavailable as error:
             log.warning("keys_not_swept", reason=error.detail)
         await asyncio.sleep(_SWEEP_S)
+
+
+async def _sweep_leftovers(resources: Resources) -> NoReturn:
+    """Take away what processing jobs have left; a gateway that is away is told once, not at every turn."""
+    told = False
+    while True:
+        await asyncio.sleep(_SWEEP_S)
+        try:
+            await resources.leftovers.sweep()
+            told = False
+        except Unavailable as error:
+            if not told:
+                log.warning("leftovers_not_swept", reason=error.detail)
+            told = True
 
 
 async def _show_life(resources: Resources, heartbeat: Path | None) -> NoReturn:

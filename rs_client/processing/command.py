@@ -71,7 +71,7 @@ def _cluster(workers: int) -> Any:
         return nullcontext()
     from distributed import LocalCluster
 
-    return LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
+    return LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)  # type: ignore[no-untyped-call]
 
 
 def _on_platform(
@@ -137,8 +137,8 @@ def _account(quality: Mapping[str, Any]) -> list[str]:
         return []
     frames, packets = quality["frames"], quality["packets"]
     lines = [
-        f"frames: {frames['good']} good, {frames['corrected']} corrected, {frames['bad']} bad, {frames['fill']} fill,"
-        f" {frames['skipped_octets']} octets skipped; {packets['frames_missing']} missing",
+        (f"frames: {frames['good']} good, {frames['corrected']} corrected, {frames['bad']} bad, {frames['fill']} fill,"
+        f" {frames['skipped_octets']} octets skipped; {packets['frames_missing']} missing"),
         *(f"{name}: {one['packets']} packets, {one['octets'] / _MB:.1f} MB, {one['duplicates']} doubles left out,"
           f" {one['missing']} missing" for name, one in quality["groups"].items()),
     ]  # fmt: skip
