@@ -96,7 +96,19 @@ class StationSettings(Section):
     url: str = Field(description="OData root, e.g. https://host/odata/v1")
     token_url: str | None = None
     grant: dict[str, SecretStr] = Field(default_factory=dict, description="Form sent to the token endpoint")
-    timeout_s: float = Field(30, gt=0)
+    client_in_header: bool = Field(
+        default=False, description="The token endpoint wants client_id and client_secret of the grant in a Basic header"
+    )
+    username: str | None = Field(None, description="For stations without a token endpoint: HTTP Basic")
+    password: SecretStr = SecretStr("")
+    timeout_s: float = Field(30, gt=0, description="Longest time until a whole answer to a query, in seconds")
+    idle_s: float = Field(15, gt=0, description="Longest silence of an answer or a download, in seconds")
+    answer_bytes: int = Field(256_000_000, ge=1, description="Longest answer to a query")
+    queries_at_once: int = Field(8, ge=1)
+    queries_per_s: float | None = Field(None, gt=0, description="Unset: as fast as they are answered")
+    downloads_at_once: int = Field(4, ge=1)
+    failures: int = Field(5, ge=1, description="After so many failures in a row the station is left alone …")
+    pause_s: float = Field(30, gt=0, description="… for so many seconds")
     redirect_hosts: tuple[str, ...] = Field(
         (), description="Hosts, beside the station's own, that its downloads may redirect to"
     )

@@ -21,6 +21,7 @@ from rs_server.settings import StationSettings
 from rs_server.stations import filters, instants
 from rs_server.stations.items import value_at
 from rs_server.stations.kinds import KINDS
+from rs_server.stations.metrics import StationMetrics
 from rs_server.stations.model import StationKind, ValueType
 from rs_server.stations.odata import SortKey
 from rs_server.stations.paging import Cursor
@@ -64,7 +65,8 @@ class Download:
 class Stations:
     """All configured stations."""
 
-    def __init__(self, stations: Sequence[Station], public_url: str) -> None:
+    def __init__(self, stations: Sequence[Station], public_url: str, metrics: StationMetrics) -> None:
+        self.metrics = metrics
         self._stations = {station.name: station for station in stations}
         self._public_url = public_url
         self._owner: dict[tuple[str, str], Station] = {}
@@ -182,11 +184,11 @@ async def open_stations(
     ``ValueError`` names a station or collection that cannot be honoured. ``transport`` stands in for the network.
     """
     async with AsyncExitStack() as stack:
-        opened = []
+        opened, metrics = [], StationMetrics()
         for name, each in settings.items():
-            session = await stack.enter_async_context(open_session(name, each, transport=transport))
+            session = await stack.enter_async_context(open_session(name, each, transport=transport, metrics=metrics))
             opened.append(_station(name, each, session, kinds))
-        yield Stations(opened, public_url.rstrip("/"))
+        yield Stations(opened, public_url.rstrip("/"), metrics)
 
 
 def _station(name: str, settings: StationSettings, session: Session, kinds: Mapping[str, StationKind]) -> Station:
