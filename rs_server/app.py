@@ -106,6 +106,7 @@ async def _lifespan(
             "settings": settings,
             "database": resources.database,
             "stations": resources.stations,
+            "orders": resources.orders,
             "storage": resources.storage,
             "credentials": resources.credentials,
             "jobs": resources.jobs,

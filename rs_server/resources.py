@@ -18,6 +18,7 @@ from rs_server.processes.queue import Queue, open_queue
 from rs_server.settings import Settings
 from rs_server.staging.process import Staging
 from rs_server.stations.client import Stations, open_stations
+from rs_server.stations.orders import Orders
 from rs_server.storage.buckets import Storage, open_storage
 from rs_server.storage.credentials import CredentialIssuer, key_maker
 from rs_server.storage.stac import Place
@@ -30,6 +31,7 @@ class Resources:
     settings: Settings
     database: Database
     stations: Stations
+    orders: Orders
     storage: Storage
     credentials: CredentialIssuer
     catalog: CatalogStore
@@ -50,7 +52,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         catalog = CatalogStore(database)
         offered = processes(settings, stations, storage, credentials, catalog)
         jobs = Jobs(database, queue, offered)
-        yield Resources(settings, database, stations, storage, credentials, catalog, queue, jobs)
+        orders = Orders(database, stations, settings.orders)
+        yield Resources(settings, database, stations, orders, storage, credentials, catalog, queue, jobs)
 
 
 def processes(

@@ -120,6 +120,16 @@ class StationSettings(Section):
     collections: dict[str, StationCollectionSettings] = Field(default_factory=dict)
 
 
+class OrderSettings(Section):
+    """How products of long-term archives are ordered, at each station."""
+
+    at_once: int = Field(10, ge=1, description="Most orders that a station has of us")
+    at_once_each: int = Field(2, ge=1, description="Most of them for one user; further ones wait")
+    poll_s: float = Field(30, gt=0, description="How often a station is asked about an order, in seconds")
+    again_s: float = Field(60, gt=0, description="Wait before a station that took no order is asked again")
+    tend_s: float = Field(5, gt=0, description="How often it is looked what is due")
+
+
 class Settings(BaseSettings):
     """The whole server."""
 
@@ -132,6 +142,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     dask: DaskSettings = DaskSettings()
     stations: dict[str, StationSettings] = Field(default_factory=dict)
+    orders: OrderSettings = OrderSettings()
     secret: SecretStr = Field(SecretStr(""), description="Signs paging tokens; 32 random bytes in hexadecimal")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

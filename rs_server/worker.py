@@ -48,6 +48,7 @@ async def work(settings: Settings, environment: WorkerEnvironment) -> None:
             resources.queue.work(resources.jobs.perform, environment.concurrency),
             resources.queue.tend(resources.jobs.lost),
             _sweep_keys(resources),
+            resources.orders.tend(),
             _show_life(resources, environment.heartbeat),
         )
     log.info("worker_stopped")

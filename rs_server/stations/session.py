@@ -112,7 +112,7 @@ class Session:
         except httpx.DecodingError as error:
             raise StationRefused(self.name, "its answer cannot be unpacked") from error
         except NotFound as error:
-            raise StationRefused(self.name, "it knows nothing under the address in the settings") from error
+            raise StationRefused(self.name, "it knows nothing under this address", answered=404) from error
 
     async def _body(self, response: httpx.Response) -> bytes:
         chunks, size, most = [], 0, self._settings.answer_bytes
