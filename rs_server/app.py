@@ -61,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(bounded_body)],
-        lifespan=partial(_lifespan, settings=settings, mounted=mounted),
+        lifespan=partial(_lifespan, settings=settings, mounted=mounted, metrics=metrics),
     )
     errors.install(app)
     health.install(app, metrics)
@@ -91,10 +91,14 @@ def _mounted(settings: Settings) -> dict[str, FastAPI]:
 
 
 @asynccontextmanager
-async def _lifespan(_app: FastAPI, *, settings: Settings, mounted: dict[str, FastAPI]) -> AsyncIterator[dict[str, Any]]:
+async def _lifespan(
+    _app: FastAPI, *, settings: Settings, mounted: dict[str, FastAPI], metrics: telemetry.Metrics
+) -> AsyncIterator[dict[str, Any]]:
     """Open what the services share; each finds it in the state of its requests."""
     async with AsyncExitStack() as stack:
         resources = await stack.enter_async_context(open_resources(settings))
+        metrics.registry.register(resources.stations.metrics)
+        stack.callback(metrics.registry.unregister, resources.stations.metrics)
         changes = await stack.enter_async_context(open_changes(settings.database))
         job_changes = await stack.enter_async_context(events.open_changes(settings.database))
         access = await stack.enter_async_context(open_access(settings.access, resources.database, changes))
@@ -104,6 +108,7 @@ async def _lifespan(_app: FastAPI, *, settings: Settings, mounted: dict[str, Fas
             "settings": settings,
             "database": resources.database,
             "stations": resources.stations,
+            "orders": resources.orders,
             "storage": resources.storage,
             "credentials": resources.credentials,
             "jobs": resources.jobs,

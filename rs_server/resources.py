@@ -30,6 +30,7 @@ from rs_server.staging.process import Staging
 from rs_server.staging.rows import StagingRows
 from rs_server.staging.transfer import World
 from rs_server.stations.client import Stations, open_stations
+from rs_server.stations.orders import Orders
 from rs_server.storage.buckets import Storage, open_storage
 from rs_server.storage.credentials import CredentialIssuer, key_maker
 from rs_server.storage.multipart import THREADS, Uploads, open_uploads
@@ -43,6 +44,7 @@ class Resources:
     settings: Settings
     database: Database
     stations: Stations
+    orders: Orders
     storage: Storage
     uploads: Uploads
     credentials: CredentialIssuer
@@ -75,7 +77,15 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         jobs = Jobs(database, queue, processes(staging, processings.values()))
         try:
             yield Resources(
-                *(settings, database, stations, storage, uploads, credentials, catalog, queue),
+                settings=settings,
+                database=database,
+                stations=stations,
+                orders=Orders(database, stations, settings.orders),
+                storage=storage,
+                uploads=uploads,
+                credentials=credentials,
+                catalog=catalog,
+                queue=queue,
                 staging=staging,
                 jobs=jobs,
                 dpr=Dpr(processings, jobs, records),

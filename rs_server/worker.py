@@ -59,6 +59,7 @@ async def work(settings: Settings, environment: WorkerEnvironment) -> None:
             _carry(resources, environment.kill_at),
             _sweep_keys(resources),
             _sweep_leftovers(resources),
+            resources.orders.tend(),
             _show_life(resources, environment.heartbeat),
         )
     log.info("worker_stopped")
