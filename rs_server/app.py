@@ -20,6 +20,7 @@ from rs_server.catalog.connections import open_connections
 from rs_server.frontend import docs, health
 from rs_server.frontend.address import PublicAddress
 from rs_server.frontend.health import Check
+from rs_server.needs import NEEDS
 from rs_server.processes import app as processes_service
 from rs_server.processes import events
 from rs_server.resources import Resources, open_resources
@@ -29,15 +30,6 @@ from rs_server.stations.kinds import KINDS
 
 TITLE = "RS-Python"
 DESCRIPTION = "Search stations, stage sessions, process them, publish products: one server, one login."
-
-# The only paths that answer without a login; a test holds every other route to one.
-PUBLIC = (
-    docs.PUBLIC
-    | health.PUBLIC
-    | processes_service.PUBLIC
-    | {"/auth/login", "/auth/logout"}
-    | {"/catalog/api", "/catalog/api.html"}
-)
 
 
 def from_environment() -> FastAPI:
@@ -64,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     errors.install(app)
     health.install(app, metrics)
-    docs.install(app, settings, PUBLIC)
+    docs.install(app, settings, NEEDS)
     if "catalog" in settings.services:
         app.include_router(storage_service.create_router())
     if "processes" in settings.services:
