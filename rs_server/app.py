@@ -14,6 +14,7 @@ from rs_server.access import app as access_service
 from rs_server.access.authentication import Access, open_access
 from rs_server.access.changes import open_changes
 from rs_server.bodies import bounded_body
+from rs_server.bounds import Bounds
 from rs_server.catalog import app as catalog_service
 from rs_server.catalog import credentials as storage_service
 from rs_server.catalog.connections import open_connections
@@ -63,6 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(processes_service.create_router(settings.public_url))
     for prefix, service in mounted.items():
         app.mount(prefix, service)
+    app.add_middleware(Bounds, most_bytes=settings.most_body_bytes)
     app.add_middleware(PublicAddress, public_url=settings.public_url)
     app.add_middleware(telemetry.RequestLog, metrics=metrics)
     return app

@@ -125,6 +125,9 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     dask: DaskSettings = DaskSettings()
     stations: dict[str, StationSettings] = Field(default_factory=dict)
+    most_body_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, description="Longest request body: some ten thousand items in one call"
+    )
     secret: SecretStr = Field(SecretStr(""), description="Signs paging tokens; 32 random bytes in hexadecimal")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
