@@ -207,6 +207,9 @@ class Settings(BaseSettings):
     staging: StagingSettings = StagingSettings()
     stations: dict[str, StationSettings] = Field(default_factory=dict)
     orders: OrderSettings = OrderSettings()
+    most_body_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, description="Longest request body: some ten thousand items in one call"
+    )
     secret: SecretStr = Field(SecretStr(""), description="Signs paging tokens; 32 random bytes in hexadecimal")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
