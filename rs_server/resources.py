@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,7 +23,8 @@ from rs_server.staging.claim import NO_STATION, Limits
 from rs_server.staging.health import Health, Pace
 from rs_server.staging.process import Staging
 from rs_server.staging.rows import StagingRows
-from rs_server.staging.transfer import World
+from rs_server.staging.sweep import Sweeper
+from rs_server.staging.transfer import Reached, World, nowhere
 from rs_server.stations.client import Stations, open_stations
 from rs_server.storage.buckets import Storage, open_storage
 from rs_server.storage.credentials import CredentialIssuer, key_maker
@@ -48,8 +49,11 @@ class Resources:
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
-    """Open all of it. What is not there yet is no error, but for the database: the queue is in it."""
+async def open_resources(settings: Settings, reached: Reached = nowhere) -> AsyncIterator[Resources]:
+    """Open all of it. What is not there yet is no error, but for the database: the queue is in it.
+
+    ``reached`` is told the points of the work of staging.
+    """
     async with (
         open_database(settings.database) as database,
         open_stations(settings.stations, public_url=settings.public_url) as stations,
@@ -61,7 +65,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         credentials = CredentialIssuer(database, key_maker(settings.storage), settings.storage)
         catalog = CatalogStore(database)
         place = Place(storage.bucket, storage.endpoint, storage.region, settings.public_url, settings.access.issuer)
-        staging = Staging(stations, catalog, StagingRows(database), place, settings.staging)
+        staging = Staging(stations, catalog, StagingRows(database), place, settings.staging, reached=reached)
         jobs = Jobs(database, queue, processes(settings, staging, storage, credentials, catalog))
         try:
             yield Resources(
@@ -87,8 +91,16 @@ def processes(
         yield Processing(processor, clusters, storage, credentials, catalog, staging.place).process()
 
 
-def open_carrier(resources: Resources, reached: Callable[[str], Awaitable[None]]) -> Carrier:
-    """A worker's carrier; ``reached`` is told the points of its work."""
+def open_sweeper(resources: Resources) -> Sweeper:
+    """What takes away the leftovers of staging."""
+    return Sweeper(
+        *(resources.staging.rows, resources.uploads, resources.storage, resources.catalog, resources.storage.bucket),
+        grace_s=resources.settings.staging.grace_s,
+    )
+
+
+def open_carrier(resources: Resources) -> Carrier:
+    """A worker's carrier."""
     stations, rows, staging = resources.settings.stations, resources.staging.rows, resources.settings.staging
     paces = {name: Pace(each.requests_per_s, each.bytes_per_s) for name, each in stations.items()}
     health = Health(resources.database, paces)
@@ -97,7 +109,9 @@ def open_carrier(resources: Resources, reached: Callable[[str], Awaitable[None]]
         for name, each in stations.items()
     }
     world = World(
-        *(resources.stations, health, resources.storage, resources.uploads, rows), staging.part_bytes, reached
+        *(resources.stations, health, resources.storage, resources.uploads, rows),
+        part_bytes=staging.part_bytes,
+        reached=resources.staging.reached,
     )
 
     async def note(job: UUID) -> None:

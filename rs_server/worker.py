@@ -25,7 +25,7 @@ from rs_server.dpr.process import PREPARATION
 from rs_server.errors import Unavailable
 from rs_server.notices import listening
 from rs_server.processes.model import QUEUE
-from rs_server.resources import Resources, open_carrier, open_resources
+from rs_server.resources import Resources, open_carrier, open_resources, open_sweeper
 from rs_server.settings import Settings, load
 from rs_server.staging.rows import CHANNEL
 
@@ -48,12 +48,13 @@ class WorkerEnvironment(BaseSettings):
 
 async def work(settings: Settings, environment: WorkerEnvironment) -> None:
     """Work until told to stop."""
-    async with open_resources(settings) as resources:
+    async with open_resources(settings, Killing(environment.kill_at).reached) as resources:
         log.info("worker_started", concurrency=environment.concurrency)
         await _beside(
             resources.queue.work(resources.jobs.perform, environment.concurrency),
             resources.queue.tend(resources.jobs.lost),
-            _carry(resources, environment.kill_at),
+            _carry(resources),
+            _sweep_staging(resources),
             _sweep_keys(resources),
             _show_life(resources, environment.heartbeat),
         )
@@ -73,9 +74,9 @@ async def _beside(main: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, 
         task.result()
 
 
-async def _carry(resources: Resources, kill_at: str | None) -> None:
+async def _carry(resources: Resources) -> None:
     """Carry files for staging."""
-    carrier = open_carrier(resources, Killing(kill_at).reached)
+    carrier = open_carrier(resources)
     async with listening(resources.settings.database, CHANNEL, carrier):
         await carrier.work()
 
@@ -93,6 +94,17 @@ class Killing:
             self._left -= 1
             if self._left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def _sweep_staging(resources: Resources) -> NoReturn:
+    """Take away what staging has left."""
+    sweeper = open_sweeper(resources)
+    while True:
+        await asyncio.sleep(sweeper.every_s)
+        try:
+            await sweeper.sweep()
+        except Unavailable as error:
+            log.warning("staging_not_swept", reason=error.detail)
 
 
 async def _sweep_keys(resources: Resources) -> NoReturn:

@@ -132,7 +132,6 @@ class Carrier:
     async def _lane(self, lane: list[Transfer]) -> None:
         ended = [each for transfer in lane if (each := await self._carried(transfer))]
         jobs = await persistently(lambda: self._rows.end(ended))
-        await self._world.reached("before publish")
         for transfer in lane:
             self._running.pop(transfer.id, None)
         for job in jobs:

@@ -40,6 +40,7 @@ from rs_server.staging.inputs import StagingInputs, StagingRequest, sorted_out
 from rs_server.staging.plan import Existing, Planned, Target, is_growing, same, transfers
 from rs_server.staging.publish import catalog_item, superseded
 from rs_server.staging.rows import Carried, ItemState, NewItem, Order, StagedItem, StagingRows
+from rs_server.staging.transfer import Reached, nowhere
 from rs_server.storage.stac import Place
 
 PLANNED = "planned"
@@ -99,6 +100,7 @@ class Staging:
     place: Place
     settings: StagingSettings = field(default_factory=StagingSettings)
     archive: Archive | None = None
+    reached: Reached = nowhere
 
     @property
     def finder(self) -> Finder:
@@ -337,6 +339,7 @@ class _Step:
             await self._publish_some()
 
     async def _publish_some(self) -> None:
+        await self.of.reached("before publish")
         if owns(self.run.who, self.target.owner):
             await self.of.catalog.ensure_collection(self.target, title=self.target.name)
         most = _MOST_ITEMS if self.request.strict else _BATCH
@@ -350,6 +353,7 @@ class _Step:
                 old = superseded(self.of.place.bucket, files[item.id], before.get(item.source.item))
                 if old:
                     await self.of.rows.leave(conn, self.target.full, item.source.item, old, self.of.settings.grace_s)
+        await self.of.reached("after publish")
 
     def _document(
         self, item: StagedItem, files: Sequence[Carried], before: Mapping[str, Mapping[str, Any]]

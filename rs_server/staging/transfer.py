@@ -24,6 +24,13 @@ from rs_server.staging.source import Changed, File, Gone, RangesIgnored, Source,
 from rs_server.storage import layout
 from rs_server.storage.multipart import NoSuchUpload
 
+Reached = Callable[[str], Awaitable[None]]
+"""Told the named points of the work: the tests of recovery kill there."""
+
+
+async def nowhere(_point: str) -> None:
+    """Nothing happens at any point."""
+
 
 class Objects(Protocol):
     """What carrying needs of the object storage."""
@@ -103,7 +110,7 @@ class World:
     uploads: Multipart
     notes: Notes
     part_bytes: int
-    reached: Callable[[str], Awaitable[None]]  # a named point of the work, for the tests that kill there
+    reached: Reached
     pause_s: float = 0.2  # before the first connection after one that brought nothing; each further one twice as long
 
 
