@@ -9,11 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from rs_server.catalog.lifecycle import Rules
 from rs_server.catalog.store import CatalogStore
 from rs_server.database import Database, open_database
+from rs_server.dpr.app import Dpr
 from rs_server.dpr.execute import GatewayClusters
+from rs_server.dpr.leftovers import Leftovers
 from rs_server.dpr.process import Processing
+from rs_server.dpr.process import World as ProcessingWorld
 from rs_server.dpr.processors import processors
+from rs_server.dpr.records import RecordRows
 from rs_server.processes.jobs import Jobs
 from rs_server.processes.model import Process
 from rs_server.processes.queue import Queue, open_queue
@@ -46,6 +51,8 @@ class Resources:
     queue: Queue
     staging: Staging
     jobs: Jobs
+    dpr: Dpr
+    leftovers: Leftovers
 
 
 @asynccontextmanager
@@ -63,32 +70,30 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
         threads = ThreadPoolExecutor(THREADS, thread_name_prefix="uploads")
         uploads = open_uploads(settings.storage, threads)
         credentials = CredentialIssuer(database, key_maker(settings.storage), settings.storage)
-        catalog = CatalogStore(database)
+        catalog = CatalogStore(database, Rules(settings.catalog.lifecycle, settings.storage.bucket))
         place = Place(storage.bucket, storage.endpoint, storage.region, settings.public_url, settings.access.issuer)
         staging = Staging(stations, catalog, StagingRows(database), place, settings.staging, reached=reached)
-        jobs = Jobs(database, queue, processes(settings, staging, storage, credentials, catalog))
+        records, clusters = RecordRows(database), GatewayClusters(settings.dask)
+        world = ProcessingWorld(clusters, storage, credentials, catalog, stations, records, place, settings.dask.limits)
+        processings = {processor.id: Processing(processor, world) for processor in processors()}
+        jobs = Jobs(database, queue, processes(staging, processings.values()))
         try:
             yield Resources(
                 *(settings, database, stations, storage, uploads, credentials, catalog, queue),
                 staging=staging,
                 jobs=jobs,
+                dpr=Dpr(processings, jobs, records),
+                leftovers=Leftovers(database, clusters, credentials, storage, catalog, records),
             )
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
 
 
-def processes(
-    settings: Settings,
-    staging: Staging,
-    storage: Storage,
-    credentials: CredentialIssuer,
-    catalog: CatalogStore,
-) -> Iterable[Process[Any]]:
+def processes(staging: Staging, processings: Iterable[Processing]) -> Iterable[Process[Any]]:
     """The processes that this server offers: one line for each kind."""
-    clusters = GatewayClusters(settings.dask)
     yield staging.process()
-    for processor in processors():
-        yield Processing(processor, clusters, storage, credentials, catalog, staging.place).process()
+    for processing in processings:
+        yield processing.process()
 
 
 def open_sweeper(resources: Resources) -> Sweeper:

@@ -21,10 +21,13 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rs_server import telemetry
+from rs_server.catalog.expiry import Expiry
+from rs_server.catalog.removal import Removal
 from rs_server.dpr.process import PREPARATION
 from rs_server.errors import Unavailable
 from rs_server.notices import listening
 from rs_server.processes.model import QUEUE
+from rs_server.processes.queue import Chore
 from rs_server.resources import Resources, open_carrier, open_resources, open_sweeper
 from rs_server.settings import Settings, load
 from rs_server.staging.rows import CHANNEL
@@ -51,14 +54,21 @@ async def work(settings: Settings, environment: WorkerEnvironment) -> None:
     async with open_resources(settings, Killing(environment.kill_at).reached) as resources:
         log.info("worker_started", concurrency=environment.concurrency)
         await _beside(
-            resources.queue.work(resources.jobs.perform, environment.concurrency),
+            resources.queue.work(resources.jobs.perform, environment.concurrency, _chores(resources)),
             resources.queue.tend(resources.jobs.lost),
             _carry(resources),
             _sweep_staging(resources),
             _sweep_keys(resources),
+            _sweep_leftovers(resources),
             _show_life(resources, environment.heartbeat),
         )
     log.info("worker_stopped")
+
+
+def _chores(resources: Resources) -> tuple[Chore, ...]:
+    """What keeps the catalog in order: files that no item names go, and items whose time is over are withdrawn."""
+    removal, expiry = Removal(resources.database, resources.storage), Expiry(resources.database)
+    return Chore("withdraw_items", "*/5 * * * *", expiry.run), Chore("remove_files", "* * * * *", removal.sweep)
 
 
 async def _beside(main: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, None]) -> None:
@@ -115,6 +125,20 @@ async def _sweep_keys(resources: Resources) -> NoReturn:
         except Unavailable as error:
             log.warning("keys_not_swept", reason=error.detail)
         await asyncio.sleep(_SWEEP_S)
+
+
+async def _sweep_leftovers(resources: Resources) -> NoReturn:
+    """Take away what processing jobs have left; a gateway that is away is told once, not at every turn."""
+    told = False
+    while True:
+        await asyncio.sleep(_SWEEP_S)
+        try:
+            await resources.leftovers.sweep()
+            told = False
+        except Unavailable as error:
+            if not told:
+                log.warning("leftovers_not_swept", reason=error.detail)
+            told = True
 
 
 async def _show_life(resources: Resources, heartbeat: Path | None) -> NoReturn:

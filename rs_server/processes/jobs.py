@@ -67,7 +67,7 @@ class Jobs:
         """
         process = self._known(name)
         require(who, Right.EXECUTE, Service.PROCESSES, name)
-        request = await process.admit(who, _valid(process.inputs, inputs))
+        request = await process.admit(who, valid(process.inputs, inputs))
         admitted = request.model_dump(mode="json")
         job, new = await self._rows.add(name, who, admitted, key, queue=process.queue, parent=parent)
         if new:
@@ -235,7 +235,7 @@ def _no_process(name: str) -> NoSuchProcess:
     return NoSuchProcess(f"there is no process {name}")
 
 
-def _valid[I: Inputs](model: type[I], inputs: Mapping[str, Any]) -> I:
+def valid[I: Inputs](model: type[I], inputs: Mapping[str, Any]) -> I:
     """The inputs, checked; ``BadInput`` names the first that is wrong, and lists all."""
     try:
         return model.model_validate(inputs)

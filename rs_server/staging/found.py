@@ -51,7 +51,7 @@ class Catalog(Protocol):
         """An item; ``NotFound``."""
         ...
 
-    async def search(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def search(self, body: Mapping[str, Any], collections: Sequence[str]) -> dict[str, Any]:
         """One page of a search."""
         ...
 
@@ -120,9 +120,9 @@ class Finder:
             request = replace(request, cursor=page.next)
 
     async def _in_catalog(self, search: Search, collections: Sequence[str]) -> AsyncIterator[list[dict[str, Any]]]:
-        body = {**search.body, "collections": list(collections), "limit": _PAGE_ITEMS}
+        body = {**search.body, "limit": _PAGE_ITEMS}
         while True:
-            page = await self.catalog.search(body)
+            page = await self.catalog.search(body, collections)
             yield page["features"]
             token = next((link["href"] for link in page["links"] if link["rel"] == "next"), None)
             if token is None:

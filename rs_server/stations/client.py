@@ -21,7 +21,7 @@ from rs_server.settings import StationSettings
 from rs_server.stations import filters, instants
 from rs_server.stations.items import value_at
 from rs_server.stations.kinds import KINDS
-from rs_server.stations.model import ValueType
+from rs_server.stations.model import StationKind, ValueType
 from rs_server.stations.odata import SortKey
 from rs_server.stations.paging import Cursor
 from rs_server.stations.search import SearchRequest, sort_order
@@ -202,6 +202,7 @@ async def open_stations(
     *,
     public_url: str = "",
     transport: httpx.AsyncBaseTransport | None = None,
+    kinds: Mapping[str, StationKind] = KINDS,
 ) -> AsyncIterator[Stations]:
     """The stations of the settings, closed at the end; nothing is sent to them yet.
 
@@ -211,15 +212,15 @@ async def open_stations(
         opened = []
         for name, each in settings.items():
             session = await stack.enter_async_context(open_session(name, each, transport=transport))
-            opened.append(_station(name, each, session))
+            opened.append(_station(name, each, session, kinds))
         yield Stations(opened, public_url.rstrip("/"))
 
 
-def _station(name: str, settings: StationSettings, session: Session) -> Station:
-    if settings.kind not in KINDS:
+def _station(name: str, settings: StationSettings, session: Session, kinds: Mapping[str, StationKind]) -> Station:
+    if settings.kind not in kinds:
         raise ValueError(f"station {name}: this version does not know the kind {settings.kind}")
     try:
-        return Station(KINDS[settings.kind], settings, session)
+        return Station(kinds[settings.kind], settings, session)
     except ValueError as error:
         raise ValueError(f"station {name}: {error}") from error
 

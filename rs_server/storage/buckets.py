@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import boto3
@@ -25,6 +25,7 @@ from rs_server.settings import StorageSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from obstore import ObjectMeta
 
 log = structlog.get_logger(__name__)
 
@@ -38,9 +39,20 @@ class Storage:
     def __init__(self, store: S3Store, admin: S3Client, settings: StorageSettings) -> None:
         self._store = store
         self._admin = admin
+        self._settings = settings
+        self._others: dict[str, Storage] = {}
         self.bucket = settings.bucket
         self.endpoint = settings.endpoint
         self.region = settings.region
+
+    def at(self, bucket: str) -> Storage:
+        """The same storage's other bucket, which an operator has made."""
+        if bucket == self.bucket:
+            return self
+        if bucket not in self._others:
+            settings = self._settings.model_copy(update={"bucket": bucket})
+            self._others[bucket] = Storage(_store(settings), self._admin, settings)
+        return self._others[bucket]
 
     async def put_stream(self, key: str, chunks: AsyncIterator[bytes]) -> int:
         """Write all chunks as one object, and answer its size in bytes.
@@ -82,6 +94,40 @@ class Storage:
                 return (await obstore.head_async(self._store, key))["size"]
             except FileNotFoundError:
                 return None
+
+    async def keys(self, prefix: str, after: str = "") -> AsyncIterator[tuple[str, int]]:
+        """Keys under a prefix with their sizes in bytes, in the order of the keys, from after one on."""
+        with failures(f"listing {prefix}"):
+            async for page in obstore.list(self._store, prefix, offset=after or None):
+                for entry in page:
+                    yield entry["path"], entry["size"]
+
+    async def signed(self, key: str, life: timedelta) -> str:
+        """An address that reads this one object, by GET alone, for so long without any further login."""
+        with failures(f"signing {key}"):
+            return await obstore.sign_async(self._store, "GET", key, life)
+
+    async def delete_older(self, key: str, moment: datetime) -> int:
+        """Delete an object and what lies under it as under a folder; how many objects that were.
+
+        What was written after the moment stays: somebody has put it there anew.
+        """
+        gone = 0
+        name = key.removesuffix("/")
+        with failures(f"deleting {key}"):
+            async for page in obstore.list(self._store, f"{name}/"):
+                gone += await self._delete(page, moment)
+            try:
+                gone += await self._delete([await obstore.head_async(self._store, name)], moment)
+            except FileNotFoundError:
+                return gone
+        return gone
+
+    async def _delete(self, entries: Sequence[ObjectMeta], moment: datetime) -> int:
+        old = [entry["path"] for entry in entries if entry["last_modified"] <= moment]
+        if old:
+            await obstore.delete_async(self._store, old)
+        return len(old)
 
     async def prefix_size(self, prefix: str) -> int:
         """Bytes of all objects under a prefix."""

@@ -9,6 +9,7 @@ from typing import Any
 STORAGE = "https://stac-extensions.github.io/storage/v2.0.0/schema.json"
 TIMESTAMPS = "https://stac-extensions.github.io/timestamps/v1.1.0/schema.json"
 FILE = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
+ALTERNATE = "https://stac-extensions.github.io/alternate-assets/v1.2.0/schema.json"
 EOPF = "https://cs-si.github.io/eopf-stac-extension/v1.2.0/schema.json"
 
 AUTHENTICATION = "https://stac-extensions.github.io/authentication/v1.1.0/schema.json"

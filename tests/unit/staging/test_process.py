@@ -36,7 +36,7 @@ class Catalog:
     async def items(self, collection_id: str, item_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         raise NotImplementedError
 
-    async def search(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def search(self, body: Mapping[str, Any], collections: Sequence[str]) -> dict[str, Any]:
         raise NotImplementedError
 
     async def publish(self, conn: Any, items: Sequence[Mapping[str, Any]]) -> None:
