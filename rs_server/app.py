@@ -25,6 +25,8 @@ from rs_server.processes import app as processes_service
 from rs_server.processes import events
 from rs_server.resources import Resources, open_resources
 from rs_server.settings import Settings, load
+from rs_server.staging import app as staging_service
+from rs_server.staging.figures import Figures
 from rs_server.stations import app as stations_service
 from rs_server.stations.kinds import KINDS
 
@@ -69,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
     if "catalog" in settings.services:
         app.include_router(storage_service.create_router())
     if "processes" in settings.services:
+        app.include_router(staging_service.create_router())
         app.include_router(processes_service.create_router(settings.public_url))
         app.include_router(dpr_service.create_router(settings.public_url))
     for prefix, service in mounted.items():
@@ -107,6 +110,9 @@ async def _lifespan(_app: FastAPI, *, settings: Settings, mounted: dict[str, Fas
             "storage": resources.storage,
             "credentials": resources.credentials,
             "jobs": resources.jobs,
+            "staging": resources.staging,
+            "subscriptions": resources.subscriptions,
+            "figures": Figures(resources.database),
             "dpr": resources.dpr,
             "changes": job_changes,
             "access": access,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from rs_server.access.policy import Principal
 from rs_server.catalog.lifecycle import Rules
 from rs_server.catalog.store import CatalogStore
 from rs_server.database import Database, open_database
@@ -26,8 +27,9 @@ from rs_server.settings import Settings
 from rs_server.staging.carrier import Carrier
 from rs_server.staging.claim import NO_STATION, Limits
 from rs_server.staging.health import Health, Pace
-from rs_server.staging.process import Staging
+from rs_server.staging.process import STAGING, Staging
 from rs_server.staging.rows import StagingRows
+from rs_server.staging.subscriptions import Subscriptions
 from rs_server.staging.sweep import Sweeper
 from rs_server.staging.transfer import Reached, World, nowhere
 from rs_server.stations.client import Stations, open_stations
@@ -50,6 +52,7 @@ class Resources:
     catalog: CatalogStore
     queue: Queue
     staging: Staging
+    subscriptions: Subscriptions
     jobs: Jobs
     dpr: Dpr
     leftovers: Leftovers
@@ -81,6 +84,7 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
             yield Resources(
                 *(settings, database, stations, storage, uploads, credentials, catalog, queue),
                 staging=staging,
+                subscriptions=_subscriptions(database, staging, jobs),
                 jobs=jobs,
                 dpr=Dpr(processings, jobs, records),
                 leftovers=Leftovers(database, clusters, credentials, storage, catalog, records),
@@ -94,6 +98,14 @@ def processes(staging: Staging, processings: Iterable[Processing]) -> Iterable[P
     yield staging.process()
     for processing in processings:
         yield processing.process()
+
+
+def _subscriptions(database: Database, staging: Staging, jobs: Jobs) -> Subscriptions:
+    async def submit(who: Principal, inputs: Mapping[str, Any], key: str) -> UUID:
+        job, _ = await jobs.submit(who, STAGING, inputs, key)
+        return job.id
+
+    return Subscriptions(database, staging.finder, staging.settings, submit)
 
 
 def open_sweeper(resources: Resources) -> Sweeper:

@@ -58,6 +58,7 @@ async def work(settings: Settings, environment: WorkerEnvironment) -> None:
             resources.queue.tend(resources.jobs.lost),
             _carry(resources),
             _sweep_staging(resources),
+            _look_for_subscriptions(resources),
             _sweep_keys(resources),
             _sweep_leftovers(resources),
             _show_life(resources, environment.heartbeat),
@@ -115,6 +116,16 @@ async def _sweep_staging(resources: Resources) -> NoReturn:
             await sweeper.sweep()
         except Unavailable as error:
             log.warning("staging_not_swept", reason=error.detail)
+
+
+async def _look_for_subscriptions(resources: Resources) -> NoReturn:
+    """Stage what standing orders are about."""
+    while True:
+        await asyncio.sleep(1)
+        try:
+            await resources.subscriptions.look()
+        except Unavailable as error:
+            log.warning("subscriptions_not_looked_for", reason=error.detail)
 
 
 async def _sweep_keys(resources: Resources) -> NoReturn:

@@ -56,7 +56,6 @@ CREATE INDEX transfers_running ON rs.transfers (lease_until) WHERE state = 'runn
 CREATE INDEX transfers_paused ON rs.transfers (not_before) WHERE state = 'paused';
 CREATE INDEX transfers_uploads ON rs.transfers (id) WHERE upload IS NOT NULL;
 CREATE INDEX transfers_key ON rs.transfers (key);
-CREATE INDEX transfers_unswept ON rs.transfers (job) WHERE NOT swept AND fence > 0;
 
 CREATE TABLE rs.parts (
     transfer    bigint NOT NULL REFERENCES rs.transfers ON DELETE CASCADE,

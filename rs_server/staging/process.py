@@ -43,6 +43,7 @@ from rs_server.staging.rows import Carried, ItemState, NewItem, Order, StagedIte
 from rs_server.staging.transfer import Reached, nowhere
 from rs_server.storage.stac import Place
 
+STAGING = "staging"
 PLANNED = "planned"
 _BATCH = 200
 _LOOKED_AT_FIRST = 20  # items that are looked at before a job is admitted
@@ -110,7 +111,7 @@ class Staging:
     def process(self) -> Process[StagingInputs]:
         """The process as the engine takes it."""
         return Process(
-            id="staging",
+            id=STAGING,
             title="Staging",
             description="Copies the files of items into the object storage and publishes the items.",
             version="2.0.0",
@@ -123,7 +124,7 @@ class Staging:
     async def admit(self, who: Principal, inputs: StagingInputs) -> StagingRequest:
         """Check with the caller's rights that all of it may be had, and may be put where it shall go.
 
-        The first items are looked at: whoever asks for a few learns at once when one cannot be staged.
+        The first items are looked at: whoever asks for a few learns at once when none of them can be staged.
         """
         sources, searches = sorted_out(inputs.items, self.place.public_url)
         _refuse_twins(sources)
@@ -131,9 +132,9 @@ class Staging:
         for search in searches:
             await self.finder.collections(who, search)
         target = await self.target(who, inputs.collection)
-        await _gathered(
-            self._look(source, target, inputs.assets, follow=inputs.follow) for source in permitted[:_LOOKED_AT_FIRST]
-        )
+        doubts = await _gathered(self._doubt(source, target, inputs) for source in permitted[:_LOOKED_AT_FIRST])
+        if (doubt := next(filter(None, doubts), None)) and (inputs.strict or (None not in doubts and not searches)):
+            raise doubt
         return StagingRequest(
             items=tuple(source.path for source in permitted),
             searches=searches,
@@ -149,10 +150,16 @@ class Staging:
             raise NotFound(f"collection {target.full} does not exist")
         return target
 
-    async def _look(self, source: Reference, target: CollectionName, assets: Sequence[str], *, follow: bool) -> None:
-        document = await self.finder.one(source)
-        if not (follow and is_growing(document)):
-            transfers(source, document, self.finder.station_of(source), Target(target, "x"), frozenset(assets))
+    async def _doubt(self, source: Reference, target: CollectionName, inputs: StagingInputs) -> RsError | None:
+        """Why an item cannot be staged; an error when its station does not answer."""
+        try:
+            document = await self.finder.one(source)
+            if not (inputs.follow and is_growing(document)):
+                station = self.finder.station_of(source)
+                transfers(source, document, station, Target(target, "x"), frozenset(inputs.assets))
+        except (BadInput, NotFound) as error:
+            return error
+        return None
 
     async def run(self, run: Run) -> Outcome | Failure | Pause:
         """One step."""

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -79,7 +80,7 @@ class Far:
     def add_session(self, start: str, **more: Any) -> str:
         """A session of one channel with two files, unless said otherwise; its id."""
         session = self.tell("POST", "sessions", {"start": start, "channels": 1, "chunks": 2, **more})
-        return str(session["SessionId"] if "SessionId" in session else session["session_id"])
+        return str(session["SessionId"])
 
     def content(self, path: str) -> bytes:
         """A file as the station has it."""
@@ -237,8 +238,9 @@ class Lab:
         """Wait until a job has come so far."""
         eventually(
             f"{files} files, {size} bytes",
-            lambda: (now := self.job(job))["status"] in ENDED
-            or (now["files_done"] >= files and now["bytes_done"] >= size),
+            lambda: (
+                (now := self.job(job))["status"] in ENDED or (now["files_done"] >= files and now["bytes_done"] >= size)
+            ),
         )
 
     # What is true of it.
@@ -340,7 +342,7 @@ def laboratory(home: Path, **staging: Any) -> Iterator[Lab]:
             capture_output=True,
         )
         for far in lab.stations.values():
-            eventually("the station answers", lambda far=far: _reachable(far))
+            eventually("the station answers", partial(_reachable, far))
         lab.start_server()
         lab.start_worker()
         yield lab
@@ -352,14 +354,23 @@ def _station(lab: Lab, name: str, kind: str, collection: str, scale: float) -> N
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     settings = {
-        **{"kind": kind, "port": port, "client_id": "lab", "client_secret": "lab", "admin_token": "admin"},
-        **{"scale": scale, "seed": 1},
+        "kind": kind,
+        "port": port,
+        "client_id": "lab",
+        "client_secret": "lab",
+        "admin_token": "admin",
+        "scale": scale,
+        "seed": 1,
     }
     (lab.folder / f"{name}.yaml").write_text(yaml.safe_dump(settings))
     lab.start(name, "rs_server.simulators", "--settings", str(lab.folder / f"{name}.yaml"))
     lab.stations[name] = Far(kind, collection, httpx.Client(base_url=url, timeout=60, trust_env=False))
     lab.values["stations"][name] = {
-        **{"kind": kind, "url": f"{url}/odata/v1", "token_url": f"{url}{_TOKEN_PATH}", "grant": _FORM, "timeout_s": 10},
+        "kind": kind,
+        "url": f"{url}/odata/v1",
+        "token_url": f"{url}{_TOKEN_PATH}",
+        "grant": _FORM,
+        "timeout_s": 10,
         "collections": {collection: {"title": collection, "constraints": {"constellation": ["sentinel-1"]}}},
     }
 
