@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 
-from rs_server import errors, memory, telemetry
+from rs_server import errors, memory, telemetry, tracing
 from rs_server.access import app as access_service
 from rs_server.access.authentication import Access, open_access
 from rs_server.access.changes import open_changes
@@ -47,6 +47,7 @@ def from_environment() -> FastAPI:
     """The server of the settings file that ``RSPY_SETTINGS`` names."""
     settings = load()
     telemetry.configure_logging(settings.log_level)
+    tracing.configure("rs-server", settings.telemetry.collector)
     app = create_app(settings)
     memory.settle()
     return app

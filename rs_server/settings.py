@@ -170,6 +170,12 @@ class StagingSettings(Section):
     grace_s: float = Field(3600, ge=0, description="How long objects that nothing refers to are kept")
 
 
+class TelemetrySettings(Section):
+    """Where traces go."""
+
+    collector: str | None = Field(None, description="OTLP over HTTP, e.g. http://host:4318. Unset: nothing is recorded")
+
+
 class Settings(BaseSettings):
     """The whole server."""
 
@@ -183,6 +189,7 @@ class Settings(BaseSettings):
     catalog: CatalogSettings = CatalogSettings()
     dask: DaskSettings = DaskSettings()
     staging: StagingSettings = StagingSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     stations: dict[str, StationSettings] = Field(default_factory=dict)
     secret: SecretStr = Field(SecretStr(""), description="Signs paging tokens; 32 random bytes in hexadecimal")
     log_level: Literal["debug", "info", "warning", "error"] = "info"

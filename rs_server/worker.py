@@ -20,7 +20,7 @@ import structlog
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from rs_server import telemetry
+from rs_server import telemetry, tracing
 from rs_server.catalog.expiry import Expiry
 from rs_server.catalog.removal import Removal
 from rs_server.dpr.process import PREPARATION
@@ -166,6 +166,7 @@ def main() -> int:
     """Work with the settings of the environment; 1 when the database is not there."""
     settings = load()
     telemetry.configure_logging(settings.log_level)
+    tracing.configure("rs-worker", settings.telemetry.collector)
     try:
         asyncio.run(work(settings, WorkerEnvironment()))
     except Unavailable as error:

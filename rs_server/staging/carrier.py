@@ -13,6 +13,7 @@ from uuid import UUID
 
 import structlog
 
+from rs_server import tracing
 from rs_server.database import persistently
 from rs_server.errors import RsError, StationError, StationTimeout, StationUnavailable, Unavailable
 from rs_server.settings import StagingSettings
@@ -142,7 +143,10 @@ class Carrier:
         running = self._running.get(transfer.id)
         if running is None:
             return None
-        with structlog.contextvars.bound_contextvars(job=str(transfer.job), file=transfer.name):
+        with (
+            structlog.contextvars.bound_contextvars(job=str(transfer.job), file=transfer.name),
+            tracing.span("transfer", transfer.trace, file=transfer.name, station=transfer.station),
+        ):
             try:
                 digest = await carry(transfer, self._world, running.meter)
             except Lost:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from psycopg import AsyncConnection
 
+from rs_server import tracing
 from rs_server.access.guards import require
 from rs_server.access.policy import Principal, Right, Service, owns
 from rs_server.catalog.names import CollectionName, resolve
@@ -350,6 +351,11 @@ class _Step:
         if owns(self.run.who, self.target.owner):
             await self.of.catalog.ensure_collection(self.target, title=self.target.name)
         most = _MOST_ITEMS if self.request.strict else _BATCH
+        with tracing.leaf("catalog publish"):
+            await self._publish_whole(most)
+        await self.of.reached("after publish")
+
+    async def _publish_whole(self, most: int) -> None:
         async with self.run.transaction() as conn:
             items = await self.of.rows.items(self.run.id, [ItemState.WHOLE], most, conn)
             files = await self.of.rows.carried(conn, [item.id for item in items])
@@ -360,7 +366,6 @@ class _Step:
                 old = superseded(self.of.place.bucket, files[item.id], before.get(item.source.item))
                 if old:
                     await self.of.rows.leave(conn, self.target.full, item.source.item, old, self.of.settings.grace_s)
-        await self.of.reached("after publish")
 
     def _document(
         self, item: StagedItem, files: Sequence[Carried], before: Mapping[str, Mapping[str, Any]]

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from rs_server import tracing
 from rs_server.database import persistently
 from rs_server.errors import Unavailable
 from rs_server.staging.fetch import Fetch
@@ -179,7 +180,8 @@ class _Carrying:
         await self.world.reached("mid-part")
         inspector.update(data)
         digest = inspector.verdict()
-        await self.world.objects.put(self.transfer.key, bytes(data))
+        with tracing.leaf("storage object"):
+            await self.world.objects.put(self.transfer.key, bytes(data))
         await self.world.reached("complete")
         return digest
 
@@ -239,7 +241,8 @@ class _Carrying:
         async def put(part: Part, data: bytearray) -> None:
             if part.number in parts:
                 return
-            etag = await self.world.uploads.put(self.transfer.key, upload, part.number, data)
+            with tracing.leaf("storage part", number=part.number):
+                etag = await self.world.uploads.put(self.transfer.key, upload, part.number, data)
             await self._note_file()
             await persistently(lambda: self.world.notes.add_part(self.transfer, part.number, etag))
             parts[part.number] = etag
