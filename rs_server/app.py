@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 
-from rs_server import errors, memory, telemetry
+from rs_server import errors, memory, telemetry, tracing
 from rs_server.access import app as access_service
 from rs_server.access.authentication import Access, open_access
 from rs_server.access.changes import open_changes
@@ -27,6 +27,8 @@ from rs_server.processes import app as processes_service
 from rs_server.processes import events
 from rs_server.resources import Resources, open_resources
 from rs_server.settings import Settings, load
+from rs_server.staging import app as staging_service
+from rs_server.staging.figures import Figures
 from rs_server.stations import app as stations_service
 from rs_server.stations.kinds import KINDS
 
@@ -38,6 +40,7 @@ def from_environment() -> FastAPI:
     """The server of the settings file that ``RSPY_SETTINGS`` names."""
     settings = load()
     telemetry.configure_logging(settings.log_level)
+    tracing.configure("rs-server", settings.telemetry.collector)
     app = create_app(settings)
     memory.settle()
     return app
@@ -62,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     if "catalog" in settings.services:
         app.include_router(storage_service.create_router())
     if "processes" in settings.services:
+        app.include_router(staging_service.create_router())
         app.include_router(processes_service.create_router(settings.public_url))
         app.include_router(dpr_service.create_router(settings.public_url))
     for prefix, service in mounted.items():
@@ -106,6 +110,9 @@ async def _lifespan(
             "storage": resources.storage,
             "credentials": resources.credentials,
             "jobs": resources.jobs,
+            "staging": resources.staging,
+            "subscriptions": resources.subscriptions,
+            "figures": Figures(resources.database),
             "dpr": resources.dpr,
             "changes": job_changes,
             "access": access,

@@ -192,6 +192,12 @@ class OrderSettings(Section):
     tend_s: float = Field(5, gt=0, description="How often it is looked what is due")
 
 
+class TelemetrySettings(Section):
+    """Where traces go."""
+
+    collector: str | None = Field(None, description="OTLP over HTTP, e.g. http://host:4318. Unset: nothing is recorded")
+
+
 class Settings(BaseSettings):
     """The whole server."""
 
@@ -205,6 +211,7 @@ class Settings(BaseSettings):
     catalog: CatalogSettings = CatalogSettings()
     dask: DaskSettings = DaskSettings()
     staging: StagingSettings = StagingSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     stations: dict[str, StationSettings] = Field(default_factory=dict)
     orders: OrderSettings = OrderSettings()
     most_body_bytes: int = Field(
