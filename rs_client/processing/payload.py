@@ -157,7 +157,7 @@ def read_order(payload: Mapping[str, Any]) -> Order:
 @contextmanager
 def on_cluster() -> Iterator[None]:
     """On a worker of a cluster, Dask's work goes to the whole cluster, and the worker's thread is free meanwhile."""
-    if not _on_worker():
+    if not on_worker():
         yield
         return
     from distributed import worker_client
@@ -166,7 +166,8 @@ def on_cluster() -> Iterator[None]:
         yield
 
 
-def _on_worker() -> bool:
+def on_worker() -> bool:
+    """Whether this is a task on a worker of a Dask cluster."""
     if "distributed" not in sys.modules:
         return False
     from distributed import get_worker

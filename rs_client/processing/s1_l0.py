@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -63,19 +63,31 @@ class SentinelOneLevelZero(EOProcessingUnit):
     ) -> dict[str, xr.DataTree]:
         """Make the product.
 
-        Parameters: ``name`` of the product, ``session`` (a ``Session``), ``basis`` (``dual`` or ``conventional``) and
-        ``randomised`` (whether the pseudo-noise is still in), ``segment`` (octets decoded at once).
+        Parameters: ``name`` of the product, ``session`` (a ``Session``, or a mapping of its facts), ``basis`` (``dual``
+        or ``conventional``) and ``randomised`` (whether the pseudo-noise is still in), ``segment`` (octets decoded at
+        once).
 
         Raises ``BadPayload`` when a block is given twice or the frames are not what the parameters say,
         ``NothingFound`` when there is no packet in them.
         """
         value = inputs[INPUT]
-        channels = _channels([value] if isinstance(value, xr.DataTree) else value)
-        session = kwargs.get("session") or Session(id=kwargs.get("name") or OUTPUT)
+        channels = _channels(_blocks(value) if isinstance(value, xr.DataTree) else value)
+        session = _session(kwargs.get("session"), kwargs.get("name") or OUTPUT)
         coding = Coding(Basis(kwargs.get("basis") or Basis.DUAL), randomised=bool(kwargs.get("randomised")))
         decoded = _decode(channels, coding, int(kwargs.get("segment") or SEGMENT))
         _refuse_foreign(decoded, coding)
         return {OUTPUT: assemble(kwargs.get("name") or session.id, session, decoded)}
+
+
+def _blocks(tree: xr.DataTree) -> list[xr.DataTree]:
+    """One block, or the blocks that are a tree's children, as eopf's triggering opens them."""
+    return list(tree.children.values()) or [tree]
+
+
+def _session(told: Session | Mapping[str, Any] | None, name: str) -> Session:
+    from rs_client.processing.payload import SessionFacts
+
+    return told if isinstance(told, Session) else SessionFacts.model_validate({"id": name, **(told or {})}).session()
 
 
 def _channels(trees: Iterable[xr.DataTree]) -> list[Channel]:

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import obstore
 import xarray as xr
+import zarr
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 from pydantic import BaseModel, SecretStr
@@ -106,6 +107,20 @@ def open_product(href: str, keys: StorageKeys | None) -> xr.DataTree:
     except (BaseError, OSError, KeyError, ValueError) as error:
         raise InputUnreadable(f"{href} cannot be opened as a Zarr product: {reason(error)}") from error
     return tree
+
+
+def attributes(href: str, keys: StorageKeys | None) -> dict[str, Any]:
+    """What a Zarr product says of itself as a whole. Raises ``InputUnreadable``."""
+    try:
+        store = ObjectStore(_place(href, keys, inside=True, make=False).store, read_only=True)
+        return dict(zarr.open_group(store, mode="r").attrs.asdict())
+    except (BaseError, OSError, KeyError, ValueError) as error:
+        raise InputUnreadable(f"{href} cannot be opened as a Zarr product: {reason(error)}") from error
+
+
+def size(href: str, keys: StorageKeys | None) -> int:
+    """Bytes of everything below an address."""
+    return _size(_place(href, keys, inside=True, make=False).store)
 
 
 def write(tree: xr.DataTree, href: str, keys: StorageKeys | None) -> int:
