@@ -16,7 +16,8 @@ def _form_of_copy(typing: Any, target: Any, source: Any, many: Any) -> Any:  # n
     def generate(context: Any, build: Any, _: Any, arguments: Sequence[Any]) -> Any:
         pointer = ir.IntType(8).as_pointer()
         target, source, many = arguments
-        cgutils.raw_memcpy(build, build.inttoptr(target, pointer), build.inttoptr(source, pointer), many, 1)
+        to, of = build.inttoptr(target, pointer), build.inttoptr(source, pointer)
+        cgutils.raw_memcpy(build, to, of, many, 1)  # type: ignore[no-untyped-call]
         return context.get_dummy_value()
 
     return types.void(types.uintp, types.uintp, types.intp), generate

@@ -16,14 +16,15 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ccsdspy  # type: ignore[import-untyped]
-import dask
+import dask.config
 import numpy as np
 
-from rs_client.processing import reedsolomon, sentinel1
+from rs_client.processing import lazily, reedsolomon, sentinel1
 from rs_client.processing.channel import in_memory, scan
 from rs_client.processing.frames import CADU_SIZE, MARKER_SIZE, Coding, Lock, find_frames
 from rs_client.processing.packets import Assembly, gather, parts_of
@@ -160,8 +161,7 @@ def workers() -> None:
 
     def decode(threads: int) -> None:
         with dask.config.set(scheduler="threads", num_workers=threads):
-            work = [dask.delayed(scan, traverse=False)(one, segment, Coding()) for segment in segments]  # type: ignore[attr-defined]
-            dask.compute(*work)  # type: ignore[attr-defined]
+            lazily.compute([partial(scan, one, segment, Coding()) for segment in segments])
 
     best = quickest({"one": lambda: decode(1), "two": lambda: decode(2)}, clock=time.perf_counter)
     for name, seconds in best.items():
