@@ -72,7 +72,7 @@ def _cluster(workers: int) -> Any:
         return nullcontext()
     from distributed import LocalCluster
 
-    return LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
+    return LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)  # type: ignore[no-untyped-call]
 
 
 def _on_platform(
@@ -139,15 +139,19 @@ def _account(quality: Mapping[str, Any]) -> list[str]:
     if "frames" not in quality:
         return []
     frames, packets = quality["frames"], quality["packets"]
+    kinds = ", ".join(f"{frames[kind]} {kind}" for kind in ("good", "corrected", "bad", "fill"))
     lines = [
-        f"frames: {frames['good']} good, {frames['corrected']} corrected, {frames['bad']} bad, {frames['fill']} fill,"
-        f" {frames['skipped_octets']} octets skipped; {packets['frames_missing']} missing",
-        *(f"{name}: {one['packets']} packets, {one['octets'] / _MB:.1f} MB, {one['duplicates']} doubles left out,"
-          f" {one['missing']} missing" for name, one in quality["groups"].items()),
-    ]  # fmt: skip
+        f"frames: {kinds}; {frames['skipped_octets']} octets skipped, {packets['frames_missing']} frames missing",
+        *(_group(name, one) for name, one in quality["groups"].items()),
+    ]
     if station := quality.get("station"):
         lines.append("the station counted the same" if station["agrees"] else _disagreement(station))
     return lines
+
+
+def _group(name: str, one: Mapping[str, Any]) -> str:
+    size = f"{one['octets'] / _MB:.1f} MB"
+    return f"{name}: {one['packets']} packets, {size}; {one['duplicates']} doubles left out, {one['missing']} missing"
 
 
 def _disagreement(station: Mapping[str, Any]) -> str:

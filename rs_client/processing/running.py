@@ -102,4 +102,4 @@ def _client(cluster: Any) -> Any:
         return nullcontext()
     from distributed import Client
 
-    return nullcontext(cluster) if isinstance(cluster, Client) else Client(cluster)
+    return nullcontext(cluster) if isinstance(cluster, Client) else Client(cluster)  # type: ignore[no-untyped-call]
