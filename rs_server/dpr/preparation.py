@@ -44,7 +44,7 @@ class Catalog(Protocol):
         """The ids of all collections."""
         ...
 
-    async def search(self, body: Mapping[str, Any], collections: Sequence[str]) -> list[dict[str, Any]]:
+    async def search(self, body: Mapping[str, Any], collections: Sequence[str]) -> dict[str, Any]:
         """One page of a search."""
         ...
 
@@ -120,7 +120,7 @@ class Preparation:
         body = _body(search)
         if search.service == CATALOG:
             collections = await self._readable(who, search.collections)
-            items = await self.catalog.search(body, collections)
+            items = (await self.catalog.search(body, collections))["features"]
         else:
             items = await self._at_stations(who, search.service, body)
         if not items:
@@ -215,10 +215,10 @@ class Preparation:
 
     async def _copies(self, who: Principal, source: Reference) -> list[Reference]:
         """The items of the catalog that were staged from an item of a station, as far as the caller may read them."""
-        found = await self.catalog.search({"ids": [source.item]}, await self._readable(who))
+        page = await self.catalog.search({"ids": [source.item]}, await self._readable(who))
         return [
             Reference(CATALOG, item["collection"], item["id"])
-            for item in found
+            for item in page["features"]
             if any(
                 link.get("rel") == "via" and link.get("href") == f"{self.public_url}{source.path}"
                 for link in item.get("links") or ()
@@ -284,7 +284,7 @@ class Preparation:
 
     async def _chosen(self, who: Principal, name: str, asked: Ask, notes: list[str]) -> Chosen | None:
         """The first that fits: of the catalog's, else of the stations'."""
-        found = await self.catalog.search(asked.search(CANDIDATES), await self._readable(who))
+        found = (await self.catalog.search(asked.search(CANDIDATES), await self._readable(who)))["features"]
         if (item := best(asked, found)) is not None:
             source = Reference(CATALOG, item["collection"], item["id"])
             return await self._in_catalog(who, name, source, why(asked, item, len(found)))

@@ -25,6 +25,7 @@ from rs_server.processes.model import (
     Outcome,
     Pause,
     Process,
+    Progress,
     Status,
 )
 from rs_server.processes.queue import Queue, TryAgain
@@ -95,6 +96,10 @@ class Jobs:
         """Let a job that pauses go on at once; what it waited for has happened."""
         if queue := await self._rows.wake(job_id):
             await self._queue.put(job_id, queue)
+
+    async def note(self, job_id: UUID, progress: Progress) -> None:
+        """Note how far a job is, on the part of those that work for it between its steps."""
+        await self._rows.note(job_id, progress)
 
     async def dismiss(self, who: Principal, job_id: UUID) -> Job:
         """End a job; ``Conflict`` when it has come to its end already."""

@@ -16,7 +16,7 @@ from fastapi.responses import Response
 from rs_server import errors
 from rs_server.access import policy
 from rs_server.access.guards import Caller, require, require_visible
-from rs_server.access.policy import Principal, Right, Service
+from rs_server.access.policy import Principal, Right
 from rs_server.bodies import bounded_body
 from rs_server.errors import NotFound
 from rs_server.settings import Settings
@@ -83,7 +83,7 @@ class StationService:
 
     def __init__(self, kind: StationKind, settings: Settings) -> None:
         self.kind = kind
-        self.service = Service(kind.name)
+        self.service = kind.name
         self.url = f"{settings.public_url}/{kind.name}"
         self.docs_url = f"{settings.public_url}/docs"
         self._key = settings.secret.get_secret_value().encode() or secrets.token_bytes(32)

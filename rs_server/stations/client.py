@@ -21,7 +21,7 @@ from rs_server.settings import StationSettings
 from rs_server.stations import filters, instants
 from rs_server.stations.items import value_at
 from rs_server.stations.kinds import KINDS
-from rs_server.stations.model import ValueType
+from rs_server.stations.model import StationKind, ValueType
 from rs_server.stations.odata import SortKey
 from rs_server.stations.paging import Cursor
 from rs_server.stations.search import SearchRequest, sort_order
@@ -118,14 +118,41 @@ class Stations:
             raise NotFound(f"collection {collection} has no item {item_id}")
         return page.items[0]
 
+    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """What the station says of each series of the item's files; empty where it says nothing, or not yet."""
+        station = self._station(service, collection)
+        kind = station.kind
+        if not kind.quality:
+            return []
+        key = f"{kind.entity_set}({_entity_id(item['properties'])})"
+        try:
+            answer = await station.session.query(key, {"$expand": kind.quality})
+        except StationRefused as error:
+            if error.members.get("answered") not in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_IMPLEMENTED):
+                raise
+            return []
+        return list(answer.get(kind.quality) or ())
+
     @asynccontextmanager
     async def download(
-        self, service: str, collection: str, asset: Mapping[str, Any], *, range_: str | None = None
+        self,
+        service: str,
+        collection: str,
+        asset: Mapping[str, Any],
+        *,
+        range_: str | None = None,
+        if_range: str | None = None,
     ) -> AsyncIterator[Download]:
-        """The bytes of an asset of ``item``; ``range_`` is the value of a Range header, which a station may ignore."""
+        """The bytes of an asset of ``item``; ``range_`` is the value of a Range header, which a station may ignore.
+
+        With ``if_range``, an ETag or a date, the whole is sent when it is another file by now.
+        """
         station = self._station(service, collection)
         path = station.kind.assets.download.format(id=_entity_id(asset))
-        async with station.session.stream(path, {"Range": range_} if range_ else {}) as response:
+        headers = (
+            {"Range": range_, "If-Range": if_range} if range_ and if_range else {"Range": range_} if range_ else {}
+        )
+        async with station.session.stream(path, headers) as response:
             yield Download(response.status_code, response.headers, station.session.chunks(response))
 
     @asynccontextmanager
@@ -175,6 +202,7 @@ async def open_stations(
     *,
     public_url: str = "",
     transport: httpx.AsyncBaseTransport | None = None,
+    kinds: Mapping[str, StationKind] = KINDS,
 ) -> AsyncIterator[Stations]:
     """The stations of the settings, closed at the end; nothing is sent to them yet.
 
@@ -184,15 +212,15 @@ async def open_stations(
         opened = []
         for name, each in settings.items():
             session = await stack.enter_async_context(open_session(name, each, transport=transport))
-            opened.append(_station(name, each, session))
+            opened.append(_station(name, each, session, kinds))
         yield Stations(opened, public_url.rstrip("/"))
 
 
-def _station(name: str, settings: StationSettings, session: Session) -> Station:
-    if settings.kind not in KINDS:
+def _station(name: str, settings: StationSettings, session: Session, kinds: Mapping[str, StationKind]) -> Station:
+    if settings.kind not in kinds:
         raise ValueError(f"station {name}: this version does not know the kind {settings.kind}")
     try:
-        return Station(KINDS[settings.kind], settings, session)
+        return Station(kinds[settings.kind], settings, session)
     except ValueError as error:
         raise ValueError(f"station {name}: {error}") from error
 

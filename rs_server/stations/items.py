@@ -11,12 +11,13 @@ from urllib.parse import quote
 
 import orjson
 
-from rs_server.stations import instants
+from rs_server.stations import geometry, instants
 from rs_server.stations.model import Extension, Files, Property, StationKind, ValueType, as_is
 
 STAC_VERSION = "1.1.0"
 COMPLETE = "rs:complete"  # whether all files of a session are there; cadip: names are closed to us
 
+_OUTSIDE = frozenset({"id", "geometry"})  # members of the item itself
 _ASSET = ("href", "title", "type", "roles", "externalIds")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+").fullmatch  # names of files rarely need quoting, which is slow
 
@@ -79,7 +80,8 @@ class Mapper:
         parts = newest(rule, files) if rule else {}
         sources = list(parts.values()) if rule else [entity]
         downloads = f"{place.item_url(item_id)}/download"
-        own = {name: value for name, value in properties.items() if name != "id"}
+        own = {name: value for name, value in properties.items() if name not in _OUTSIDE}
+        footprint = properties.get("geometry")
         own["externalIds"] = [{"scheme": self.kind.name, "value": entity["Id"]}]
         if rule:
             own[COMPLETE] = is_complete(rule, entity, parts)
@@ -89,7 +91,8 @@ class Mapper:
             "stac_extensions": self._extensions(own),
             "id": item_id,
             "collection": place.collection,
-            "geometry": None,
+            "geometry": footprint,
+            **({"bbox": geometry.box_of(footprint)} if footprint else {}),
             "properties": own,
             "links": _links(place, item_id),
             "assets": {source["Name"]: self._asset(downloads, source) for source in sources},
@@ -291,6 +294,9 @@ _JSON_TYPE: Mapping[ValueType, type] = {
     ValueType.DOUBLE: float,
     ValueType.BOOLEAN: bool,
     ValueType.INSTANT: str,
+    ValueType.LIST: list,
+    ValueType.GEOMETRY: dict,
+    ValueType.OBJECT: dict,
 }
 _TEMPLATE = {ValueType.INTEGER: "%d", ValueType.DOUBLE: "%r", ValueType.BOOLEAN: "%s"}  # all others are quoted
 _COERCE: Mapping[ValueType, Callable[[Any], Any]] = {
@@ -300,4 +306,7 @@ _COERCE: Mapping[ValueType, Callable[[Any], Any]] = {
     ValueType.DOUBLE: float,
     ValueType.BOOLEAN: _boolean,
     ValueType.INSTANT: instants.utc,
+    ValueType.LIST: list,
+    ValueType.GEOMETRY: geometry.footprint,
+    ValueType.OBJECT: dict,
 }

@@ -15,7 +15,7 @@ import httpx
 import orjson
 import structlog
 
-from rs_server.errors import NotFound, StationRefused, StationTimeout, StationUnavailable
+from rs_server.errors import NotFound, NotOnline, StationRefused, StationTimeout, StationUnavailable
 from rs_server.settings import StationSettings
 
 log = structlog.get_logger(__name__)
@@ -28,6 +28,7 @@ REDIRECTS = 5
 REFRESH_MARGIN_S = 30.0
 
 _BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE})
+_BYTES = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
 _GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _SIGNED = frozenset({"x-amz-credential", "x-amz-signature", "signature"})
 _TOKEN_LIFE_S = 300.0  # where the answer does not say (RFC 6749 §5.1 only recommends it)
@@ -124,6 +125,14 @@ class Session:
     async def stream(self, path: str, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
         """A download, open at its first byte; read it with ``chunks``."""
         async with self._open(f"{self._root}/{path}", {"Accept-Encoding": "identity", **headers}) as response:
+            if response.status_code == HTTPStatus.ACCEPTED:
+                raise NotOnline(
+                    f"station {self.name} must bring it from its archive first",
+                    hint="order it: POST /lta/orders",
+                    station=self.name,
+                )
+            if response.status_code not in _BYTES:
+                raise StationRefused(self.name, f"asked for a file, it answered {response.status_code}")
             yield response
 
     async def chunks(self, response: httpx.Response) -> AsyncIterator[bytes]:

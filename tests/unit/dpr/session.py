@@ -133,13 +133,13 @@ class Catalog:
             raise NotFound(f"item {item_id} does not exist")
         return self.items[collection_id, item_id]
 
-    async def search(self, body: Mapping[str, Any], collections: Sequence[str]) -> list[dict[str, Any]]:
+    async def search(self, body: Mapping[str, Any], collections: Sequence[str]) -> dict[str, Any]:
         there = [each for (name, _), each in self.items.items() if name in collections]
         if "ids" in body:
             there = [each for each in there if each["id"] in body["ids"]]
         if "filter" in body:
             there = [each for each in there if _matches(cql2.Expr(body["filter"]), each)]
-        return there[: body.get("limit", 10)]
+        return {"features": there[: body.get("limit", 10)]}
 
     async def ensure_collection(self, name: CollectionName, *, title: str) -> None:
         self.made.add(name.full)

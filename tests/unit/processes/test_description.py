@@ -13,7 +13,7 @@ from rs_server.processes import description
 from rs_server.processes.app import CONFORMANCE, JobList, Link, Wanted, landing_page, status_info
 from rs_server.processes.jobs import valid
 from rs_server.processes.model import Job, Process, Progress, Status
-from rs_server.staging.process import StagingInputs
+from rs_server.staging.inputs import StagingInputs
 from tests.schemas import ogc_faults
 
 
@@ -67,7 +67,7 @@ def test_job_status_is_valid_and_carries_our_members(status: Status) -> None:
 @pytest.mark.parametrize(
     ("inputs", "named"),
     [
-        ({}, "inputs.items"),
+        ({"collection": "c"}, "inputs.items"),
         ({"items": [{"href": "x"}]}, "inputs.collection"),
         ({"items": [], "collection": "c"}, "inputs.items"),
         ({"items": [{"href": 1}], "collection": "c"}, "inputs.items.0"),
