@@ -147,6 +147,10 @@ class Catalog:
     async def upsert_item(self, item: dict[str, Any]) -> None:
         self.items[item["collection"], item["id"]] = item
 
+    async def publish(self, conn: Any, items: Sequence[Mapping[str, Any]]) -> None:
+        for each in items:
+            await self.upsert_item(dict(each))
+
 
 def _matches(expression: cql2.Expr, item: Mapping[str, Any]) -> bool:
     untold = dict.fromkeys(("product:type", "platform", "start_datetime", "end_datetime"), "")

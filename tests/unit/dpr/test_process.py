@@ -147,6 +147,12 @@ class Job:
             raise Superseded
         self.memory |= values
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        if self.final:
+            raise Superseded
+        yield
+
     async def over(self) -> bool:
         return self.final
 
