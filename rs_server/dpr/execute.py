@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -220,8 +220,11 @@ class GatewayClusters:
                 )
             if waited >= told:
                 told = waited + _TELL_EVERY_S
-                await run.say(_waiting(size, waited, self._settings.start_timeout_s))
+                line = _waiting(size, waited, self._settings.start_timeout_s)
+                await run.say(line)
+                await run.settle(replace(run.job.progress, waiting=line))
             await asyncio.sleep(0.2)
+        await run.settle(replace(run.job.progress, waiting=None))
         await run.say(f"{len(workers)} of {size.workers} workers there")
 
 

@@ -24,8 +24,8 @@ from rs_server.catalog.names import CollectionName, resolve
 from rs_server.database import Row
 from rs_server.dpr import preparation, provenance
 from rs_server.dpr.execute import Cluster, Clusters, ProcessingFailed
-from rs_server.dpr.payload import Order, Target, order
-from rs_server.dpr.plan import CATALOG
+from rs_server.dpr.payload import Order, Target, order, tagged
+from rs_server.dpr.plan import CATALOG, Plan, Step
 from rs_server.dpr.preparation import Preparation
 from rs_server.dpr.processors import Processor
 from rs_server.dpr.publish import Made, catalog_item, report_key
@@ -62,6 +62,10 @@ class Bucket(Protocol):
 
     async def prefix_size(self, prefix: str) -> int:
         """Bytes under a prefix."""
+        ...
+
+    async def etags(self, prefix: str) -> dict[str, str]:
+        """The entity tags of the objects under a prefix, by key."""
         ...
 
 
@@ -207,7 +211,7 @@ class Processing:
 
     async def _prepare(self, run: Run, request: ProcessorRequest) -> None:
         plan = await self.preparation.bring_in(run, request)
-        orders = [order(self.processor, plan, step, self.world.place.bucket, str(run.id)) for step in plan.steps]
+        orders = [await self._order(run, plan, step) for step in plan.steps]
         for note in plan.notes:
             await run.say(note)
         for chosen in plan.chosen:
@@ -215,6 +219,14 @@ class Processing:
         document = plan.document(self.world.place.public_url)
         await self.world.records.prepared(run.id, document, [each.document() for each in orders])
         await run.settle(Progress(_PREPARED, 0, plan.octets, 0, plan.files))
+
+    async def _order(self, run: Run, plan: Plan, step: Step) -> Order:
+        counted = await self.preparation.told(step)
+        made = order(self.processor, plan, step, self.world.place.bucket, str(run.id), counted)
+        tags: dict[str, str] = {}
+        for prefix in made.read:
+            tags |= await self.world.storage.etags(prefix)
+        return tagged(made, tags)
 
     async def _carry_out(self, run: Run, record: Record) -> Outcome:
         orders = [Order.parse(each) for each in record.orders]

@@ -176,6 +176,9 @@ class Stations:
             raise NotFound(f"collection {collection} has no item {item_id}")
         return item()
 
+    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        return [{"Channel": 1, "AcquiredTFs": 4}]
+
     async def search(self, service: str, request: SearchRequest, collections: Sequence[str]) -> Any:
         raise NotImplementedError
 
