@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Self
 
+from rs_client.asynchttp import AsyncHttp
 from rs_client.auth import Auth, NoLogin, choose, without_issuer
 from rs_client.execution import Items, addresses, execute
 from rs_client.flow import Flow, Server, read
-from rs_client.http import AsyncHttp, Http
+from rs_client.http import Http
 from rs_client.session import User, address, issuer_of
 from rs_client.settings import Settings
 from rs_client.staging import PROCESS as STAGING
