@@ -98,11 +98,11 @@ class AsyncRsClient:
         """Bring items of a station into a collection; see ``StagingClient.stage``."""
         return await self._executed(STAGING, items, to)
 
-    async def process(self, processor: str, items: Items, to: str, **inputs: Any) -> AsyncJob:
+    async def process(self, processor: str, items: Items, to: str | None = None, **inputs: Any) -> AsyncJob:
         """Run a processor on staged items; see ``DprClient.run``."""
         return await self._executed(processor, items, to, **inputs)
 
-    async def _executed(self, process: str, items: Items, to: str, **inputs: Any) -> AsyncJob:
+    async def _executed(self, process: str, items: Items, to: str | None, **inputs: Any) -> AsyncJob:
         from rs_client.jobs import AsyncJob
 
         return AsyncJob(self, await self.http.run(execute(self.http.server, process, addresses(items), to, inputs)))

@@ -61,6 +61,10 @@ def progress(process: str, now: Progress) -> str:
         parts.append(f"{now.files_done}/{now.files_total} files")
     if now.message:
         parts.append(now.message)
+    if now.waiting and now.waiting != now.message:
+        parts.append(f"waits for {now.waiting}")
+    if now.estimated_end and now.status not in ENDED:
+        parts.append(f"to end at {now.estimated_end.astimezone():%H:%M:%S}")
     return " · ".join(parts)
 
 

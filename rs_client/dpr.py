@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rs_client import display
-from rs_client.execution import Items, addresses, execute
+from rs_client.execution import Items, addresses, asked, execute
 from rs_client.jobs import Job
-from rs_client.staging import PROCESS as STAGING
 
 if TYPE_CHECKING:
     from rs_client.session import RsClient
+
+ROUTE = "/dpr/processes"
 
 
 class ProcessorList(dict[str, str]):
@@ -18,6 +21,51 @@ class ProcessorList(dict[str, str]):
 
     def _repr_html_(self) -> str:
         return display.table(("processor", "title"), list(self.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a job would do: inputs chosen and why, what must be staged, the cluster, the products; sizes in bytes.
+
+    ``document`` is the server's whole answer.
+    """
+
+    processor: str
+    bytes_to_read: int
+    bytes_to_stage: int
+    cluster: Mapping[str, Any]
+    problems: Sequence[str]
+    document: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Plan:
+        """Read the server's form."""
+        return cls(
+            processor=document["processor"],
+            bytes_to_read=document["bytes_to_read"],
+            bytes_to_stage=document["bytes_to_stage"],
+            cluster=document["cluster"],
+            problems=tuple(document["problems"]),
+            document=document,
+        )
+
+    def rows(self) -> Iterator[tuple[str, str, str]]:
+        """The plan as a person reads it: what, which, why."""
+        for step in self.document["steps"]:
+            for each in (*step["inputs"], *step["adfs"]):
+                staged = f"; staged to {each['stage_to']} first" if each.get("stage_to") else ""
+                yield each["name"], f"{each['id']} ({display.size(each['bytes'])})", f"{each['why']}{staged}"
+            for each in step["outputs"]:
+                yield each["name"], each["id"], f"goes to {each['collection']}"
+        yield "cluster", ", ".join(f"{name} {value}" for name, value in self.cluster.items()), ""
+        yield from (("note", note, "") for note in self.document["notes"])
+        yield from (("problem", problem, "") for problem in self.problems)
+
+    def __str__(self) -> str:
+        return display.text_table(("what", "which", "why"), list(self.rows()))
+
+    def _repr_html_(self) -> str:
+        return display.table(("what", "which", "why"), list(self.rows()))
 
 
 class DprClient:
@@ -28,27 +76,33 @@ class DprClient:
 
     def processors(self) -> ProcessorList:
         """What you may run: id → title."""
-        found: list[dict[str, Any]] = self._session.http.get("/processes")["processes"]
-        return ProcessorList({each["id"]: each.get("title", "") for each in found if each["id"] != STAGING})
+        found: list[dict[str, Any]] = self._session.http.get(ROUTE)["processes"]
+        return ProcessorList({each["id"]: each.get("title", "") for each in found})
 
-    def run(self, processor: str, items: Items, to: str, **inputs: Any) -> Job:
-        """Run a processor on staged items; its products go to the collection ``to``. Returns at once.
+    def run(self, processor: str, items: Items, to: str | None = None, **inputs: Any) -> Job:
+        """Run a processor on items; its products go to the collection ``to``. Returns at once.
 
-        ``inputs`` are what else the processor takes, as ``describe`` lists it. Raises ``NotFound`` for a processor
-        that does not exist, ``Invalid`` when there is no item or an input is not one that it takes.
+        Without ``to`` they go to a collection of yours that is named after their type. ``inputs`` are what else the
+        processor takes: ``parameters``, ``mode``, ``workers``, ``adfs``; ``describe`` lists them. Raises ``NotFound``
+        for a processor that does not exist, ``Invalid`` when there is no item or an input is not one that it takes.
         """
         return run(self._session, processor, items, to, **inputs)
 
+    def plan(self, processor: str, items: Items, to: str | None = None, **inputs: Any) -> Plan:
+        """What ``run`` with the same arguments would do; makes no job and changes nothing."""
+        body = {"inputs": asked(processor, addresses(items), to, inputs)}
+        return Plan.of(self._session.http.post(f"{ROUTE}/{processor}/plan", body))
+
     def describe(self, processor: str) -> dict[str, Any]:
-        """What a processor takes and gives (OGC API – Processes, process description)."""
-        found: dict[str, Any] = self._session.http.get(f"/processes/{processor}")
+        """What a processor takes and gives (OGC API – Processes, process description), and its task table."""
+        found: dict[str, Any] = self._session.http.get(f"{ROUTE}/{processor}")
         return found
 
     def __repr__(self) -> str:
         return f"<DprClient {self._session.server_url}>"
 
 
-def run(session: RsClient, processor: str, items: Items, to: str, **inputs: Any) -> Job:
+def run(session: RsClient, processor: str, items: Items, to: str | None = None, **inputs: Any) -> Job:
     """Run a processor of the platform on items, given as a search, items or their addresses; see ``DprClient.run``."""
     http = session.http
     return Job(session, http.run(execute(http.server, processor, addresses(items), to, inputs)))
