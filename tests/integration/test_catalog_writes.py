@@ -473,9 +473,10 @@ class TestDownload:
     async def test_its_time_ends(self, platform: Platform, callers: Callers, address: str) -> None:
         async with open_storage(settings(platform).storage) as storage:
             short = await storage.signed(key("D1"), timedelta(seconds=1))
-        assert httpx.get(short, trust_env=False).status_code == 200
-        await asyncio.sleep(2.1)
-        assert httpx.get(short, trust_env=False).status_code == 403
+        async with httpx.AsyncClient(trust_env=False) as http:
+            assert (await http.get(short)).status_code == 200
+            await asyncio.sleep(2.1)
+            assert (await http.get(short)).status_code == 403
 
 
 class TestKeys:
