@@ -5,13 +5,13 @@ set-up := python3 hub/rs_platform/bootstrap.py
 
 demo:  ## install what is missing, start the platform, run the main job
 	$(set-up) -- rs demo
-test:  ## everything that must hold: style, types, layers, unit, integration, notebooks
+test:  ## everything that must hold: style, types, layers, unit, integration, notebooks, browser
 	$(set-up) --with-tests -- python -m rs_platform.checks all
 unit:  ## unit tests only, without any service
 	$(set-up) -- python -m rs_platform.checks unit
 lint:  ## style, types and layers only
 	$(set-up) -- python -m rs_platform.checks lint
-browser:  ## what people see, in a real browser
+browser:  ## what people see, in a real browser; a part of `test`
 	$(set-up) --with-tests -- python -m rs_platform.checks browser
 bench:  ## measurements; not part of `test`
 	$(set-up) --with-tests -- python -m rs_platform.checks bench

@@ -1,46 +1,47 @@
-"""Ways to prove who you are: an API key, the token of your hub server, or a login in the browser."""
+"""Ways to prove who you are: an API key, your hub server's token, a service account, or a login in the browser."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import json
-import os
 import secrets
 import sys
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import httpx
 
-from rs_client.errors import NotAuthenticated, NotConfigured, ServiceUnavailable
+from rs_client.errors import AuthExpired, NotAuthenticated, NotConfigured, ServiceUnavailable
+from rs_client.flow import Call, Flow, Pause, document
+from rs_client.settings import Settings
+from rs_client.tokenstore import Token, TokenStore, token_store
 
 RENEW_BEFORE_S = 30
-"""A token with less life than this, in seconds, is renewed before it is used."""
+"""A token with less life than this, in seconds, is renewed before it is used; one with a short life, in its last
+quarter."""
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
-_CLIENT_ID = "rs-client"
+CLIENT_ID = "rs-client"
 _SLOWER_S = 5  # what a client adds to its interval when told to slow down (RFC 8628, 3.5)
 
 
 class Auth(Protocol):
     """Whatever can put your identity into a request."""
 
-    def headers(self) -> dict[str, str]:
-        """The headers of the next request; renews what is about to expire."""
+    def identity(self, refused: Mapping[str, str] | None = None) -> Flow[dict[str, str]]:
+        """The headers of the next request; renews what is about to expire, and what was refused if it can."""
         ...
 
 
 class NoLogin:
     """Nobody: for a server of one local user, which asks for no login."""
 
-    def headers(self) -> dict[str, str]:
+    def identity(self, refused: Mapping[str, str] | None = None) -> Flow[dict[str, str]]:  # noqa: ARG002
         """Nothing."""
+        yield from ()
         return {}
 
 
@@ -50,154 +51,198 @@ class ApiKey:
 
     key: str
 
-    def headers(self) -> dict[str, str]:
+    def identity(self, refused: Mapping[str, str] | None = None) -> Flow[dict[str, str]]:  # noqa: ARG002
         """The header ``x-api-key``."""
+        yield from ()
         return {"x-api-key": self.key}
 
     def __repr__(self) -> str:
         return "ApiKey(…)"
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
-    """An access token, when it ends (seconds since 1970), and what to renew it with if one may."""
-
-    access_token: str = ""
-    expires: float = 0.0
-    refresh_token: str = ""
-
-    @classmethod
-    def of(cls, answer: Mapping[str, Any], now: float) -> Token:
-        """Read the answer of a token endpoint (RFC 6749, 5.1)."""
-        life_s = float(answer.get("expires_in") or 0)
-        return cls(str(answer["access_token"]), now + life_s, str(answer.get("refresh_token") or ""))
-
-    def __repr__(self) -> str:
-        return f"Token(…, expires={self.expires:.0f})"
-
-
 class Bearer(ABC):
-    """A bearer token that is renewed shortly before its end; safe to use from several threads."""
+    """A bearer token that is renewed shortly before its end. Drivers ask for one identity at a time."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._token = Token()
-        self._renewing = threading.Lock()
 
-    def headers(self) -> dict[str, str]:
+    def identity(self, refused: Mapping[str, str] | None = None) -> Flow[dict[str, str]]:
         """The header ``Authorization``; while no new token is to be had, the one at hand serves to its end."""
-        with self._renewing:
-            if self._left_s() < RENEW_BEFORE_S:
-                try:
-                    self._token = self.renewed(self._token)
-                except ServiceUnavailable:
-                    if self._left_s() <= 0:
-                        raise
-            return {"Authorization": f"Bearer {self._token.access_token}"}
+        if self._token.left_s(self._clock()) < self._token.margin_s(RENEW_BEFORE_S) or refused == self._headers():
+            try:
+                self._token = yield from self.renewed(self._token)
+            except ServiceUnavailable:
+                if self._token.left_s(self._clock()) <= 0:
+                    raise
+        return self._headers()
 
     @abstractmethod
-    def renewed(self, token: Token) -> Token:
+    def renewed(self, token: Token) -> Flow[Token]:
         """A fresh token in place of this one."""
 
-    def _left_s(self) -> float:
-        return self._token.expires - self._clock()
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token.access_token}"}
+
+    def _called(self, whom: str, call: Call) -> Flow[httpx.Response]:
+        """The answer of whoever gives tokens; ``ServiceUnavailable`` when there is none."""
+        try:
+            answer: httpx.Response = yield call
+        except httpx.HTTPError as error:
+            raise ServiceUnavailable(f"{whom} does not answer: {error}", url=call.url) from error
+        if answer.status_code >= 500:
+            raise ServiceUnavailable(f"{whom} answered {answer.status_code}", hint="try again soon", url=call.url)
+        return answer
 
 
 class HubToken(Bearer):
     """A fresh access token from the hub's token service, asked for with the server's own hub token."""
 
-    def __init__(self, url: str, hub_token: str, http: httpx.Client, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, url: str, hub_token: str, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__(clock)
-        self._url, self._hub_token, self._http = url, hub_token, http
+        self._call = Call("GET", url, {"Authorization": f"token {hub_token}"})
 
-    def renewed(self, token: Token) -> Token:  # noqa: ARG002 - nothing of the old one is needed
+    def renewed(self, token: Token) -> Flow[Token]:  # noqa: ARG002 - nothing of the old one is needed
         """Ask the token service."""
         now = self._clock()
-        try:
-            answer = self._http.get(self._url, headers={"Authorization": f"token {self._hub_token}"})
-        except httpx.HTTPError as error:
-            raise ServiceUnavailable(f"the hub's token service does not answer: {error}") from error
+        answer = yield from self._called("the hub's token service", self._call)
         if answer.status_code in (401, 403):
-            raise NotAuthenticated("your login to the hub is over", hint="log in to the hub again", status=401)
+            raise AuthExpired("your login to the hub is over", hint="log in to the hub again", status=401)
         if answer.is_error:
             raise ServiceUnavailable(f"the hub's token service answered {answer.status_code}", hint="try again soon")
         return Token.of(answer.json(), now)
 
 
+class ServiceAccount(Bearer):
+    """An identity of its own for unattended work: a Keycloak client with a secret (RFC 6749, 4.4)."""
+
+    def __init__(
+        self, issuer: str, client_id: str, client_secret: str, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        super().__init__(clock)
+        form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret}
+        self._client_id = client_id
+        self._call = Call("POST", f"{_endpoint(issuer)}/token", form=form)
+
+    def renewed(self, token: Token) -> Flow[Token]:  # noqa: ARG002 - nothing of the old one is needed
+        """Ask the token endpoint with the client's secret."""
+        now = self._clock()
+        answer = yield from self._called("Keycloak", self._call)
+        if answer.is_error:
+            raise NotAuthenticated(
+                f"Keycloak refuses the service account {self._client_id}: {_reason(answer)}",
+                hint="look at RS_CLIENT_ID and RS_CLIENT_SECRET",
+                status=answer.status_code,
+            )
+        return Token.of(answer.json(), now)
+
+    def __repr__(self) -> str:
+        return f"ServiceAccount({self._client_id!r}, …)"
+
+
 class DeviceLogin(Bearer):
-    """A login in the browser (OAuth 2.0 device grant, RFC 8628, with PKCE), kept in a file that only you can read."""
+    """A login in the browser (OAuth 2.0 device grant, RFC 8628, with PKCE), kept where only you can read it."""
 
     def __init__(
         self,
         issuer: str,
-        store: Path,
-        http: httpx.Client,
+        store: TokenStore,
         *,
         say: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.time,
-        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         super().__init__(clock)
-        self._endpoint = f"{issuer.rstrip('/')}/protocol/openid-connect"
-        self._store, self._http, self._pause = store, http, pause
+        self._endpoint = _endpoint(issuer)
+        self._store = store
         self._say = say or (lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201 - a person must see it
-        self._token = _kept(store)
+        self._token = store.load()
 
-    def renewed(self, token: Token) -> Token:
-        """With the refresh token while it holds; else a person must log in."""
-        fresh = self._refreshed(token) or self._log_in()
-        _keep(self._store, fresh)
+    def renewed(self, token: Token) -> Flow[Token]:
+        """As another program renewed it, or with the refresh token while it holds; else a person must log in."""
+        kept = self._store.load()
+        if kept.access_token != token.access_token and kept.left_s(self._clock()) > kept.margin_s(RENEW_BEFORE_S):
+            return kept
+        fresh = (yield from self._refreshed(kept if kept.refresh_token else token)) or (yield from self._log_in())
+        self._store.keep(fresh)
         return fresh
 
-    def _refreshed(self, token: Token) -> Token | None:
+    def _refreshed(self, token: Token) -> Flow[Token | None]:
         if not token.refresh_token:
             return None
-        form = {"grant_type": "refresh_token", "refresh_token": token.refresh_token, "client_id": _CLIENT_ID}
+        form = {"grant_type": "refresh_token", "refresh_token": token.refresh_token, "client_id": CLIENT_ID}
         now = self._clock()
-        answer = self._post("token", form)
-        if answer.status_code >= 500:
-            raise ServiceUnavailable(f"Keycloak answered {answer.status_code}", hint="try again soon")
+        answer = yield from self._called("Keycloak", Call("POST", f"{self._endpoint}/token", form=form))
         return None if answer.is_error else Token.of(answer.json(), now)
 
-    def _log_in(self) -> Token:
+    def _log_in(self) -> Flow[Token]:
         verifier = secrets.token_urlsafe(48)
         form = {
-            "client_id": _CLIENT_ID,
+            "client_id": CLIENT_ID,
             "scope": "openid",
             "code_challenge": _challenge(verifier),
             "code_challenge_method": "S256",
         }
-        answer = self._post("auth/device", form)
+        answer = yield from self._called("Keycloak", Call("POST", f"{self._endpoint}/auth/device", form=form))
         if answer.is_error:
             raise NotAuthenticated(f"the login could not be started: Keycloak answered {answer.status_code}")
         started = answer.json()
         self._say(f"Log in at {started['verification_uri_complete']} (code {started['user_code']})")
-        return self._approved(started, verifier)
+        return (yield from self._approved(started, verifier))
 
-    def _approved(self, started: Mapping[str, Any], verifier: str) -> Token:
+    def _approved(self, started: Mapping[str, Any], verifier: str) -> Flow[Token]:
         """The token, once the person has approved."""
         form = {
             "grant_type": DEVICE_GRANT,
             "device_code": str(started["device_code"]),
-            "client_id": _CLIENT_ID,
+            "client_id": CLIENT_ID,
             "code_verifier": verifier,
         }
         interval = float(started.get("interval", 5))
         deadline = self._clock() + float(started.get("expires_in", 600))
         while self._clock() < deadline:
-            self._pause(interval)
+            yield Pause(interval)
             now = self._clock()
-            answer = self._post("token", form)
+            try:
+                answer = yield from self._called("Keycloak", Call("POST", f"{self._endpoint}/token", form=form))
+            except ServiceUnavailable:  # a gateway's hiccup does not end a login that a person is at
+                continue
             if not answer.is_error:
                 return Token.of(answer.json(), now)
             interval += _slower(answer)
         raise NotAuthenticated("nobody completed the login in the browser in time", hint="connect again")
 
-    def _post(self, path: str, form: Mapping[str, str]) -> httpx.Response:
-        try:
-            return self._http.post(f"{self._endpoint}/{path}", data=dict(form))
-        except httpx.HTTPError as error:
-            raise ServiceUnavailable(f"Keycloak does not answer: {error}") from error
+
+def choose(settings: Settings, issuer: str | None) -> Auth:
+    """The way in that a place offers, the first of: hub server, API key, service account, no login, the browser.
+
+    ``issuer`` is where the server's users log in, or none if it asks for no login; it matters to the last three.
+    Raises ``NotConfigured`` when a login in the browser would be needed and nobody can be asked.
+    """
+    direct = without_issuer(settings)
+    if direct is not None:
+        return direct
+    if issuer is None:
+        return NoLogin()
+    if settings.client_id and settings.client_secret:
+        return ServiceAccount(issuer, settings.client_id, settings.client_secret)
+    if settings.unattended:
+        raise NotConfigured(
+            "nobody can log in here", hint="set RS_API_KEY, or RS_CLIENT_ID and RS_CLIENT_SECRET of a service account"
+        )
+    return DeviceLogin(issuer, token_store(settings, issuer))
+
+
+def without_issuer(settings: Settings) -> Auth | None:
+    """The way in for which nobody needs to know where users log in, if there is one."""
+    if settings.token_url and settings.hub_token:
+        return HubToken(settings.token_url, settings.hub_token)
+    if settings.api_key:
+        return ApiKey(settings.api_key)
+    return None
+
+
+def _endpoint(issuer: str) -> str:
+    return f"{issuer.rstrip('/')}/protocol/openid-connect"
 
 
 def _challenge(verifier: str) -> str:
@@ -206,55 +251,15 @@ def _challenge(verifier: str) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
+def _reason(answer: httpx.Response) -> str:
+    return str(document(answer).get("error") or f"status {answer.status_code}")
+
+
 def _slower(answer: httpx.Response) -> float:
     """How much longer to wait between two questions, in seconds; raises when the person refused."""
-    try:
-        reason = answer.json().get("error")
-    except ValueError:  # not the token endpoint: something in front of it
-        reason = f"status {answer.status_code}"
+    reason = _reason(answer)
     if reason == "slow_down":
         return _SLOWER_S
-    if reason == "authorization_pending" or answer.status_code >= 500:
+    if reason == "authorization_pending":
         return 0
     raise NotAuthenticated(f"the login in the browser was not completed: {reason}", hint="connect again")
-
-
-def _kept(store: Path) -> Token:
-    """The token of the last login, or none."""
-    try:
-        return Token(**json.loads(store.read_text()))
-    except (FileNotFoundError, json.JSONDecodeError, TypeError):  # never logged in, or the file is damaged
-        return Token()
-
-
-def _keep(store: Path, token: Token) -> None:
-    store.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = store.with_name(f"{store.name}.{os.getpid()}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(asdict(token), file)
-    temporary.replace(store)
-
-
-def choose(environment: Mapping[str, str], login_at: Callable[[], str | None], http: httpx.Client) -> Auth:
-    """The way in that this place offers: hub server, API key, or the browser.
-
-    ``login_at`` gives the issuer of the server's users, or none if it asks for no login; it is called only when there
-    is no other way. Raises ``NotConfigured`` when a login in the browser would be needed and nobody can be asked.
-    """
-    if environment.get("RS_TOKEN_URL") and environment.get("JUPYTERHUB_API_TOKEN"):
-        return HubToken(environment["RS_TOKEN_URL"], environment["JUPYTERHUB_API_TOKEN"], http)
-    if environment.get("RS_API_KEY"):
-        return ApiKey(environment["RS_API_KEY"])
-    issuer = login_at()
-    if issuer is None:
-        return NoLogin()
-    if environment.get("CI"):
-        raise NotConfigured("nobody can log in here", hint="set RS_API_KEY to an API key of yours")
-    return DeviceLogin(issuer, login_file(environment, issuer), http)
-
-
-def login_file(environment: Mapping[str, str], issuer: str) -> Path:
-    """Where the login at an issuer is kept, below the user's XDG state folder."""
-    home = environment.get("XDG_STATE_HOME")
-    folder = (Path(home) if home else Path.home() / ".local" / "state") / "rs-python"
-    return folder / f"login-{hashlib.sha256(issuer.encode()).hexdigest()[:12]}.json"

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from rs_client.stac import StacClient
+from collections.abc import Mapping
+from typing import ClassVar
+
+from rs_client.stac import StationClient
 
 
-class AuxipClient(StacClient):
-    """The auxiliary files of every AUXIP station you may read."""
+class AuxipClient(StationClient):
+    """The files of every AUXIP station you may read; search by ``platform``, ``product_type``, ``station``."""
+
+    PATH: ClassVar[str] = "/auxip"
+    WORDS: ClassVar[Mapping[str, str]] = {"platform": "platform", "product_type": "product:type"}

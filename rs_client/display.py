@@ -1,29 +1,46 @@
-"""What a person sees of our objects: plain text in a terminal, small HTML without scripts in a notebook."""
+"""What a person sees of our objects: plain text in a terminal, small HTML without scripts in a notebook.
+
+The HTML takes its colours from the page around it, so that it is right in a light and in a dark one, and is bounded in
+size. All text is escaped: what stations and catalogs say is not trusted.
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rs_client.progress import ENDED, Progress
+
 if TYPE_CHECKING:
     import pystac
 
-    from rs_client.jobs import Job, Progress
+    from rs_client.catalog import Reader
+    from rs_client.keys import Key
     from rs_client.session import User
 
 MAX_ROWS = 50
-_CELL = "padding:2px 10px;text-align:left"
+MAX_BYTES = 50_000
+"""No HTML of ours is larger than this."""
+_TABLE_BYTES = 38_000
+_CELL_CHARACTERS = 200
+_MESSAGE_CHARACTERS = 110
+_CELL = ' style="text-align:left;vertical-align:top"'
 _UNITS = ("B", "kB", "MB", "GB", "TB")
+_NAMES = 12
+"""How many names of a long list are shown."""
+
+type Rows = Sequence[Sequence[Any]]
 
 
 class Line(Protocol):
     """One line that changes in place."""
 
-    def show(self, text: str) -> None:
-        """Replace what it says."""
+    def show(self, text: str, percent: int | None = None) -> None:
+        """Replace what it says; ``percent`` of something is done."""
         ...
 
 
@@ -36,22 +53,29 @@ def size(number: float) -> str:
     raise AssertionError
 
 
-def progress(job: Job, now: Progress) -> str:
+def progress(process: str, now: Progress) -> str:
     """One line about a job."""
-    parts = [job.process, str(now.status), f"{now.percent} %"]
+    parts = [process, str(now.status), f"{now.percent} %"]
     if now.bytes_total:
         parts.append(f"{size(now.bytes_done)} of {size(now.bytes_total)}")
     if now.files_total:
         parts.append(f"{now.files_done}/{now.files_total} files")
     if now.message:
-        parts.append(now.message)
+        parts.append(_short(now.message, _MESSAGE_CHARACTERS))
+    if now.waiting and now.waiting != now.message:
+        parts.append(f"waits for {now.waiting}")
+    if now.estimated_end and now.status not in ENDED:
+        parts.append(f"to end at {now.estimated_end.astimezone():%H:%M:%S}")
     return " · ".join(parts)
 
 
 @contextmanager
 def live_line() -> Iterator[Line]:
-    """A line in the notebook's output, in the terminal, or in a log, whichever this is."""
-    if _in_notebook():
+    """A line in the notebook's output, in the terminal, in a Prefect flow's log, or on stderr, whichever this is."""
+    logger = _prefect_logger()
+    if logger is not None:
+        yield _LogLine(logger.info)
+    elif _in_notebook():
         yield _NotebookLine()
     elif sys.stderr.isatty():
         line = _TerminalLine()
@@ -60,17 +84,17 @@ def live_line() -> Iterator[Line]:
         finally:
             sys.stderr.write("\n")
     else:
-        yield _LogLine()
+        yield _LogLine(lambda text: sys.stderr.write(f"{text}\n"))
 
 
 class _NotebookLine:
     def __init__(self) -> None:
         self._handle: Any = None
 
-    def show(self, text: str) -> None:
+    def show(self, text: str, percent: int | None = None) -> None:
         from IPython.display import HTML, display
 
-        html = HTML(f"<code>{escape(text)}</code>")  # type: ignore[no-untyped-call]
+        html = HTML(bar(text, percent))  # type: ignore[no-untyped-call]
         if self._handle is None:
             self._handle = display(html, display_id=True)  # type: ignore[no-untyped-call]
         else:
@@ -78,7 +102,7 @@ class _NotebookLine:
 
 
 class _TerminalLine:
-    def show(self, text: str) -> None:
+    def show(self, text: str, percent: int | None = None) -> None:  # noqa: ARG002 - the text says it
         sys.stderr.write(f"\r\x1b[2K{text}")
         sys.stderr.flush()
 
@@ -86,12 +110,13 @@ class _TerminalLine:
 class _LogLine:
     """Says something only when it changed."""
 
-    def __init__(self) -> None:
+    def __init__(self, say: Any) -> None:
+        self._say = say
         self._last = ""
 
-    def show(self, text: str) -> None:
+    def show(self, text: str, percent: int | None = None) -> None:  # noqa: ARG002 - the text says it
         if text != self._last:
-            sys.stderr.write(f"{text}\n")
+            self._say(text)
             self._last = text
 
 
@@ -101,43 +126,247 @@ def _in_notebook() -> bool:
     return shell is not None and shell.__class__.__name__ == "ZMQInteractiveShell"
 
 
-def session(server_url: str, user: User) -> str:
-    """The session as HTML."""
-    return _table((), [("server", server_url), ("user", user.login), ("groups", ", ".join(user.groups) or "none")])
+def _prefect_logger() -> logging.Logger | logging.LoggerAdapter[Any] | None:
+    """The logger of the Prefect run that we are in; none outside of one. Prefect itself is never imported for it."""
+    prefect = sys.modules.get("prefect")
+    context = sys.modules.get("prefect.context")
+    if prefect is None or context is None:
+        return None
+    running = context.FlowRunContext.get() or context.TaskRunContext.get()
+    logger: logging.Logger | logging.LoggerAdapter[Any] | None = prefect.get_run_logger() if running else None
+    return logger
 
 
-def job(which: Job, now: Progress) -> str:
+def bar(text: str, percent: int | None) -> str:
+    """A line with the part that is done, as HTML."""
+    meter = "" if percent is None else f'<progress max="100" value="{percent}" style="width:12em"></progress> '
+    return f"<div>{meter}<code>{escape(text)}</code></div>"
+
+
+def session(server_url: str, who: User, services: Mapping[str, Mapping[str, Any]]) -> str:
+    """The session as HTML: where, who, and what of the platform is up."""
+    states = [f"{name} {'up' if state.get('ok') else 'DOWN'}" for name, state in services.items()]
+    rows = [("server", server_url), ("user", who.login), ("groups", _names(who.groups)), ("services", _names(states))]
+    return table((), rows)
+
+
+def user(who: User) -> str:
+    """Who one is, as HTML."""
+    rows = [("user", who.login), ("groups", _names(who.groups)), ("roles", _names(who.roles)), ("by", who.via)]
+    return table((), rows)
+
+
+def job(job_id: str, process: str, now: Progress) -> str:
     """A job as HTML."""
-    return _table((), [("job", which.id), ("process", which.process), ("state", progress(which, now))])
+    rows = [("job", job_id), ("process", process), *_when(now)]
+    return table((), rows) + bar(progress(process, now), None if now.status in ENDED else now.percent)
+
+
+_JOB_HEAD = ("job", "process", "state", "%", "created", "what it says")
+
+
+def _job_rows(found: Sequence[tuple[str, str, Progress]]) -> Rows:
+    return [
+        (job_id, process, now.status.value, now.percent, _instant(now.created), now.message)
+        for job_id, process, now in found
+    ]
+
+
+def jobs(found: Sequence[tuple[str, str, Progress]]) -> str:
+    """Jobs as HTML."""
+    return table(_JOB_HEAD, _job_rows(found))
+
+
+def jobs_text(found: Sequence[tuple[str, str, Progress]]) -> str:
+    """Jobs as text."""
+    return text_table(_JOB_HEAD, _job_rows(found))
+
+
+def keys(found: Sequence[Key]) -> str:
+    """API keys as HTML; their secrets are not shown."""
+    rows = [(key.name, key.id, _instant(key.expires), _instant(key.last_used) or "never") for key in found]
+    return table(("name", "id", "expires", "last used"), rows)
+
+
+def readers(found: Sequence[Reader]) -> str:
+    """Readers of a collection as HTML."""
+    rows = [(each.kind, each.name, ", ".join(each.rights), _instant(each.until) or "no end") for each in found]
+    return table(("", "name", "may", "until"), rows)
 
 
 def item(one: pystac.Item) -> str:
-    """An item as HTML."""
+    """An item as HTML: its properties, its footprint and its assets."""
     rows = [("item", one.id), ("collection", one.collection_id or ""), *sorted(one.properties.items())]
-    return _table((), [*rows, ("assets", f"{len(one.assets)}")])
+    assets = [
+        (name, asset.media_type or "", _size_of(asset.extra_fields.get("file:size")), ", ".join(asset.roles or ()))
+        for name, asset in one.assets.items()
+    ]
+    listed = _bounded(("", "type", "size", "roles"), assets, _TABLE_BYTES // 2)
+    folded = f"<details><summary>{len(assets)} assets</summary>{listed}</details>"
+    return _bounded((), rows, _TABLE_BYTES // 2) + folded + footprints([one])
+
+
+_ITEM_HEAD = ("id", "collection", "time", "platform", "size", "assets")
+
+
+def _item_row(one: pystac.Item) -> Sequence[Any]:
+    properties = one.properties
+    begin = properties.get("start_datetime") or properties.get("datetime") or ""
+    volume = sum(asset.extra_fields.get("file:size") or 0 for asset in one.assets.values())
+    platform = properties.get("platform", "")
+    return one.id, one.collection_id or "", str(begin)[:19], platform, _size_of(volume), len(one.assets)
 
 
 def items(found: Sequence[pystac.Item], *, matched: int | None = None) -> str:
-    """The items of a search as HTML."""
-    rows = [
-        (one.id, one.collection_id or "", one.datetime or "", one.properties.get("platform", ""), len(one.assets))
-        for one in found[:MAX_ROWS]
-    ]
-    count = f"{len(rows)} of {matched if matched is not None else len(found)}"
-    return f"<p>{count}</p>" + _table(("id", "collection", "datetime", "platform", "assets"), rows)
+    """Items as HTML: a table, and where on Earth they lie."""
+    rows = [_item_row(one) for one in found[:MAX_ROWS]]
+    return f"<p>{_count(found, matched)}</p>{table(_ITEM_HEAD, rows)}{footprints(found[:MAX_ROWS])}"
+
+
+def items_text(found: Sequence[pystac.Item], *, matched: int | None = None) -> str:
+    """Items as text."""
+    return f"{_count(found, matched)}\n{text_table(_ITEM_HEAD, [_item_row(one) for one in found[:MAX_ROWS]])}"
+
+
+def collection(one: pystac.Collection) -> str:
+    """A collection as HTML."""
+    rows = [("collection", one.id), ("title", one.title or ""), ("description", one.description)]
+    return table((), [*rows, *((name, _names(map(str, values))) for name, values in one.summaries.lists.items())])
+
+
+_COLLECTION_HEAD = ("id", "title", "description")
 
 
 def collections(title: str, found: Sequence[pystac.Collection]) -> str:
     """The collections of a service as HTML."""
-    rows = [(one.id, one.title or "", one.description) for one in found[:MAX_ROWS]]
-    return f"<p>{escape(title)}</p>" + _table(("id", "title", "description"), rows)
+    rows = [(one.id, one.title or "", one.description) for one in found]
+    return f"<p>{escape(title)}</p>" + table(_COLLECTION_HEAD, rows)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table whose texts are escaped: what stations and catalogs say is not trusted."""
-    top = "".join(f'<th style="{_CELL}">{escape(name)}</th>' for name in head)
-    body = "".join(
-        "<tr>" + "".join(f'<td style="{_CELL}">{escape(str(cell)[:200])}</td>' for cell in row) + "</tr>"
-        for row in rows
+def collections_text(found: Sequence[pystac.Collection]) -> str:
+    """The collections of a service as text."""
+    return text_table(_COLLECTION_HEAD, [(one.id, one.title or "", one.description) for one in found])
+
+
+def table(head: Sequence[str], rows: Rows) -> str:
+    """Rows as an HTML table; those that are too many are counted."""
+    return _bounded(head, rows, _TABLE_BYTES)
+
+
+def _bounded(head: Sequence[str], rows: Rows, most: int) -> str:
+    top = f"<thead><tr>{''.join(f'<th{_CELL}>{escape(name)}</th>' for name in head)}</tr></thead>" if head else ""
+    body: list[str] = []
+    for row in rows:
+        line = f"<tr>{''.join(f'<td{_CELL}>{_cell(value)}</td>' for value in row)}</tr>"
+        most -= len(line.encode())
+        if most < 0:
+            break
+        body.append(line)
+    more = f"<p>… and {len(rows) - len(body)} more</p>" if len(body) < len(rows) else ""
+    return f"<table>{top}<tbody>{''.join(body)}</tbody></table>{more}"
+
+
+def text_table(head: Sequence[str], rows: Rows) -> str:
+    """Rows as text, in columns."""
+    lines = [tuple(head), *(tuple(_short(value) for value in row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def _cell(value: Any) -> str:
+    return escape(_short(value))
+
+
+def _short(value: Any, most: int = _CELL_CHARACTERS) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _count(found: Sequence[Any], matched: int | None) -> str:
+    shown = min(len(found), MAX_ROWS)
+    if matched is None:
+        return f"the first {shown}" if len(found) >= MAX_ROWS else f"{shown} item{'s' * (shown != 1)}"
+    return f"{shown} of {matched}"
+
+
+def _names(names: Any) -> str:
+    listed = list(names)
+    more = f", … {len(listed) - _NAMES} more" if len(listed) > _NAMES else ""
+    return ", ".join(listed[:_NAMES]) + more or "none"
+
+
+def _when(now: Progress) -> Rows:
+    if now.created is None:
+        return ()
+    took = f"{(now.finished - now.created).total_seconds():.1f} s" if now.finished else ""
+    return [("created", _instant(now.created)), *([("took", took)] if took else [])]
+
+
+def _instant(when: Any) -> str:
+    return f"{when:%Y-%m-%d %H:%M:%S}" if when else ""
+
+
+def _size_of(volume: Any) -> str:
+    return size(volume) if isinstance(volume, int | float) and volume else ""
+
+
+_MAP_WIDTH, _MAP_POINTS, _MAP_RINGS = 420, 600, 80
+_LEAST_WIDTH = 30.0  # degrees of longitude that a map shows at least
+
+
+def footprints(found: Sequence[pystac.Item]) -> str:
+    """Where items lie, as a small SVG map with a graticule of 10 or 30 degrees; nothing if none has a geometry."""
+    whole = [ring for one in found for ring in _rings(one.geometry or {})][:_MAP_RINGS]
+    rings = [ring[:: 1 + len(ring) * len(whole) // _MAP_POINTS] for ring in whole]
+    points = [point for ring in rings for point in ring]
+    if not points:
+        return ""
+    west, south, width, height = _window(points)
+    step = 10 if width <= 120 else 30
+    shapes = [_path(ring, west, south + height) for ring in rings]
+    grid = [
+        *(f"M{x - west:.1f} 0V{height:.1f}" for x in _ticks(west, width, step)),
+        *(f"M0 {south + height - y:.1f}H{width:.1f}" for y in _ticks(south, height, step)),
+    ]
+    stroke = width / _MAP_WIDTH
+    label = f"{_degrees(south, 'SN')} to {_degrees(south + height, 'SN')}"
+    across = f"{_degrees(west, 'WE')} to {_degrees(west + width, 'WE')}"
+    return (
+        f'<svg role="img" aria-label="footprints" width="{_MAP_WIDTH}" viewBox="0 0 {width:.1f} {height:.1f}" '
+        f'style="display:block;max-width:100%;border:1px solid currentColor">'
+        f'<path d="{"".join(grid)}" stroke="currentColor" stroke-opacity=".2" stroke-width="{stroke:.3f}" fill="none"/>'
+        f'<path d="{"".join(shapes)}" stroke="#1f8fff" stroke-width="{2 * stroke:.3f}" fill="#1f8fff" '
+        f'fill-opacity=".25"/></svg><small>{label}, {across}, a line every {step}°</small>'
     )
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _degrees(value: float, sides: str) -> str:
+    return f"{abs(value):.0f}°{sides[value >= 0]}"
+
+
+def _rings(geometry: Mapping[str, Any]) -> Iterator[Sequence[Sequence[float]]]:
+    """The outer rings of a polygon or of several."""
+    coordinates = geometry.get("coordinates") or ()
+    polygons = {"Polygon": [coordinates], "MultiPolygon": coordinates}.get(str(geometry.get("type")), ())
+    for polygon in polygons:
+        if polygon:
+            yield [(float(x), float(y)) for x, y, *_ in polygon[0]]
+
+
+def _window(points: Sequence[Sequence[float]]) -> tuple[float, float, float, float]:
+    """West, south, width and height of a window around points, twice as wide as high, within the world."""
+    xs, ys = [point[0] for point in points], [point[1] for point in points]
+    width = max(_LEAST_WIDTH, 1.3 * (max(xs) - min(xs)), 2.6 * (max(ys) - min(ys)))
+    width = min(width, 360.0)
+    west = min(max((min(xs) + max(xs) - width) / 2, -180.0), 180.0 - width)
+    south = min(max((min(ys) + max(ys) - width / 2) / 2, -90.0), 90.0 - width / 2)
+    return west, south, width, width / 2
+
+
+def _ticks(first: float, length: float, step: int) -> Iterator[int]:
+    begin = int(first // step + 1) * step
+    yield from range(begin, int(first + length) + 1, step)
+
+
+def _path(ring: Sequence[Sequence[float]], west: float, north: float) -> str:
+    return "M" + "L".join(f"{x - west:.2f} {north - y:.2f}" for x, y in ring) + "Z"

@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
-import pystac
-
-from rs_client.catalog import CatalogClient
 from rs_client.errors import Invalid
-from rs_client.http import Http
-from rs_client.jobs import Job
-from rs_client.stac import Search
+from rs_client.flow import Flow, Server
 
-type Items = Search | pystac.Item | Iterable[pystac.Item]
+if TYPE_CHECKING:
+    import pystac
+
+    from rs_client.stac import Search
+
+type Items = Search | pystac.Item | str | Iterable[pystac.Item | str]
+"""What a process may be run on: a search, an item or its address, or several of them."""
 
 
-def execute(http: Http, catalog: CatalogClient, process: str, items: Items, to: str, **more: Any) -> Job:
-    """Start a process on items, once; ``to`` is the collection its results go to.
+def execute(
+    server: Server, process: str, hrefs: Sequence[str], to: str | None, more: Mapping[str, Any] | None = None
+) -> Flow[dict[str, Any]]:
+    """Start a process on items, once; ``to`` is the collection its results go to. Gives the job's document.
 
-    Raises ``Invalid`` when there is no item.
+    ``more`` are further inputs, among them items by the name of an input. Raises ``Invalid`` when there is no item.
     """
-    hrefs = [_href(item) for item in _each(items)]
-    if not hrefs:
+    body = {"inputs": asked(process, hrefs, to, more)}
+    document: dict[str, Any] = yield from server.post_once(f"/processes/{process}/execution", body)
+    return document
+
+
+def asked(process: str, hrefs: Sequence[str], to: str | None, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The inputs of a process that is to run on items; ``Invalid`` when there is none."""
+    if not hrefs and not more:
         raise Invalid(f"there is no item to run {process} on", hint="look at what the search finds")
-    inputs = {"items": [{"href": href} for href in hrefs], "collection": to, **more}
-    return Job(http, catalog, http.post_once(f"/processes/{process}/execution", {"inputs": inputs}))
+    stated = {"collection": to, **(more or {})}
+    given = {name: value for name, value in stated.items() if value is not None}
+    return {**({"items": [{"href": href} for href in hrefs]} if hrefs else {}), **given}
 
 
-def _each(items: Items) -> Iterable[pystac.Item]:
-    if isinstance(items, Search):
-        return items.items()
-    return [items] if isinstance(items, pystac.Item) else items
+def addresses(items: Items) -> list[str]:
+    """The addresses of items; a search is asked for them. Raises ``Invalid`` for an item that has none."""
+    if isinstance(items, str):
+        return [items]
+    if hasattr(items, "get_self_href"):
+        return [address(cast("pystac.Item", items))]
+    found = items.items() if hasattr(items, "items") else items
+    return [address(item) for item in found]
 
 
-def _href(item: pystac.Item) -> str:
+def address(item: pystac.Item | str) -> str:
+    """The address of an item, which is how the server is told about it."""
+    if isinstance(item, str):
+        return item
     href = item.get_self_href()
     if href is None:
         raise Invalid(f"item {item.id} has no address of its own", hint="take it from a search, or from a job")

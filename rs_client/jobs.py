@@ -2,91 +2,79 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rs_client import display
-from rs_client.errors import JobDismissed, JobFailed, RsError, ServiceUnavailable, Timeout
-from rs_client.http import Http
+from rs_client.errors import Detached, JobDismissed, JobFailed
+from rs_client.flow import Flow, Server
+from rs_client.progress import ENDED, Progress, Status
+from rs_client.watch import Watch, last_lines
 
 if TYPE_CHECKING:
-    from rs_client.catalog import CatalogClient
-    from rs_client.stac import Item
+    from rs_client.aio import AsyncRsClient
+    from rs_client.session import RsClient
+    from rs_client.stac import Item, ItemList
 
-POLL_S = 1.0
-"""Seconds between two looks at a job."""
-PATIENCE_S = 300.0
-"""How long, in seconds, ``wait`` bears with a server that does not answer: jobs outlive its restarts."""
+__all__ = ["AsyncJob", "Job", "JobList", "Progress", "Status"]
 
 
-class Status(StrEnum):
-    """States of a job (OGC API – Processes, statusCode)."""
+class _Job:
+    """What a job is, however it is talked to."""
 
-    ACCEPTED = "accepted"
-    RUNNING = "running"
-    SUCCESSFUL = "successful"
-    FAILED = "failed"
-    DISMISSED = "dismissed"
-
-
-ENDED = frozenset({Status.SUCCESSFUL, Status.FAILED, Status.DISMISSED})
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """A job at one moment; sizes in bytes, ``percent`` from 0 to 100."""
-
-    status: Status
-    message: str
-    percent: int
-    bytes_done: int
-    bytes_total: int
-    files_done: int
-    files_total: int
-    created: datetime | None
-    finished: datetime | None
-
-    @classmethod
-    def of(cls, document: dict[str, Any]) -> Progress:
-        """Read a statusInfo document."""
-        return cls(
-            status=Status(document["status"]),
-            message=str(document.get("message") or ""),
-            percent=_number(document, "progress"),
-            bytes_done=_number(document, "bytes_done"),
-            bytes_total=_number(document, "bytes_total"),
-            files_done=_number(document, "files_done"),
-            files_total=_number(document, "files_total"),
-            created=_time(document, "created"),
-            finished=_time(document, "finished"),
-        )
-
-
-def _number(document: dict[str, Any], name: str) -> int:
-    return int(document.get(name) or 0)
-
-
-def _time(document: dict[str, Any], name: str) -> datetime | None:
-    return datetime.fromisoformat(document[name]) if document.get(name) else None
-
-
-class Job:
-    """A job that runs on the platform, whether you watch or not."""
-
-    def __init__(self, http: Http, catalog: CatalogClient, document: dict[str, Any]) -> None:
-        self._http, self._catalog = http, catalog
+    def __init__(self, document: dict[str, Any]) -> None:
         self.id: str = document["jobID"]
         self.process: str = document.get("processID", "")
         self._progress = Progress.of(document)
 
     @property
+    def last_seen(self) -> Progress:
+        """How far it was when the server was asked last."""
+        return self._progress
+
+    def _watched(self, server: Server, line: display.Line, timeout: float | None) -> Flow[None]:
+        """Follow it to its end, saying on a line how far it is; raises unless the end is a good one."""
+
+        def tell(now: Progress) -> None:
+            self._progress = now
+            line.show(display.progress(self.process, now), now.percent)
+
+        def excuse(reason: str) -> None:
+            line.show(f"{self.process} · {reason} · looking again")
+
+        if self._progress.status not in ENDED:
+            watch = Watch(server, self.id, tell=tell, excuse=excuse, timeout_s=timeout)
+            self._progress = yield from watch.to_end()
+        if self._progress.status is Status.FAILED:
+            raise JobFailed(
+                f"{self.process} failed: {self._progress.message}",
+                job=self.id,
+                step=self.process,
+                log_tail=(yield from last_lines(server, self.id)),
+            )
+        if self._progress.status is Status.DISMISSED:
+            raise JobDismissed(f"{self.process} {self.id} was dismissed")
+
+    def _results(self, server: Server) -> Flow[list[dict[str, Any]]]:
+        """The items that it published, as documents."""
+        results = yield from server.get(f"/jobs/{self.id}/results")
+        documents: list[dict[str, Any]] = []
+        for link in results["items"]:
+            documents += [(yield from server.get(link["href"]))]
+        return documents
+
+
+class Job(_Job):
+    """A job that runs on the platform, whether you watch or not."""
+
+    def __init__(self, session: RsClient, document: dict[str, Any]) -> None:
+        super().__init__(document)
+        self._session = session
+
+    @property
     def progress(self) -> Progress:
         """How far it is now; asks the server while the job is not over."""
         if self._progress.status not in ENDED:
-            self._progress = Progress.of(self._http.get(f"/jobs/{self.id}"))
+            self._progress = Progress.of(self._session.http.get(f"/jobs/{self.id}"))
         return self._progress
 
     @property
@@ -94,75 +82,91 @@ class Job:
         """Its state now."""
         return self.progress.status
 
-    def wait(self, timeout: float | None = None) -> Job:
+    def wait(self, timeout: float | None = None) -> Self:
         """Wait until it is over, with one live line; ``timeout`` in seconds.
 
         Raises ``JobFailed`` or ``JobDismissed`` with the reason, ``Timeout`` when you waited long enough (the job goes
-        on). Ctrl-C stops the waiting, not the job.
+        on). Ctrl-C raises ``Detached``, which stops the waiting, not the job, and says how to come back.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with display.live_line() as line:
-            try:
-                self._watch(line, deadline)
-            except KeyboardInterrupt:
-                line.show(f"{self.process} {self.id} goes on; come back with session.job({self.id!r}).wait()")
-                raise
-        self._raise_for_end()
+        http = self._session.http
+        try:
+            with display.live_line() as line:
+                http.run(self._watched(http.server, line, timeout))
+        except KeyboardInterrupt:
+            raise Detached(self.id) from None
         return self
 
-    def _watch(self, line: display.Line, deadline: float | None) -> None:
-        """Look until the end; a server that is away for a while is waited for, as the job is."""
-        answered = time.monotonic()
-        while True:
-            try:
-                now = self.progress
-                answered = time.monotonic()
-                line.show(display.progress(self, now))
-                if now.status in ENDED:
-                    return
-            except (ServiceUnavailable, Timeout) as error:
-                if time.monotonic() - answered > PATIENCE_S:
-                    raise
-                line.show(f"{self.process} · {error.detail} · looking again")
-            self._sleep(deadline)
-
-    def _sleep(self, deadline: float | None) -> None:
-        if deadline is not None and time.monotonic() > deadline:
-            raise Timeout(
-                f"job {self.id} is still {self._progress.status}", hint=f"it goes on: session.job({self.id!r}).wait()"
-            )
-        time.sleep(POLL_S)
-
-    def _raise_for_end(self) -> None:
-        progress = self.progress
-        if progress.status is Status.FAILED:
-            raise JobFailed(f"{self.process} failed: {progress.message}", hint=self._last_lines())
-        if progress.status is Status.DISMISSED:
-            raise JobDismissed(f"{self.process} {self.id} was dismissed")
-
-    def _last_lines(self) -> str:
-        try:
-            lines = self._http.get(f"/jobs/{self.id}/log")
-        except RsError:
-            return ""
-        return "its log ended with: " + " | ".join(str(entry["line"]) for entry in lines[-3:]) if lines else ""
+    @property
+    def log(self) -> list[str]:
+        """What it has said, the oldest line first."""
+        return [str(entry["line"]) for entry in self._session.http.get(f"/jobs/{self.id}/log")]
 
     @property
-    def items(self) -> list[Item]:
+    def items(self) -> ItemList:
         """The items that it published; waits for nothing, and raises if the job has no results."""
-        from rs_client.stac import Item
+        from rs_client.stac import Item, ItemList
 
-        results = self._http.get(f"/jobs/{self.id}/results")
-        documents = [self._http.get(link["href"]) for link in results["items"]]
-        return [Item.from_dict(document, root=self._catalog) for document in documents]
+        documents = self._session.http.run(self._results(self._session.http.server))
+        return ItemList(Item.from_dict(document, root=self._session.catalog) for document in documents)
 
-    def dismiss(self) -> Job:
+    def dismiss(self) -> Self:
         """Stop it; what is not published yet never will be."""
-        self._progress = Progress.of(self._http.delete(f"/jobs/{self.id}"))
+        self._progress = Progress.of(self._session.http.delete(f"/jobs/{self.id}"))
         return self
 
     def __repr__(self) -> str:
-        return f"<Job {display.progress(self, self.progress)}>"
+        return f"<Job {self.id} {display.progress(self.process, self._progress)}>"
 
     def _repr_html_(self) -> str:
-        return display.job(self, self.progress)
+        return display.job(self.id, self.process, self.progress)
+
+
+class AsyncJob(_Job):
+    """A job that runs on the platform, for asyncio."""
+
+    def __init__(self, session: AsyncRsClient, document: dict[str, Any]) -> None:
+        super().__init__(document)
+        self._session = session
+
+    async def progress(self) -> Progress:
+        """How far it is now; asks the server while the job is not over."""
+        if self._progress.status not in ENDED:
+            self._progress = Progress.of(await self._session.http.get(f"/jobs/{self.id}"))
+        return self._progress
+
+    async def wait(self, timeout: float | None = None) -> Self:  # noqa: ASYNC109 - the same verb as without asyncio
+        """Wait until it is over; ``timeout`` in seconds. Raises as ``Job.wait``; to cancel the task is to detach."""
+        http = self._session.http
+        with display.live_line() as line:
+            await http.run(self._watched(http.server, line, timeout))
+        return self
+
+    async def log(self) -> list[str]:
+        """What it has said, the oldest line first."""
+        return [str(entry["line"]) for entry in await self._session.http.get(f"/jobs/{self.id}/log")]
+
+    async def items(self) -> list[Item]:
+        """The items that it published; waits for nothing, and raises if the job has no results."""
+        from rs_client.stac import Item
+
+        documents = await self._session.http.run(self._results(self._session.http.server))
+        return [Item.from_dict(document) for document in documents]
+
+    async def dismiss(self) -> Self:
+        """Stop it; what is not published yet never will be."""
+        http = self._session.http
+        self._progress = Progress.of(await http.run(http.server.delete(f"/jobs/{self.id}")))
+        return self
+
+    def __repr__(self) -> str:
+        return f"<AsyncJob {self.id} {display.progress(self.process, self._progress)}>"
+
+
+class JobList(list[Job]):
+    """Jobs, shown as a table."""
+
+    def __repr__(self) -> str:
+        return display.jobs_text([(job.id, job.process, job.last_seen) for job in self])
+
+    def _repr_html_(self) -> str:
+        return display.jobs([(job.id, job.process, job.last_seen) for job in self])

@@ -2,122 +2,162 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-import httpx
-
 from rs_client import display
-from rs_client.auth import Auth, choose
-from rs_client.errors import NotConfigured, ServiceUnavailable
-from rs_client.http import TIMEOUT, Http
+from rs_client.auth import Auth, NoLogin, choose, without_issuer
+from rs_client.errors import NotConfigured
+from rs_client.flow import Flow, Server
+from rs_client.http import Http
+from rs_client.settings import Settings
 
 if TYPE_CHECKING:
     from rs_client.auxip import AuxipClient
     from rs_client.cadip import CadipClient
     from rs_client.catalog import CatalogClient
     from rs_client.dpr import DprClient
-    from rs_client.jobs import Job
+    from rs_client.execution import Items
+    from rs_client.jobs import Job, JobList
+    from rs_client.keys import KeyClient
+    from rs_client.lta import LtaClient
+    from rs_client.prip import PripClient
     from rs_client.staging import StagingClient
     from rs_client.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who you are to the platform."""
+    """Who you are to the platform; ``via`` says how it knows: bearer, api_key or local."""
 
     login: str
     roles: tuple[str, ...]
     groups: tuple[str, ...]
+    via: str = field(default="", compare=False)
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> User:
+        """Read the answer of ``/auth/me``."""
+        return cls(document["login"], tuple(document["roles"]), tuple(document["groups"]), document.get("via", ""))
+
+    def _repr_html_(self) -> str:
+        return display.user(self)
 
 
 class RsClient:
     """A session with the platform; its parts open when they are first used."""
 
-    def __init__(self, http: Http) -> None:
-        self._http = http
+    def __init__(self, http: Http, settings: Settings | None = None) -> None:
+        self.http = http
+        self._settings = settings or Settings()
 
     @property
     def server_url(self) -> str:
         """Where rs-server is."""
-        return self._http.server_url
+        return self.http.server_url
 
     @cached_property
     def cadip(self) -> CadipClient:
         """Raw downlink sessions at the CADIP stations."""
         from rs_client.cadip import CadipClient
 
-        return CadipClient.connect(self._http, "/cadip", self._storage)
+        return CadipClient.connect(self)
 
     @cached_property
     def auxip(self) -> AuxipClient:
         """Auxiliary files at the AUXIP stations."""
         from rs_client.auxip import AuxipClient
 
-        return AuxipClient.connect(self._http, "/auxip", self._storage)
+        return AuxipClient.connect(self)
+
+    @cached_property
+    def prip(self) -> PripClient:
+        """Fresh products at the PRIP stations."""
+        from rs_client.prip import PripClient
+
+        return PripClient.connect(self)
+
+    @cached_property
+    def lta(self) -> LtaClient:
+        """Products in the long-term archives."""
+        from rs_client.lta import LtaClient
+
+        return LtaClient.connect(self)
 
     @cached_property
     def catalog(self) -> CatalogClient:
         """The catalog."""
         from rs_client.catalog import CatalogClient
 
-        return CatalogClient.connect(self._http, "/catalog", self._storage)
+        return CatalogClient.connect(self)
 
     @cached_property
     def staging(self) -> StagingClient:
         """From stations into object storage."""
         from rs_client.staging import StagingClient
 
-        return StagingClient(self._http, self.catalog)
+        return StagingClient(self)
 
     @cached_property
     def dpr(self) -> DprClient:
         """Processors on Dask."""
         from rs_client.dpr import DprClient
 
-        return DprClient(self._http, self.catalog)
+        return DprClient(self)
 
     @cached_property
-    def _storage(self) -> Storage:
+    def keys(self) -> KeyClient:
+        """Your API keys."""
+        from rs_client.keys import KeyClient
+
+        return KeyClient(self)
+
+    @cached_property
+    def storage(self) -> Storage:
+        """What opens products."""
         from rs_client.storage import Storage
 
-        return Storage(self._http)
+        return Storage(self.http)
+
+    def stage(self, items: Items, to: str) -> Job:
+        """Bring items of a station into a collection; the same as ``staging.stage``."""
+        return self.staging.stage(items, to)
+
+    def process(self, processor: str, items: Items, to: str | None = None, **inputs: Any) -> Job:
+        """Run a processor on staged items; the same as ``dpr.run``."""
+        return self.dpr.run(processor, items, to, **inputs)
 
     def job(self, job_id: str) -> Job:
         """A job by its id, for coming back to it; ``NotFound`` if it is not yours."""
         from rs_client.jobs import Job
 
-        return Job(self._http, self.catalog, self._http.get(f"/jobs/{job_id}"))
+        return Job(self, self.http.get(f"/jobs/{job_id}"))
 
-    def jobs(self) -> list[Job]:
-        """Your jobs, the newest first."""
-        from rs_client.jobs import Job
+    def jobs(self, limit: int = 100) -> JobList:
+        """Your jobs, the newest first; at most ``limit`` of them."""
+        from rs_client.jobs import Job, JobList
 
-        return [Job(self._http, self.catalog, document) for document in self._http.get("/jobs")["jobs"]]
+        return JobList(Job(self, document) for document in self.http.get("/jobs", limit=limit)["jobs"])
 
     def cluster(self, workers: int = 2) -> Any:
-        """A Dask cluster of your own (``dask_gateway.GatewayCluster``); close it when done, or use it in a ``with``.
+        """A Dask cluster of your own; close it when done, or use it in a ``with``.
 
-        Works inside the hub, where the gateway knows you by your server's token; elsewhere raises ``NotConfigured``.
+        In the hub it is one of the platform's (``dask_gateway.GatewayCluster``), which closes by itself when it was
+        idle for long; elsewhere it is one on this machine (``distributed.LocalCluster``). Raises
+        ``EnvironmentMismatch`` before any work when it runs other versions than you.
         """
-        if "DASK_GATEWAY__ADDRESS" not in os.environ:
-            raise NotConfigured("no Dask Gateway is known here", hint="clusters start from a server of the hub")
-        from dask_gateway import Gateway  # type: ignore[import-untyped]  # no types there
+        from rs_client.cluster import open_cluster
 
-        cluster = Gateway().new_cluster()
-        cluster.scale(workers)
-        return cluster
+        return open_cluster(self._settings, workers)
 
     def whoami(self) -> User:
         """Who you are to the server."""
-        me = self._http.get("/auth/me")
-        return User(me["login"], tuple(me["roles"]), tuple(me["groups"]))
+        return User.of(self.http.get("/auth/me"))
 
     def close(self) -> None:
         """Close the connections; a ``with`` does it by itself, and the end of the program too."""
-        self._http.close()
+        self.http.close()
 
     def __enter__(self) -> Self:
         return self
@@ -129,31 +169,37 @@ class RsClient:
         return f"<RsClient {self.server_url}>"
 
     def _repr_html_(self) -> str:
-        return display.session(self.server_url, self.whoami())
+        return display.session(self.server_url, self.whoami(), self.http.get("/ready").get("checks", {}))
 
 
 def connect(server_url: str | None = None, *, auth: Auth | None = None) -> RsClient:
-    """Open a session; asks nothing in a hub server or with ``RS_API_KEY``, else for a login in the browser.
+    """Open a session; asks nothing in a hub server, with an API key or a service account, else for a login.
 
-    ``server_url`` defaults to ``RS_SERVER_URL``. Raises ``NotConfigured`` when nothing says where the platform is.
+    ``server_url`` defaults to ``RS_SERVER_URL``, then to what ``rs login`` remembered. Raises ``NotConfigured`` when
+    nothing says where the platform is, or nobody can be asked to log in.
     """
-    url = server_url or os.environ.get("RS_SERVER_URL")
+    settings = Settings.here()
+    http = Http(address(server_url, settings), auth or without_issuer(settings) or NoLogin())
+    if auth is None and isinstance(http.auth, NoLogin):
+        http.auth = choose(settings, settings.issuer or http.run(issuer_of(http.server)))
+    return RsClient(http, settings)
+
+
+def address(server_url: str | None, settings: Settings) -> str:
+    """Where the platform is; ``NotConfigured`` when nothing says so."""
+    url = server_url or settings.server_url
     if not url:
         raise NotConfigured(
-            "nothing says where rs-server is", hint='run eval "$(rs env --user NAME)", or connect("http://…")'
+            "nothing says where rs-server is",
+            hint='run eval "$(rs env --user NAME)", or rs login URL, or connect("http://…")',
         )
-    client = httpx.Client(timeout=TIMEOUT)
-    return RsClient(Http(url, auth or choose(os.environ, lambda: _issuer(url, client), client), client))
+    return url.strip()
 
 
-def _issuer(server_url: str, client: httpx.Client) -> str | None:
-    """Where the server's users log in, as its OpenAPI document says."""
-    try:
-        answer = client.get(f"{server_url.rstrip('/')}/openapi.json")
-        answer.raise_for_status()
-    except httpx.HTTPError as error:
-        raise ServiceUnavailable(f"{server_url} does not answer: {error}", hint="is the platform up?") from error
-    login = answer.json().get("components", {}).get("securitySchemes", {}).get("login")
+def issuer_of(server: Server) -> Flow[str | None]:
+    """Where the server's users log in, as its OpenAPI document says; none if it asks for no login."""
+    document = yield from server.get("/openapi.json")
+    login = document.get("components", {}).get("securitySchemes", {}).get("login")
     if login is None:
         return None
     url: str = login["flows"]["authorizationCode"]["authorizationUrl"]

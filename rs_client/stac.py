@@ -3,50 +3,91 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import pystac
-import requests
 from pystac.serialization import identify_stac_object_type
 from pystac_client import Client, CollectionClient, ItemSearch
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 
 from rs_client import display
-from rs_client.errors import RsError, ServiceUnavailable, Timeout, error_class, from_problem
+from rs_client.errors import Invalid, RsError
+from rs_client.execution import address
+from rs_client.filters import joined
+from rs_client.flow import Call, Flow, Server, refusal
 from rs_client.http import Http
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from rs_client.storage import Storage
+    from rs_client.jobs import Job
+    from rs_client.quicklook import Quicklook
+    from rs_client.session import RsClient
 
-TIMEOUT_S = (10.0, 120.0)
-"""Seconds to connect, and between two pieces of an answer."""
+
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_REPEATABLE = frozenset({"GET", "PUT"})
 
 
 class Item(pystac.Item):
     """A STAC item that knows how to open its product."""
 
     def open(self) -> xr.DataTree:
-        """The product as an ``xarray.DataTree``, read lazily with storage keys of your own.
+        """The product as an ``xarray.DataTree``, read lazily with storage keys of your own that renew themselves.
 
         Raises ``Invalid`` when the item has no Zarr asset, ``NotFound`` when you may not read it.
         """
-        return cast("StacClient | Collection", self.get_root()).storage.open(self)
+        return _session(self).storage.open(self)
+
+    def quicklook(self, group: str | None = None, variable: str | None = None) -> Quicklook:
+        """A picture of the product, small enough to look at; ``plot()`` of it is an interactive one.
+
+        ``group`` and ``variable`` say what to draw; left out, the product says it by what it holds.
+        Raises as ``open``, and ``Invalid`` when nothing in the product can be drawn.
+        """
+        from rs_client.quicklook import quicklook
+
+        return quicklook(self.open(), title=self.id, group=group, variable=variable)
+
+    def stage(self, to: str) -> Job:
+        """Bring it from its station into a collection; returns at once."""
+        return _session(self).staging.stage(self, to)
+
+    def process(self, processor: str, to: str | None = None, **inputs: Any) -> Job:
+        """Run a processor on it; the products go to the collection ``to``. Returns at once."""
+        return _session(self).dpr.run(processor, self, to, **inputs)
 
     @property
     def href(self) -> str:
-        """The item's own address, which is how processes are told about it."""
-        href = self.get_self_href()
-        if href is None:
-            raise ValueError(f"item {self.id} has no address of its own: take it from a search")
-        return href
+        """The item's own address, which is how processes are told about it; ``Invalid`` if it has none."""
+        return address(self)
+
+    def __repr__(self) -> str:
+        return f"<Item {self.id} of {self.collection_id}>"
 
     def _repr_html_(self) -> str:
         return display.item(self)
+
+
+class ItemList(list[Item]):
+    """Items, shown as a table with their footprints."""
+
+    def stage(self, to: str) -> Job:
+        """Bring them into a collection; returns at once. ``Invalid`` when there are none."""
+        return _session(_first(self)).staging.stage(self, to)
+
+    def process(self, processor: str, to: str | None = None, **inputs: Any) -> Job:
+        """Run a processor on them; returns at once. ``Invalid`` when there are none."""
+        return _session(_first(self)).dpr.run(processor, self, to, **inputs)
+
+    def __repr__(self) -> str:
+        return display.items_text(self)
+
+    def _repr_html_(self) -> str:
+        return display.items(self)
 
 
 class Search(ItemSearch):
@@ -71,6 +112,18 @@ class Search(ItemSearch):
         answer = self._stac_io.read_json(self.url, method=self.method, parameters={**self.get_parameters(), "limit": 1})
         return cast("int | None", answer.get("numberMatched"))
 
+    def first(self, count: int = 1) -> ItemList:
+        """The first items, one unless you say more."""
+        return ItemList(islice(self.items(), count))
+
+    def stage(self, to: str) -> Job:
+        """Bring what it finds into a collection; returns at once. ``Invalid`` when it finds nothing."""
+        return _client(self).session.staging.stage(self, to)
+
+    def process(self, processor: str, to: str | None = None, **inputs: Any) -> Job:
+        """Run a processor on what it finds; returns at once. ``Invalid`` when it finds nothing."""
+        return _client(self).session.dpr.run(processor, self, to, **inputs)
+
     def _collection(self, page: dict[str, Any]) -> pystac.ItemCollection:
         items = [Item.from_dict(item, root=self.client, preserve_dict=False) for item in page["features"]]
         more = {name: value for name, value in page.items() if name not in ("features", "type")}
@@ -79,41 +132,76 @@ class Search(ItemSearch):
     def __repr__(self) -> str:
         return f"<Search {json.dumps(self.get_parameters(), default=str)}>"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002, FBT001 - IPython's signature
+        printer.text(display.items_text(self.first(display.MAX_ROWS), matched=self.matched()))
+
     def _repr_html_(self) -> str:
-        return display.items(list(islice(self.items(), display.MAX_ROWS)), matched=self.matched())
+        return display.items(self.first(display.MAX_ROWS), matched=self.matched())
 
 
 class Collection(CollectionClient):
     """A collection of the service, whose items know how to open their product."""
 
     @property
-    def storage(self) -> Storage:
-        """What opens the products of its items."""
-        return cast("StacClient", self.get_root()).storage
+    def session(self) -> RsClient:
+        """The session that it was found in."""
+        return cast("StacClient", self.get_root()).session
 
     def get_items(self, *ids: str, recursive: bool = False) -> Iterator[Item]:  # noqa: ARG002 - collections are flat here
         """Its items, or those of the ids, page by page."""
         return cast("StacClient", self.get_root()).search(collections=[self.id], ids=list(ids) or None).items()
 
+    def _repr_html_(self) -> str:
+        return display.collection(self)
+
+
+class CollectionList(list[Collection]):
+    """Collections, shown as a table."""
+
+    def __repr__(self) -> str:
+        return display.collections_text(self)
+
+    def _repr_html_(self) -> str:
+        return display.collections("", self)
+
 
 class StacClient(Client):
     """A ``pystac_client.Client`` of one of the platform's STAC services."""
 
-    storage: Storage
+    PATH: ClassVar[str]
+    """Where the service lies on the server."""
+    WORDS: ClassVar[Mapping[str, str]] = {"platform": "platform"}
+    """What one may search by in a word: parameter → property."""
+
+    session: RsClient
 
     @classmethod
-    def connect(cls, http: Http, path: str, storage: Storage) -> Self:
-        """Open the service at a path of the server, at the address that the server calls its own."""
-        links = http.get(f"{path}/")["links"]
-        href: str = next((link["href"] for link in links if link["rel"] == "self"), f"{http.server_url}{path}/")
-        http.also_at(href.rstrip("/").removesuffix(path))
-        client = cast("Self", cls.open(href, stac_io=StacIO(http), timeout=TIMEOUT_S))
-        client.storage = storage
-        return client
+    def connect(cls, session: RsClient) -> Self:
+        """Open the service, at the address that the server calls its own."""
+        landing = session.http.get(f"{cls.PATH}/")
+        href = own_address(landing, f"{session.server_url}{cls.PATH}/")
+        session.http.server.also_at(href)
+        client = cls.from_dict(landing, preserve_dict=False)
+        client.set_self_href(href)
+        client.set_root(client)
+        client._stac_io = StacIO(session.http)  # noqa: SLF001 - where the library keeps it, and no other way to set it
+        opened = cast("Self", client)
+        opened.session = session
+        return opened
 
     def search(self, **parameters: Any) -> Search:
-        """Search lazily; parameters as in ``pystac_client.Client.search``."""
-        return Search(url=self._search_href(), stac_io=self._stac_io, client=self, modifier=self.modifier, **parameters)
+        """Search lazily; parameters as in ``pystac_client.Client.search``, and the words of ``WORDS``.
+
+        A word takes a value or a list of them: ``search(platform="sentinel-1a", datetime="2024-11-14")``.
+        ``filter`` is CQL2, as text or in the JSON form.
+        """
+        return Search(
+            url=self._search_href(),
+            stac_io=self._stac_io,
+            client=self,
+            modifier=self.modifier,
+            **understood(self.WORDS, parameters),
+        )
 
     def get_collection(self, collection_id: str) -> Collection:  # type: ignore[override]  # not cached, never None
         """One collection; ``NotFound`` if there is none, or you may not see it."""
@@ -126,6 +214,11 @@ class StacClient(Client):
             for document in page.get("collections", []):
                 yield self._own(document)
 
+    @property
+    def collections(self) -> CollectionList:
+        """The collections that you may read, as a table."""
+        return CollectionList(self.get_collections())
+
     def _own(self, document: dict[str, Any]) -> Collection:
         return cast("Collection", Collection.from_dict(document, root=self, modifier=self.modifier))
 
@@ -135,19 +228,46 @@ class StacClient(Client):
         io = cast("StacIO", self._stac_io)
         return Item.from_dict(json.loads(io.request(href)), root=self, preserve_dict=False)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.self_href}>"
+
     def _repr_html_(self) -> str:
         return display.collections(self.title or self.id, list(self.get_collections()))
 
 
+class StationClient(StacClient):
+    """A kind of station, whose collections belong to one station each."""
+
+    @property
+    def stations(self) -> dict[str, list[str]]:
+        """The stations that you may read, and the collections of each."""
+        found: dict[str, list[str]] = {}
+        for collection in self.get_collections():
+            for provider in collection.providers or ():
+                if "host" in (provider.roles or ()):
+                    name = provider.name.removeprefix("Station ").lower()
+                    found.setdefault(name, []).append(collection.id)
+        return found
+
+    def search(self, *, station: str | None = None, **parameters: Any) -> Search:
+        """Search lazily, at one ``station`` if you name it (its collections are looked up at once).
+
+        Raises ``Invalid`` for a station that you do not see.
+        """
+        if station is not None:
+            known = self.stations
+            if station.lower() not in known:
+                raise Invalid(f"there is no station {station} here", hint=f"there are: {', '.join(known) or 'none'}")
+            parameters = {"collections": known[station.lower()], **parameters}
+        return super().search(**parameters)
+
+
 class StacIO(StacApiIO):
-    """The I/O of ``pystac_client``, with your identity in each request to the server, and in no other."""
+    """The I/O of ``pystac_client`` on our conversation with the server: one login, one pool, the same patience."""
 
     def __init__(self, http: Http) -> None:
         super().__init__(max_retries=None)
         self._http = http
-        self.session = _Session()
-        for scheme in ("http://", "https://"):  # a connection that was refused has done nothing: safe to try again
-            self.session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=2))
 
     def request(
         self,
@@ -157,11 +277,10 @@ class StacIO(StacApiIO):
         parameters: dict[str, Any] | None = None,
     ) -> str:
         """One request; a refusal is both an error of ours and an ``APIError``, which other libraries catch."""
-        identity = self._http.auth.headers() if self._http.owns(href) else {}
         try:
-            return super().request(href, method=method, headers={**(headers or {}), **identity}, parameters=parameters)
-        except APIError as error:
-            raise _ours(error) from error
+            return self._http.run(_text(self._http.server, href, (method or "GET").upper(), headers, parameters))
+        except RsError as error:
+            raise _both(error) from error
 
     def stac_object_from_dict(
         self,
@@ -176,39 +295,62 @@ class StacIO(StacApiIO):
         return super().stac_object_from_dict(d, href, root, preserve_dict)
 
 
-class _Session(requests.Session):
-    """Keeps your identity to the server it was meant for: ``requests`` knows that of one header alone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.auth = _as_it_is  # else an entry for the host in a ~/.netrc would take the place of your identity
-
-    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """After a redirect to another server, nothing that tells who you are goes along."""
-        if self.should_strip_auth(str(response.request.url), str(prepared_request.url)):
-            for name in ("Authorization", "x-api-key"):
-                prepared_request.headers.pop(name, None)
+def own_address(landing: Mapping[str, Any], otherwise: str) -> str:
+    """The address that a service calls its own."""
+    href: str = next((link["href"] for link in landing["links"] if link["rel"] == "self"), otherwise)
+    return href
 
 
-def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
+def understood(words: Mapping[str, str], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of ``pystac_client`` for parameters in which some are words of ours."""
+    given = {words[name]: value for name, value in parameters.items() if name in words and value is not None}
+    plain = {name: value for name, value in parameters.items() if name not in words}
+    return {**joined(plain.pop("filter", None), given), **plain}
 
 
-def _ours(error: APIError) -> RsError:
-    status: int | None = getattr(error, "status_code", None)  # the library sets none when there was no answer
-    if status is None:
-        if isinstance(error.__context__, requests.Timeout):
-            return _BOTH[Timeout]("the platform did not answer in time", hint="try again later")
-        return _BOTH[ServiceUnavailable](f"the platform does not answer: {error}", hint="try again soon")
-    try:
-        document = json.loads(str(error))
-    except ValueError:
-        document = {}
-    found = document if isinstance(document, dict) else {}
-    return from_problem(status, found, kind=_BOTH[error_class(status, found)])
+def _text(
+    server: Server, href: str, method: str, headers: Mapping[str, str] | None, parameters: Mapping[str, Any] | None
+) -> Flow[str]:
+    """The text of an answer; what may be repeated is tried again, another server is asked once and not who you are."""
+    body: dict[str, Any] = {"json": parameters} if method in _WITH_BODY else {"params": parameters}
+    if not server.owns(href):
+        answer = yield from server.called(Call(method, href, headers or {}, **body))
+    elif method in _REPEATABLE or (method == "POST" and href.endswith("/search")):
+        answer = yield from server.again(method, href, headers=headers, **body)
+    else:
+        answer = yield from server.once(method, href, headers=headers, **body)
+    if answer.is_error:
+        raise refusal(answer)
+    return answer.text
 
 
-def _both(kind: type[RsError]) -> type[RsError]:
+def _session(item: pystac.Item) -> RsClient:
+    root = item.get_root()
+    if not isinstance(root, StacClient | Collection):
+        raise Invalid(f"item {item.id} belongs to no session", hint="take it from a search, or from s.catalog.item()")
+    return root.session
+
+
+def _client(search: ItemSearch) -> StacClient:
+    return cast("StacClient", search.client)
+
+
+def _first(items: Sequence[Item]) -> Item:
+    if not items:
+        raise Invalid("there is no item here", hint="look at what the search finds")
+    return items[0]
+
+
+def _both(error: RsError) -> RsError:
+    """The same error as one that is the library's too."""
+    kind = type(error)
+    same = _BOTH[kind].__new__(_BOTH[kind])
+    Exception.__init__(same, *error.args)
+    same.__dict__.update(error.__dict__)
+    return same
+
+
+def _doubled(kind: type[RsError]) -> type[RsError]:
     """One class that is our error and the library's; elsewhere, as in another process, it is ours."""
     members = {
         "__module__": kind.__module__,
@@ -219,5 +361,10 @@ def _both(kind: type[RsError]) -> type[RsError]:
     return type(kind.__name__, (kind, APIError), members)
 
 
-_KINDS: list[type[RsError]] = [RsError, *RsError.__subclasses__()]
-_BOTH = {kind: _both(kind) for kind in _KINDS}
+def _tree(kind: type[RsError]) -> Iterable[type[RsError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _tree(below)
+
+
+_BOTH = {kind: _doubled(kind) for kind in list(_tree(RsError))}

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from rs_client.catalog import CatalogClient
-from rs_client.execution import Items, execute
-from rs_client.http import Http
+from typing import TYPE_CHECKING
+
+from rs_client.execution import Items, addresses, execute
 from rs_client.jobs import Job
+
+if TYPE_CHECKING:
+    from rs_client.session import RsClient
+
+PROCESS = "staging"
 
 
 class StagingClient:
     """Starts staging jobs."""
 
-    def __init__(self, http: Http, catalog: CatalogClient) -> None:
-        self._http, self._catalog = http, catalog
+    def __init__(self, session: RsClient) -> None:
+        self._session = session
 
     def stage(self, items: Items, to: str) -> Job:
         """Bring items of a station into a collection; returns at once.
 
         ``items`` is a search, an item or several; ``to`` a collection of yours (made if it is absent) or one that you
-        may write. What is there already is not fetched again.
+        may write. What is there already is not fetched again. Raises ``Invalid`` when there is nothing to stage.
         """
-        return execute(self._http, self._catalog, "staging", items, to)
+        http = self._session.http
+        return Job(self._session, http.run(execute(http.server, PROCESS, addresses(items), to)))
+
+    def __repr__(self) -> str:
+        return f"<StagingClient {self._session.server_url}>"

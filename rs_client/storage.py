@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pystac
 
-from rs_client.errors import Invalid
+from rs_client.errors import AuthExpired, Invalid
 from rs_client.http import Http
 
 if TYPE_CHECKING:
@@ -22,10 +22,42 @@ type Key = Mapping[str, Any]
 """What ``POST /storage/credentials`` answers: a key, where it opens, and until when."""
 
 
+class Keys:
+    """The storage keys of one item, one after the other, in the form that ``obstore`` takes them.
+
+    The first is asked for at once. A copy in another process, as on a Dask worker, holds the key of the moment and
+    nothing that says who you are: it can ask for no other, and says so when the key has ended.
+    """
+
+    def __init__(self, collection: str, item: str, ask: Callable[[], Key] | None, first: Key | None = None) -> None:
+        self._of, self._ask = (collection, item), ask
+        self._given = False
+        self.key = first or self._asked()
+
+    def __call__(self) -> Any:
+        """The first key, then a new one each time: it is called again when the one before is about to end."""
+        if self._given:
+            self.key = self._asked()
+        self._given = True
+        return {
+            "access_key_id": self.key["access_key_id"],
+            "secret_access_key": self.key["secret_access_key"],
+            "expires_at": datetime.fromisoformat(self.key["expiration"]),
+        }
+
+    def _asked(self) -> Key:
+        if self._ask is None:
+            raise AuthExpired(f"the storage key of {self._of[1]} has ended on this worker", hint="open the item again")
+        return self._ask()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Keys, (*self._of, None, self.key)
+
+
 class Storage:
     """Opens the assets of catalog items; ``store`` makes the object store at a prefix of the key's bucket."""
 
-    def __init__(self, http: Http, *, store: Callable[[Key, str, Callable[[], Key]], Store] | None = None) -> None:
+    def __init__(self, http: Http, *, store: Callable[[Keys, str], Store] | None = None) -> None:
         self._http = http
         self._store = store or s3_store
 
@@ -35,40 +67,31 @@ class Storage:
         from zarr.storage import ObjectStore
 
         place = urlsplit(zarr_asset(item).href)
-
-        def ask() -> Key:
-            key: Key = self._http.post("/storage/credentials", {"collection": item.collection_id, "item": item.id})
-            return key
-
-        first = ask()
-        if (place.scheme, place.netloc) != ("s3", first["bucket"]):
+        keys = Keys(str(item.collection_id), item.id, lambda: self.key(str(item.collection_id), item.id))
+        if (place.scheme, place.netloc) != ("s3", keys.key["bucket"]):
             raise Invalid(f"the product of {item.id} lies at {place.geturl()}, outside the platform's storage")
-        store = ObjectStore(self._store(first, place.path.strip("/"), ask), read_only=True)
+        store = ObjectStore(self._store(keys, place.path.strip("/")), read_only=True)
         return xr.open_datatree(store, engine="zarr", chunks={})  # type: ignore[arg-type]  # a zarr store is taken too
 
+    def key(self, collection: str, item: str) -> Key:
+        """A key that opens one item for a while; ``NotFound`` when you may not read it."""
+        key: Key = self._http.post("/storage/credentials", {"collection": collection, "item": item})
+        return key
 
-def s3_store(first: Key, prefix: str, ask: Callable[[], Key]) -> Store:
-    """An S3 store at a prefix; it starts with the first key and asks for another one before that expires."""
+
+def s3_store(keys: Keys, prefix: str) -> Store:
+    """An S3 store at a prefix; it asks for another key before the one at hand expires."""
     from obstore.store import S3Store
 
-    at_hand = [first]
-
-    def credentials() -> Any:
-        key = at_hand.pop() if at_hand else ask()
-        return {
-            "access_key_id": key["access_key_id"],
-            "secret_access_key": key["secret_access_key"],
-            "expires_at": datetime.fromisoformat(key["expiration"]),
-        }
-
+    key = keys.key
     return S3Store(
-        first["bucket"],
+        key["bucket"],
         prefix=prefix,
-        endpoint=first["endpoint"],
-        region=first["region"],
+        endpoint=key["endpoint"],
+        region=key["region"],
         virtual_hosted_style_request=False,
-        client_options={"allow_http": first["endpoint"].startswith("http://")},
-        credential_provider=credentials,
+        client_options={"allow_http": key["endpoint"].startswith("http://")},
+        credential_provider=keys,
     )
 
 

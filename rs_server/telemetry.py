@@ -15,8 +15,12 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-REQUEST_ID_HEADER = "x-request-id"
+from rs_server import tracing
 
+REQUEST_ID_HEADER = "x-request-id"
+TRACE_HEADER = "traceparent"  # W3C Trace Context
+
+_TRACE = re.compile(r"^[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$")
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 _SECRET_NAME = re.compile(r"authorization|token|secret|password|api[-_]?key|cookie|signature|credential", re.IGNORECASE)
 _SECRET_TEXT = re.compile(r"(Bearer\s+|rsk_|X-Amz-Signature=)[^\s\"'&@]+|(://[^/\s:@]+:)[^\s/@]+(?=@)", re.IGNORECASE)
@@ -84,7 +88,7 @@ class Metrics:
 
 
 class RequestLog:
-    """ASGI middleware: gives each request an id, binds it to the logs, and writes one line when it is answered."""
+    """ASGI middleware: binds each request's id and trace to the logs, and writes one line when it is answered."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -96,7 +100,8 @@ class RequestLog:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(Headers(scope=scope).get(REQUEST_ID_HEADER))
+        headers = Headers(scope=scope)
+        request_id, trace_id = _request_id(headers.get(REQUEST_ID_HEADER)), _trace_id(headers.get(TRACE_HEADER))
         scope.setdefault("state", {})["request_id"] = request_id
         path: str = scope["path"]
         started, status = time.perf_counter(), 500
@@ -108,7 +113,11 @@ class RequestLog:
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        parent = f"00-{trace_id}-{secrets.token_hex(8)}-01"
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id, trace_id=trace_id),
+            tracing.span(f"{scope['method']} {_service(path)}", parent),
+        ):
             try:
                 await self.app(scope, receive, send_with_id)
             finally:
@@ -120,6 +129,12 @@ class RequestLog:
 def _request_id(given: str | None) -> str:
     """The caller's own id where it is harmless text, else a new one."""
     return given if given and _REQUEST_ID.match(given) else secrets.token_hex(8)
+
+
+def _trace_id(parent: str | None) -> str:
+    """The trace that the caller says the request belongs to, else a trace of its own."""
+    found = _TRACE.match(parent or "")
+    return found[1] if found else secrets.token_hex(16)
 
 
 def _service(path: str) -> str:

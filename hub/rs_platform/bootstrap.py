@@ -82,13 +82,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     if _lacks(options.with_tests):
         return 1
+    begin = time.monotonic()
     try:
-        times = install(with_tests=options.with_tests)
+        parts = install(with_tests=options.with_tests)
     except InstallProblem as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
     if options.command:
-        _become(options.command, times)
+        _become(options.command, parts, time.monotonic() - begin)
     return 0
 
 
@@ -104,13 +105,15 @@ def _lacks(with_tests: bool) -> bool:  # noqa: FBT001
     return any(not finding.ok for finding in findings) and bool(doctor.report(findings))
 
 
-def _become(command: Sequence[str], times: Sequence[Timing]) -> NoReturn:
+def _become(command: Sequence[str], parts: Sequence[Timing], seconds: float) -> NoReturn:
     programs = CHECKOUT / ".venv" / "bin"
     environment = {
         **os.environ,
         "PATH": f"{programs}:{os.environ.get('PATH', '')}",
         "VIRTUAL_ENV": str(programs.parent),
-        TIMES_VARIABLE: json.dumps([[timing.name, round(timing.seconds, 1)] for timing in times]),
+        TIMES_VARIABLE: json.dumps(
+            {"seconds": round(seconds, 1), "parts": [[part.name, round(part.seconds, 1)] for part in parts]}
+        ),
     }
     sys.stdout.flush()
     os.execvpe(command[0], list(command), environment)  # noqa: S606 - no shell

@@ -60,7 +60,7 @@ def lint() -> list[Outcome]:
 
 def unit() -> list[Outcome]:
     """The tests that need no service."""
-    return [_tests("unit tests", ["tests/unit"])]
+    return [_tests("unit tests", ["--numprocesses=logical", "tests/unit"])]
 
 
 def everything() -> list[Outcome]:
@@ -72,15 +72,18 @@ def everything() -> list[Outcome]:
         outcomes.append(
             _tests("tutorials", ["--nbval-lax", "--nbval-cell-timeout=300", "notebooks/tutorials"], variables)
         )
+        outcomes.append(_browser(shared))
     return outcomes
 
 
 def browser() -> list[Outcome]:
-    """What people see, in a real browser.
+    """What people see, in a real browser."""
+    return [_browser()]
 
-    A process of their own: the browser's driver keeps an event loop running, beside which no other can.
-    """
-    return [_tests("browser tests", ["--timeout=900", "tests/e2e"])]
+
+def _browser(variables: dict[str, str] | None = None) -> Outcome:
+    """A process of their own: the browser's driver keeps an event loop running, beside which no other can."""
+    return _tests("browser tests", ["--timeout=900", "tests/e2e"], variables)
 
 
 def bench() -> list[Outcome]:

@@ -42,7 +42,7 @@ class DemoFailed(Exception):
 
 def run(installation: Installation, *, report: Report) -> None:
     """Start the platform, run the main job as a scientist would, and tell where to go; raises ``DemoFailed``."""
-    times = install_times(os.environ.get(TIMES_VARIABLE, "[]"))
+    parts, times = install_times(os.environ.get(TIMES_VARIABLE))
     begin = time.monotonic()
     starting.up(installation, report=report)
     times.append(("start of the platform", time.monotonic() - begin))
@@ -51,13 +51,17 @@ def run(installation: Installation, *, report: Report) -> None:
     report(f"running {NOTEBOOK} as {USER} …")
     executed = _execute(site, variables)
     times.append(("main job", time.monotonic() - begin))
-    for line in (*_where_to_go(site, executed), *_produced(variables, since), *table(times)):
+    for line in (*_where_to_go(site, executed), *_produced(variables, since), *table(parts, times)):
         report(line)
 
 
-def install_times(text: str) -> Timings:
-    """The steps of the installation that took time, as the installer passes them on."""
-    return [(str(name), float(seconds)) for name, seconds in json.loads(text) if seconds > 0]
+def install_times(text: str | None) -> tuple[Timings, Timings]:
+    """What the installer passes on: the parts that took time, and the whole, which is less: they go side by side."""
+    if text is None:
+        return [], []
+    told = json.loads(text)
+    parts = [(str(name), float(seconds)) for name, seconds in told["parts"] if seconds > 0]
+    return parts, [("installation", float(told["seconds"]))] if parts else []
 
 
 def _execute(site: Site, variables: Mapping[str, str]) -> Path:
@@ -123,7 +127,7 @@ def finished_since(jobs: Iterable[dict[str, Any]], since: datetime) -> list[dict
     )
 
 
-def table(times: Timings) -> list[str]:
-    """The timing table, with its sum."""
-    rows = [*times, ("in all", sum(seconds for _, seconds in times))]
+def table(parts: Timings, times: Timings) -> list[str]:
+    """The timing table: the installation's parts, then the steps one after the other with their sum."""
+    rows = [*((f"  {name}", seconds) for name, seconds in parts), *times, ("in all", sum(s for _, s in times))]
     return ["", *(f"{name:<36} {seconds:7.1f} s" for name, seconds in rows)]

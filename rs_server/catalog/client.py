@@ -7,24 +7,42 @@ else and are never opened again.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote_plus
 
 import attr
+import orjson
 from fastapi import Request
+from fastapi.responses import Response
+from pydantic import ValidationError
 from stac_fastapi.pgstac.core import CoreCrudClient
 from stac_fastapi.pgstac.extensions.filter import FiltersClient
 from stac_fastapi.pgstac.types.search import PgstacSearch
+from stac_fastapi.pgstac.utils import filter_fields
 from stac_fastapi.types.errors import NotFoundError
+from stac_fastapi.types.requests import get_base_url
 
 from rs_server.access import policy
 from rs_server.access.guards import require_visible
 from rs_server.access.policy import Principal, Right, Service
-from rs_server.catalog import filters
+from rs_server.catalog import assets, filters, pages
+from rs_server.catalog.links import GEOJSON, Asked, collection_href, item_links, page_links
 from rs_server.catalog.names import CollectionName, resolve
+from rs_server.catalog.pages import Place, Stored
 from rs_server.catalog.queryables import queryables
 from rs_server.errors import BadInput, NotFound
 
 NOTHING = [""]  # an id that no collection has: an empty list would mean "every collection" to pgstac
+
+_DEFAULT_LIMIT = 10
+_NOT_PGSTACS = {
+    "ids",
+    "limit",
+    "token",
+    "fields",
+    "conf",
+}  # of a search: what we do ourselves, and a switch nobody turns
 
 
 def caller(request: Request) -> Principal:
@@ -57,11 +75,11 @@ async def readable(request: Request) -> list[str]:
 
 async def narrowed(asked: list[str] | None, request: Request) -> list[str]:
     """The readable ones of the collections asked for; asking for none means all of them."""
-    may = await readable(request)
     if not asked:
-        return may or NOTHING
-    wanted = {full for text in asked if (full := _full_or_none(text, caller(request)))}
-    return [full for full in may if full in wanted] or NOTHING
+        return await readable(request) or NOTHING
+    who = caller(request)
+    wanted = {full for text in asked if (full := _full_or_none(text, who))}
+    return sorted(full for full in wanted if _may_read(who, full)) or NOTHING
 
 
 @attr.s
@@ -72,14 +90,34 @@ class CatalogClient(CoreCrudClient):
         """One collection; its items' routes come through here too."""
         return await super().get_collection(visible(collection_id, request).full, request=request, **kwargs)
 
-    async def get_item(self, item_id: str, collection_id: str, request: Request, **kwargs: Any) -> Any:
-        """One item."""
-        full = visible(collection_id, request).full
-        return await super().get_item(item_id, full, request=request, **kwargs)
+    async def get_item(self, item_id: str, collection_id: str, request: Request, **kwargs: Any) -> Response:  # noqa: ARG002
+        """One item, with its version as the entity tag."""
+        name = visible(collection_id, request)
+        async with request.app.state.get_connection(request, "r") as conn:
+            stored = await pages.one(conn, name.full, item_id)
+        if stored is None:
+            raise NotFound(f"item {item_id} of collection {collection_id} does not exist")
+        return _geojson(served(stored, get_base_url(request)), {"ETag": entity_tag(stored.version)})
 
-    async def item_collection(self, collection_id: str, request: Request, **kwargs: Any) -> Any:
+    async def item_collection(self, collection_id: str, request: Request, **parameters: Any) -> Response:
         """The items of one collection."""
-        return await super().item_collection(visible(collection_id, request).full, request=request, **kwargs)
+        name = visible(collection_id, request)
+        asked = Asked(f"{collection_href(get_base_url(request), name.full)}/items", request.url.query)
+        answer = await self._searched(self.parsed({**parameters, "collections": [name.full]}), asked, request)
+        if not answer["features"]:
+            await super().get_collection(name.full, request=request)  # none, or no such collection?
+        return _geojson(answer)
+
+    async def get_search(self, request: Request, **parameters: Any) -> Response:
+        """The items that match."""
+        asked = Asked(f"{get_base_url(request)}search", request.url.query)
+        return _geojson(await self._searched(self.parsed(parameters), asked, request))
+
+    async def post_search(self, search_request: PgstacSearch, request: Request, **kwargs: Any) -> Response:  # noqa: ARG002
+        """The items that match."""
+        body = search_request.model_dump(by_alias=True, exclude_unset=True)
+        asked = Asked(f"{get_base_url(request)}search", body=body)
+        return _geojson(await self._searched(search_request, asked, request))
 
     async def all_collections(
         self,
@@ -110,12 +148,46 @@ class CatalogClient(CoreCrudClient):
             clean |= {"filter": filters.parsed(filter_query, filter_lang), "filter_lang": "cql2-json"}
         return clean
 
-    async def _search_base(self, search_request: PgstacSearch, request: Request) -> Any:
-        if (asked := getattr(search_request, "filter_expr", None)) is not None:
-            filters.checked(asked)
-        search_request.collections = await narrowed(search_request.collections, request)
-        search_request.conf = None  # the database's switches are not the caller's
-        return await super()._search_base(search_request, request)
+    def parsed(self, parameters: Mapping[str, Any]) -> PgstacSearch:
+        """The search that the parameters of a GET request describe."""
+        given = dict(parameters)
+        base = {name: given.pop(name, None) for name in ("collections", "ids", "bbox", "limit", "token")}
+        query, intersects = given.pop("query", None), given.pop("intersects", None)
+        base["query"] = _json(query, "query")
+        base["intersects"] = _json(intersects, "intersects")
+        filter_query = given.pop("filter_expr", None)
+        try:
+            model: PgstacSearch = self.pgstac_search_model(
+                **self._clean_search_args(base, filter_query=filter_query, **given)
+            )
+        except ValidationError as error:
+            raise BadInput(_first_fault(error)) from error
+        return model
+
+    async def narrowed_search(self, search: PgstacSearch, request: Request) -> tuple[dict[str, Any], list[str] | None]:
+        """A search in pgstac's words, narrowed to what the caller may read, and the names of items that it asks for."""
+        if (condition := getattr(search, "filter_expr", None)) is not None:
+            filters.checked(condition)
+        search.collections = await narrowed(search.collections, request)
+        ours = search.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=_NOT_PGSTACS)
+        return ours, search.ids
+
+    async def _searched(self, search: PgstacSearch, asked: Asked, request: Request) -> dict[str, Any]:
+        """The answer to a search, narrowed to what the caller may read."""
+        token = getattr(search, "token", None)
+        place = Place.read(token) if token else None
+        ours, names = await self.narrowed_search(search, request)
+        async with request.app.state.get_connection(request, "r") as conn:
+            found = await pages.page(conn, ours, wanted=search.limit or _DEFAULT_LIMIT, place=place, names=names)
+        base = get_base_url(request)
+        features = [served(stored, base) for stored in found.items]
+        return {
+            "type": "FeatureCollection",
+            "features": _only_fields(features, getattr(search, "fields", None)),
+            "links": page_links(base, asked, found),
+            "numberMatched": found.matched,
+            "numberReturned": len(features),
+        }
 
 
 @attr.s
@@ -132,6 +204,43 @@ class CatalogFilters(FiltersClient):
                 raise
             return {**queryables(), "$id": str(request.url)}  # there is no collection yet, which is no error
         return found
+
+
+def served(stored: Stored, base: str) -> dict[str, Any]:
+    """An item as it is answered; ``base`` is the address of the catalog."""
+    document = assets.served(stored.document, base, stored.collection)
+    document["links"] = item_links(base, stored.collection, stored.id, document.get("links") or ())
+    return document
+
+
+def entity_tag(version: str) -> str:
+    """The entity tag of a stored version of an item."""
+    return f'"{version}"'
+
+
+def _only_fields(features: list[dict[str, Any]], fields: Any) -> list[dict[str, Any]]:
+    include, exclude = (fields.include or set(), fields.exclude or set()) if fields else (set(), set())
+    if not include and not exclude:
+        return features
+    return [filter_fields(orjson.loads(orjson.dumps(feature)), include, exclude) for feature in features]
+
+
+def _geojson(document: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(document), media_type=GEOJSON, headers=headers)
+
+
+def _json(text: str | None, name: str) -> Any:
+    if not text:
+        return None
+    try:
+        return orjson.loads(unquote_plus(text))
+    except ValueError as error:
+        raise BadInput(f"{name}: not JSON ({error})") from error
+
+
+def _first_fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the request'}: {first['msg']}"
 
 
 def _may_read(who: Principal, full: str) -> bool:

@@ -18,8 +18,7 @@ from rs_server.settings import DatabaseSettings
 
 log = structlog.get_logger(__name__)
 
-STATEMENT_TIMEOUT_MS = 30_000
-ACQUIRE_TIMEOUT_S = 10.0
+ACQUIRE_TIMEOUT_S = 4.0  # connecting takes its time on a busy machine
 
 _PARAMETERS = {
     "host": "host",
@@ -39,28 +38,49 @@ _BROKEN = (
     asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
 )
+_IN_THE_WAY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
 # What the database says about a search it cannot evaluate, e.g. a text compared with a number.
 _NOT_EVALUABLE = (asyncpg.DataError, asyncpg.SyntaxOrAccessError, asyncpg.RaiseError)
 
 
+class Contended(Unavailable):
+    """Writers got into each other's way, and this one was made to give up; another attempt will do."""
+
+
 @asynccontextmanager
 async def open_connections(app: FastAPI, settings: DatabaseSettings) -> AsyncIterator[None]:
-    """Give the catalog application its pool, and close it at the end; does not wait for the server to be there."""
+    """Give the catalog application its pools, and close them at the end; does not wait for the server to be there.
+
+    Reads have connections of their own, which can write nothing: many writers do not make them wait, and no filter,
+    whatever it smuggles in, changes anything.
+    """
+    async with (
+        _pool(settings, default_transaction_read_only="on", plan_cache_mode="force_custom_plan") as reading,
+        _pool(settings) as writing,
+    ):
+        app.state.pools = {"r": reading, "w": writing}
+        app.state.get_connection = connection
+        yield
+
+
+@asynccontextmanager
+async def _pool(settings: DatabaseSettings, **session: str) -> AsyncIterator[Any]:
     pool = await asyncpg.create_pool(
         **_place(settings.dsn.get_secret_value()),
         min_size=0,
         max_size=settings.pool_max,
+        max_inactive_connection_lifetime=0,
         init=_speak_json,
         server_settings={
             "search_path": "pgstac,public",
             "application_name": "rs-catalog",
-            "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+            "statement_timeout": str(settings.statement_timeout_ms),
+            "jit": "off",  # a search over many partitions looks costly, and is not worth compiling
+            **session,
         },
     )
-    app.state.pool = pool
-    app.state.get_connection = connection
     try:
-        yield
+        yield pool
     finally:
         await pool.close()
 
@@ -74,11 +94,11 @@ def _place(dsn: str) -> dict[str, Any]:
 @asynccontextmanager
 async def connection(
     request: Request,
-    readwrite: Literal["r", "w"] = "r",  # noqa: ARG001 - stac-fastapi-pgstac passes it; one pool serves both
+    readwrite: Literal["r", "w"] = "r",
 ) -> AsyncIterator[Any]:
-    """A connection of the pool."""
+    """A connection of the pool for reading, or of that for writing."""
     with _meaning(), translate_pgstac_errors():
-        async with request.app.state.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as conn:
+        async with request.app.state.pools[readwrite].acquire(timeout=ACQUIRE_TIMEOUT_S) as conn:
             yield conn
 
 
@@ -86,6 +106,8 @@ async def connection(
 def _meaning() -> Iterator[None]:
     try:
         yield
+    except _IN_THE_WAY as error:
+        raise Contended("others are writing at the same place", hint="try again in a few seconds") from error
     except (*_BROKEN, TimeoutError) as error:
         raise Unavailable("the catalog's database does not answer", hint="try again in a few seconds") from error
     except asyncpg.CheckViolationError as error:  # items lie in one partition for each collection

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 from uuid import UUID
@@ -11,12 +13,16 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from rs_server import errors
 from rs_server.access.guards import Caller
+from rs_server.errors import BadInput
 from rs_server.processes import description
-from rs_server.processes.jobs import Jobs, Selection
+from rs_server.processes.events import Changes, versions
+from rs_server.processes.jobs import Jobs
 from rs_server.processes.model import Job, NoSuchJob, ResultNotReady, Status
+from rs_server.processes.rows import Selection
 
 _SPEC = "http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf"
 CONFORMANCE = tuple(
@@ -25,6 +31,7 @@ CONFORMANCE = tuple(
 _RELATION = "http://www.opengis.net/def/rel/ogc/1.0"
 _JSON = "application/json"
 _ITEM = "application/geo+json"
+PING_S = 10
 
 
 class Link(BaseModel):
@@ -54,7 +61,7 @@ class Execution(BaseModel):
 
 
 class StatusInfo(BaseModel):
-    """Where a job stands: the standard's members, and ours."""
+    """Where a job stands: the standard's members, and ours. ``waiting`` says what it waits for, if for anything."""
 
     jobID: UUID  # noqa: N815 - the standard's spelling
     processID: str  # noqa: N815
@@ -71,6 +78,11 @@ class StatusInfo(BaseModel):
     bytes_total: int
     files_done: int
     files_total: int
+    files_failed: int = 0
+    files_running: int = 0
+    rate_bytes_per_s: float | None = None
+    estimated_end: datetime | None = None
+    waiting: str | None = None
     links: list[Link]
 
 
@@ -82,8 +94,9 @@ class JobList(BaseModel):
 
 
 class LogLine(BaseModel):
-    """One thing that a job said."""
+    """One thing that a job said; ``id`` grows."""
 
+    id: int
     at: datetime
     line: str
 
@@ -96,31 +109,82 @@ class Wanted(BaseModel):
     type: Literal["process"] | None = None
     processID: list[str] = Field(default_factory=list)  # noqa: N815
     status: list[Status] = Field(default_factory=list)
+    datetime: str | None = Field(None, description="When they were made: a moment, or an interval with '..' for open")
+    minDuration: float | None = Field(None, ge=0, description="Seconds from start to end, or to now")  # noqa: N815
+    maxDuration: float | None = Field(None, ge=0)  # noqa: N815
     owner: str | None = Field(None, description="Somebody else's: for those who oversee all jobs")
     after: UUID | None = Field(None, description="The last job of the page before")
     limit: int = Field(100, ge=1, le=1000)
 
     def selection(self) -> Selection:
-        """The same, for the engine."""
-        return Selection(tuple(self.processID), tuple(self.status), self.owner, self.after, self.limit)
+        """The same, for the engine; one job more than a page holds, to know whether there is another page."""
+        since, until = _interval(self.datetime)
+        return Selection(
+            processes=tuple(self.processID),
+            statuses=tuple(self.status),
+            owner=self.owner,
+            since=since,
+            until=until,
+            min_duration_s=self.minDuration,
+            max_duration_s=self.maxDuration,
+            after=self.after,
+            limit=self.limit + 1,
+        )
 
 
-def landing_links(public_url: str) -> list[dict[str, str]]:
-    """The links to this service that a landing page shows."""
-    return [
+def _interval(text: str | None) -> tuple[datetime | None, datetime | None]:
+    """Begin and end of a moment or an interval (OGC 18-062r2, 7.12: as RFC 3339 writes them); None where it is open."""
+    if text is None:
+        return None, None
+    first, _, last = text.partition("/") if "/" in text else (text, "", text)
+    try:
+        since, until = (None if end in ("", "..") else datetime.fromisoformat(end) for end in (first, last))
+    except ValueError as error:
+        raise BadInput(f"datetime: {text} is neither a moment nor an interval") from error
+    if any(end is not None and end.tzinfo is None for end in (since, until)):
+        raise BadInput("datetime: a moment needs its zone, as in 2024-11-14T00:00:00Z")
+    return since, until
+
+
+def landing_page(public_url: str) -> dict[str, Any]:
+    """Where everything of this service begins."""
+    links = [
+        {"rel": "self", "href": f"{public_url}/", "type": _JSON},
+        {
+            "rel": "service-desc",
+            "href": f"{public_url}/openapi.json",
+            "type": "application/vnd.oai.openapi+json;version=3.1",
+        },
+        {"rel": "service-doc", "href": f"{public_url}/docs", "type": "text/html"},
+        {"rel": f"{_RELATION}/conformance", "href": f"{public_url}/conformance", "type": _JSON},
         {"rel": f"{_RELATION}/processes", "href": f"{public_url}/processes", "type": _JSON, "title": "Processes"},
         {"rel": f"{_RELATION}/job-list", "href": f"{public_url}/jobs", "type": _JSON, "title": "Jobs"},
     ]
+    return {"title": "RS-Python", "description": "Staging and processing, as OGC API – Processes", "links": links}
 
 
 def create_router(public_url: str) -> APIRouter:
     """The routes, to be included at the root; the lifespan state holds the engine as ``jobs``."""
     router = APIRouter(tags=["Processes"])
+    _add_landing(router, public_url)
     _add_processes(router, public_url)
     _add_execution(router, public_url)
     _add_jobs(router, public_url)
     _add_job(router, public_url)
+    _add_events(router, public_url)
     return router
+
+
+def _add_landing(router: APIRouter, public_url: str) -> None:
+    @router.get("/")
+    async def landing() -> dict[str, Any]:
+        """Where everything of this service begins."""
+        return landing_page(public_url)
+
+    @router.get("/conformance")
+    async def conformance() -> dict[str, list[str]]:
+        """The parts of the standard that are kept."""
+        return {"conformsTo": list(CONFORMANCE)}
 
 
 def _add_processes(router: APIRouter, public_url: str) -> None:
@@ -149,12 +213,14 @@ def _add_execution(router: APIRouter, public_url: str) -> None:
         process_id: str,
         wanted: Execution,
         idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
+        prefer: Annotated[str, Header(max_length=200)] = "",
     ) -> StatusInfo:
         """Ask for a job. It always runs by itself; the same Idempotency-Key finds the job of the first time."""
         job, _ = await _jobs(request).submit(who, process_id, wanted.inputs, idempotency_key)
         response.headers["Location"] = f"{public_url}/jobs/{job.id}"
-        response.headers["Preference-Applied"] = "respond-async"
-        return _status(job, public_url)
+        if "respond-async" in prefer:
+            response.headers["Preference-Applied"] = "respond-async"
+        return status_info(job, public_url)
 
 
 def _add_jobs(router: APIRouter, public_url: str) -> None:
@@ -162,36 +228,68 @@ def _add_jobs(router: APIRouter, public_url: str) -> None:
     async def list_jobs(request: Request, who: Caller, wanted: Annotated[Wanted, Query()]) -> JobList:
         """The caller's jobs, or everybody's for who oversees them; the newest first."""
         found = await _jobs(request).select(who, wanted.selection())
+        page = found[: wanted.limit]
         links = [Link(href=f"{public_url}/jobs", rel="self")]
-        if len(found) == wanted.limit:
-            links.append(Link(href=f"{public_url}/jobs?{_next(wanted, found[-1].id)}", rel="next"))
-        return JobList(jobs=[_status(job, public_url) for job in found], links=links)
+        if len(found) > len(page):
+            links.append(Link(href=f"{public_url}/jobs?{_next(wanted, page[-1].id)}", rel="next"))
+        return JobList(jobs=[status_info(job, public_url) for job in page], links=links)
 
 
 def _add_job(router: APIRouter, public_url: str) -> None:
     @router.get("/jobs/{job_id}", response_model_exclude_none=True)
     async def job_status(request: Request, who: Caller, job_id: str) -> StatusInfo:
         """Where a job stands."""
-        return _status(await _jobs(request).job(who, _id(job_id)), public_url)
+        return status_info(await _jobs(request).job(who, job_id_of(job_id)), public_url)
 
     @router.get("/jobs/{job_id}/results", response_model=None)
     async def job_results(request: Request, who: Caller, job_id: str) -> Response:
         """Links to what a job made; of a failed job, why it failed."""
-        return _results(request, await _jobs(request).job(who, _id(job_id)), public_url)
+        return _results(request, await _jobs(request).job(who, job_id_of(job_id)), public_url)
 
     @router.get("/jobs/{job_id}/log")
-    async def job_log(request: Request, who: Caller, job_id: str) -> list[LogLine]:
+    async def job_log(
+        request: Request,
+        who: Caller,
+        job_id: str,
+        after: Annotated[int, Query(ge=0, description="Only what came after the line of this id")] = 0,
+    ) -> list[LogLine]:
         """What a job said, the oldest first."""
-        return [LogLine(at=at, line=line) for at, line in await _jobs(request).log(who, _id(job_id))]
+        return [LogLine(**asdict(line)) for line in await _jobs(request).log(who, job_id_of(job_id), after)]
 
     @router.delete("/jobs/{job_id}", response_model_exclude_none=True)
     async def dismiss_job(request: Request, who: Caller, job_id: str) -> StatusInfo:
         """End a job; what it has not published yet is never published."""
-        return _status(await _jobs(request).dismiss(who, _id(job_id)), public_url)
+        return status_info(await _jobs(request).dismiss(who, job_id_of(job_id)), public_url)
 
 
-def _status(job: Job, public_url: str) -> StatusInfo:
+def _add_events(router: APIRouter, public_url: str) -> None:
+    @router.get("/jobs/{job_id}/events", response_class=EventSourceResponse)
+    async def job_events(
+        request: Request, who: Caller, job_id: str, last_event_id: Annotated[str | None, Header()] = None
+    ) -> EventSourceResponse:
+        """Server-sent events: one named ``status`` whenever the job changes, the last one when it has ended."""
+        jobs, job = _jobs(request), job_id_of(job_id)
+        await jobs.job(who, job)
+        seen = int(last_event_id) if last_event_id and last_event_id.isdecimal() else -1
+
+        async def stream() -> AsyncIterator[ServerSentEvent]:
+            changes: Changes = request.state.changes
+            with changes.watch(job) as changed:
+                async for version in versions(partial(jobs.job, who, job), changed, seen):
+                    yield _event(version, public_url)
+
+        return EventSourceResponse(stream(), ping=PING_S, sep="\n")
+
+
+def _event(job: Job, public_url: str) -> ServerSentEvent:
+    status = status_info(job, public_url).model_dump_json(exclude_none=True)
+    return ServerSentEvent(data=status, event="status", id=str(job.version), sep="\n")
+
+
+def status_info(job: Job, public_url: str) -> StatusInfo:
+    """Where a job stands, as the standard says it."""
     progress = job.progress
+    left_s = progress.seconds_left if job.status is Status.RUNNING else None
     return StatusInfo(
         jobID=job.id,
         processID=job.process,
@@ -207,6 +305,13 @@ def _status(job: Job, public_url: str) -> StatusInfo:
         bytes_total=progress.bytes_total,
         files_done=progress.files_done,
         files_total=progress.files_total,
+        files_failed=progress.files_failed,
+        files_running=progress.files_running,
+        rate_bytes_per_s=progress.rate,
+        estimated_end=None
+        if left_s is None
+        else (datetime.now(UTC) + timedelta(seconds=left_s)).replace(microsecond=0),
+        waiting=progress.waiting,
         links=_job_links(job, public_url),
     )
 
@@ -214,6 +319,8 @@ def _status(job: Job, public_url: str) -> StatusInfo:
 def _job_links(job: Job, public_url: str) -> list[Link]:
     here = f"{public_url}/jobs/{job.id}"
     links = [Link(href=here, rel="self"), Link(href=f"{here}/log", rel="log", title="What the job said")]
+    if not job.status.final:
+        links.append(Link(href=f"{here}/events", rel="monitor", type="text/event-stream"))
     if job.status in (Status.SUCCESSFUL, Status.FAILED):
         links.append(Link(href=f"{here}/results", rel=f"{_RELATION}/results"))
     return links
@@ -229,9 +336,11 @@ def _process_links(public_url: str, process_id: str) -> list[dict[str, str]]:
 
 def _results(request: Request, job: Job, public_url: str) -> Response:
     if job.status is Status.SUCCESSFUL:
-        return JSONResponse(_links_of(job.outputs or {}, public_url))
+        report = {"report": list(job.report)} if job.report else {}
+        return JSONResponse(_links_of(job.outputs or {}, public_url) | report)
     if job.status is Status.FAILED and job.problem is not None:
-        stated = {**job.problem, "instance": request.url.path}
+        report = {"report": list(job.report)} if job.report else {}
+        stated = {**job.problem, **report, "instance": request.url.path}
         return JSONResponse(stated, status_code=int(stated["status"]), media_type=errors.PROBLEM_JSON)
     raise ResultNotReady(f"job {job.id} is {job.status}, and has no results")
 
@@ -249,7 +358,7 @@ def _next(wanted: Wanted, last: UUID) -> str:
     return urlencode(query, doseq=True)
 
 
-def _id(text: str) -> UUID:
+def job_id_of(text: str) -> UUID:
     """The id of a job; a text that is none names no job."""
     try:
         return UUID(text)

@@ -4,38 +4,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn
 from uuid import UUID
 
 import structlog
 from pydantic import ValidationError
 
+from rs_server import tracing
 from rs_server.access import audit, policy
 from rs_server.access.guards import require
 from rs_server.access.policy import OTHERS_JOBS, Principal, Right, Service
 from rs_server.database import Database
 from rs_server.errors import BadInput, Conflict, RsError, Unavailable, status_of, type_of
-from rs_server.processes.model import Inputs, Job, NoSuchJob, NoSuchProcess, Outcome, Process, Status
+from rs_server.processes.model import (
+    Failure,
+    HandOver,
+    Inputs,
+    Job,
+    NoSuchJob,
+    NoSuchProcess,
+    Outcome,
+    Pause,
+    Process,
+    Progress,
+    Status,
+)
 from rs_server.processes.queue import Queue, TryAgain
-from rs_server.processes.rows import TOUCH_EVERY_S, JobRows
+from rs_server.processes.rows import TOUCH_EVERY_S, JobRows, Line, Selection
 from rs_server.processes.run import Run, Superseded
 
 log = structlog.get_logger(__name__)
 
 MOST_ATTEMPTS = 5
 _OUTAGE_S = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which jobs of those that the caller may see."""
-
-    processes: tuple[str, ...] = ()
-    statuses: tuple[Status, ...] = ()
-    owner: str | None = None
-    after: UUID | None = None
-    limit: int = 100
 
 
 class Jobs:
@@ -58,16 +59,23 @@ class Jobs:
             raise _no_process(name)
         return self._known(name)
 
-    async def submit(self, who: Principal, name: str, inputs: Mapping[str, Any], key: str | None) -> tuple[Job, bool]:
-        """Ask for a job; whether it is new. The same ``key`` again finds the job of the first time."""
+    async def submit(
+        self, who: Principal, name: str, inputs: Mapping[str, Any], key: str | None, *, parent: UUID | None = None
+    ) -> tuple[Job, bool]:
+        """Ask for a job; whether it is new. The same ``key`` again finds the job of the first time.
+
+        ``parent`` is the job that asks for it: when that one is dismissed, so is this one.
+        """
         process = self._known(name)
         require(who, Right.EXECUTE, Service.PROCESSES, name)
-        request = await process.admit(who, _valid(process.inputs, inputs))
-        job, new = await self._rows.add(name, who, request.model_dump(mode="json"), key)
+        request = await process.admit(who, valid(process.inputs, inputs))
+        admitted = request.model_dump(mode="json")
+        trace = tracing.current()
+        job, new = await self._rows.add(name, who, admitted, key, trace, queue=process.queue, parent=parent)
         if new:
             await audit.record(self._database, who, "job.submit", str(job.id), process=name)
         if job.status is Status.ACCEPTED:
-            await self._queue.put(job.id)
+            await self._queue.put(job.id, job.queue)
         return job, new
 
     async def job(self, who: Principal, job_id: UUID) -> Job:
@@ -80,19 +88,20 @@ class Jobs:
     async def select(self, who: Principal, wanted: Selection) -> list[Job]:
         """The caller's jobs, or everybody's for who oversees them; the newest first."""
         owner = wanted.owner if _oversees(who, Right.READ) else who.login
-        if wanted.owner not in (None, owner):
-            return []
-        return await self._rows.newest(
-            owner,
-            processes=wanted.processes,
-            statuses=wanted.statuses,
-            after=wanted.after,
-            limit=wanted.limit,
-        )
+        return await self._rows.newest(owner, wanted) if wanted.owner in (None, owner) else []
 
-    async def log(self, who: Principal, job_id: UUID) -> Sequence[tuple[Any, str]]:
-        """What the job said, with the times."""
-        return await self._rows.log((await self.job(who, job_id)).id)
+    async def log(self, who: Principal, job_id: UUID, after: int = 0) -> Sequence[Line]:
+        """What the job said after a line of its log."""
+        return await self._rows.log((await self.job(who, job_id)).id, after)
+
+    async def wake(self, job_id: UUID) -> None:
+        """Let a job that pauses go on at once; what it waited for has happened."""
+        if queue := await self._rows.wake(job_id):
+            await self._queue.put(job_id, queue)
+
+    async def note(self, job_id: UUID, progress: Progress) -> None:
+        """Note how far a job is, on the part of those that work for it between its steps."""
+        await self._rows.note(job_id, progress)
 
     async def dismiss(self, who: Principal, job_id: UUID) -> Job:
         """End a job; ``Conflict`` when it has come to its end already."""
@@ -106,6 +115,9 @@ class Jobs:
             raise Conflict(f"job {job_id} is {(await self._rows.get(job_id)).status} already")
         await self._queue.stop(job_id)
         await audit.record(self._database, who, "job.dismiss", str(job_id), process=job.process)
+        for child in await self._rows.children(job_id):
+            if await self._rows.dismiss(child, who.login):
+                await self._queue.stop(child)
         return dismissed
 
     async def perform(self, job_id: UUID) -> None:
@@ -116,22 +128,27 @@ class Jobs:
             raise TryAgain(_OUTAGE_S) from error
 
     async def _perform(self, job_id: UUID) -> None:
-        job = await self._rows.begin(job_id)
-        if job is None:
-            return
-        with structlog.contextvars.bound_contextvars(job=str(job_id), process=job.process, attempt=job.attempt):
-            await self._attempt(job)
+        while job := await self._rows.begin(job_id):
+            with (
+                structlog.contextvars.bound_contextvars(job=str(job_id), process=job.process, attempt=job.attempt),
+                tracing.span(f"step {job.process}", job.trace, job=str(job_id), attempt=job.attempt),
+            ):
+                if not await self._attempt(job):
+                    return
 
-    async def lost(self, older_than_s: float) -> list[UUID]:
-        """Jobs that wait although no worker was busy with them for a while."""
+    async def lost(self, older_than_s: float) -> list[tuple[UUID, str]]:
+        """Jobs that wait although no worker was busy with them for a while, with their queues."""
         return await self._rows.waiting(older_than_s)
 
-    async def _attempt(self, job: Job) -> None:
+    async def _attempt(self, job: Job) -> bool:
+        """Work one step; whether the next one is wanted at once."""
         log.info("job_started", owner=job.who.login)
         try:
-            outcome = await _while_held(self._run(job), self._hold(job))
+            ended = await _while_held(self._run(job), self._hold(job))
         except Superseded:
             log.info("job_superseded")
+        except HandOver as step:
+            await self._handed_over(job, step)
         except asyncio.CancelledError:
             await self._cancelled(job)
         except RsError as error:
@@ -140,13 +157,25 @@ class Jobs:
             log.error("job_met_a_bug", exc_info=error)
             await self._failed(job, RsError("the server met an error it did not expect"))
         else:
-            await self._rows.succeed(job, outcome)
-            log.info("job_successful", message=outcome.message)
+            return await self._ended(job, ended)
+        return False
 
-    async def _run(self, job: Job) -> Outcome:
-        if job.attempt > MOST_ATTEMPTS:
+    async def _ended(self, job: Job, ended: Outcome | Failure | Pause) -> bool:
+        match ended:
+            case Pause(wake_s):
+                left_s = await self._rows.pause(job, wake_s)
+                return left_s is not None and left_s <= 0
+            case Failure():
+                await self._fail(job, ended)
+            case Outcome():
+                await self._rows.succeed(job, ended)
+                log.info("job_successful", message=ended.message)
+        return False
+
+    async def _run(self, job: Job) -> Outcome | Failure | Pause:
+        if job.tries > MOST_ATTEMPTS:
             raise RsError(f"given up: {MOST_ATTEMPTS} workers died or were stopped while working it")
-        return await self._known(job.process).run(Run(self._rows, job))
+        return await self._known(job.process).run(Run(self._rows, job, self))
 
     async def _hold(self, job: Job) -> NoReturn:
         """Renew the lease for ever; ends by raising when the job is no longer this attempt's."""
@@ -160,6 +189,11 @@ class Jobs:
             if not mine:
                 raise Superseded
 
+    async def _handed_over(self, job: Job, step: HandOver) -> None:
+        if await self._rows.hand_over(job, step.queue, step.line):
+            await self._queue.put(job.id, step.queue)
+        log.info("job_handed_over", queue=step.queue)
+
     async def _cancelled(self, job: Job) -> None:
         """Dismissed: the end. Else the worker stops, and hands the job to the next one."""
         if await self._rows.give_back(job, "the worker was stopped; waiting for another"):
@@ -167,13 +201,16 @@ class Jobs:
         log.info("job_dismissed")
 
     async def _failed(self, job: Job, error: RsError) -> None:
-        if isinstance(error, Unavailable) and job.attempt < MOST_ATTEMPTS:
-            delay_s = 2**job.attempt
+        if isinstance(error, Unavailable) and job.tries < MOST_ATTEMPTS:
+            delay_s = 2**job.tries
             log.warning("job_waits", reason=error.detail, delay_s=delay_s)
             await self._rows.give_back(job, f"{error.detail}; trying again in {delay_s} s")
             raise TryAgain(delay_s) from error
-        log.warning("job_failed", reason=error.detail)
-        await self._rows.fail(job, error.detail, _problem(error))
+        await self._fail(job, Failure(error))
+
+    async def _fail(self, job: Job, failure: Failure) -> None:
+        log.warning("job_failed", reason=failure.error.detail)
+        await self._rows.fail(job, failure.error.detail, _problem(failure.error), failure.report)
 
     def _known(self, name: str) -> Process[Any]:
         if name not in self._processes:
@@ -203,7 +240,7 @@ def _no_process(name: str) -> NoSuchProcess:
     return NoSuchProcess(f"there is no process {name}")
 
 
-def _valid[I: Inputs](model: type[I], inputs: Mapping[str, Any]) -> I:
+def valid[I: Inputs](model: type[I], inputs: Mapping[str, Any]) -> I:
     """The inputs, checked; ``BadInput`` names the first that is wrong, and lists all."""
     try:
         return model.model_validate(inputs)

@@ -15,10 +15,12 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from rs_server.access.policy import Principal
-from rs_server.errors import NotFound
+from rs_server.errors import NotFound, RsError
 
 if TYPE_CHECKING:
     from rs_server.processes.run import Run
+
+QUEUE = "jobs"  # whose workers take up what says nothing else
 
 _EXCEPTIONS = "http://www.opengis.net/def/exceptions/ogcapi-processes-1/1.0"  # OGC 18-062r2, 7.11 and 7.13
 
@@ -56,6 +58,15 @@ class Status(StrEnum):
         return self in (Status.SUCCESSFUL, Status.FAILED, Status.DISMISSED)
 
 
+class HandOver(Exception):
+    """A step of a job is done, and the next one is for the workers of another queue; raised by ``Process.run``."""
+
+    def __init__(self, queue: str, line: str) -> None:
+        super().__init__(line)
+        self.queue = queue
+        self.line = line
+
+
 class Inputs(BaseModel):
     """Base of what processes take; an unknown input is an error."""
 
@@ -64,10 +75,29 @@ class Inputs(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a job came to: a sentence, and for each output the paths of our own routes that serve it."""
+    """What a job came to: a sentence, and for each output the paths of our own routes that serve it.
+
+    ``report`` says what became of each thing that was asked for, where that is worth telling.
+    """
 
     message: str
     outputs: Mapping[str, tuple[str, ...]]
+    report: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The end of a step, not of the job: it goes on after ``wake_s`` seconds, or as soon as something wakes it."""
+
+    wake_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The end of a job that came to nothing: why, and what became of each thing that was asked for."""
+
+    error: RsError
+    report: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +106,8 @@ class Process[I: Inputs]:
 
     ``admit`` looks at the inputs with the caller's rights before a job exists, raises what is wrong with them, and
     answers the request in the form that is kept with the job. ``run`` does the work, as often as it takes: a job
-    whose worker was killed is run again from its request, so every step can be repeated.
+    whose worker was killed is run again from its request, so every step can be repeated. ``queue`` names the workers
+    that its first step waits for; a step that ends with ``HandOver`` leaves the next one to those of another queue.
     """
 
     id: str
@@ -86,18 +117,31 @@ class Process[I: Inputs]:
     inputs: type[I]
     outputs: Mapping[str, str]
     admit: Callable[[Principal, I], Awaitable[BaseModel]]
-    run: Callable[[Run], Awaitable[Outcome]]
+    run: Callable[[Run], Awaitable[Outcome | Failure | Pause]]
+    queue: str = QUEUE
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is: percent of the whole, and what was carried, in bytes and files."""
+    """How far a job is: percent of the whole, what was carried in bytes and files, and the rate in bytes per second.
+
+    ``waiting`` says in plain words what it waits for, if for anything.
+    """
 
     percent: int = 0
     bytes_done: int = 0
     bytes_total: int = 0
     files_done: int = 0
     files_total: int = 0
+    files_failed: int = 0
+    files_running: int = 0
+    rate: float | None = None
+    waiting: str | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at the present rate."""
+        return (self.bytes_total - self.bytes_done) / self.rate if self.rate else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +158,14 @@ class Job:
     attempt: int
     created: datetime
     updated: datetime
+    version: int = 0
+    tries: int = 0
     started: datetime | None = None
     finished: datetime | None = None
     memory: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, list[str]] | None = None
     problem: Mapping[str, Any] | None = None
+    report: tuple[Mapping[str, Any], ...] = ()
+    trace: str | None = None
+    queue: str = QUEUE
+    parent: UUID | None = None

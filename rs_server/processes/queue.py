@@ -12,8 +12,9 @@ queued once too often without harm, and what the queue forgets is put back by ``
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -23,12 +24,12 @@ from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from procrastinate.jobs import Job as QueuedJob
 
 from rs_server.errors import Unavailable
+from rs_server.processes.model import QUEUE
 from rs_server.settings import DatabaseSettings
 
 log = structlog.get_logger(__name__)
 
 SCHEMA = "procrastinate"
-QUEUE = "jobs"
 TASK = "work_job"
 
 HEARTBEAT_S = 2.0
@@ -49,6 +50,15 @@ class TryAgain(Exception):
         self.delay_s = delay_s
 
 
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """What is to be done again and again; ``cron`` says when (five fields, UTC)."""
+
+    name: str
+    cron: str
+    do: Callable[[], Awaitable[object]]
+
+
 class _AfterStopOrOutage(BaseRetryStrategy):
     """Put a job back when its worker was stopped, or when the job asks for it."""
 
@@ -64,10 +74,10 @@ class Queue:
     def __init__(self, app: App) -> None:
         self._app = app
 
-    async def put(self, job_id: UUID) -> None:
+    async def put(self, job_id: UUID, queue: str = QUEUE) -> None:
         """Queue a job; nothing happens when it is queued already."""
         name = str(job_id)
-        task = self._app.configure_task(TASK, queue=QUEUE, queueing_lock=name)
+        task = self._app.configure_task(TASK, queue=queue, queueing_lock=name)
         try:
             await task.defer_async(job_id=name)
         except AlreadyEnqueued:
@@ -84,16 +94,50 @@ class Queue:
         except ConnectorException as error:
             raise Unavailable("the job queue does not answer", hint="try again in a few seconds") from error
 
-    async def work(self, perform: Callable[[UUID], Awaitable[None]], concurrency: int) -> None:
-        """Work jobs until the process is told to stop; what is then unfinished goes back into the queue."""
+    async def work(
+        self,
+        perform: Callable[[UUID], Awaitable[None]],
+        concurrency: Mapping[str, int],
+        chores: Iterable[Chore] = (),
+    ) -> None:
+        """Work the jobs of these queues, as many of each at a time, until the process is told to stop.
+
+        What is then unfinished goes back into its queue. Each queue has a worker of its own, so that jobs of one that
+        wait for jobs of another never stand in their way. Each chore is done by one of all workers when it is time.
+        """
 
         async def work_job(job_id: str) -> None:
             await perform(UUID(job_id))
 
         self._app.task(name=TASK, queue=QUEUE, retry=_AfterStopOrOutage())(work_job)
+        for chore in chores:
+            self._schedule(chore)
+        workers = [asyncio.ensure_future(self._worker(*each)) for each in enumerate(concurrency.items())]
+        try:
+            await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            ended = await asyncio.gather(*workers, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
+
+    def _schedule(self, chore: Chore) -> None:
+        async def do_chore(timestamp: int) -> None:  # noqa: ARG001 - when it was due
+            await chore.do()
+
+        task = self._app.task(
+            name=chore.name, queue=QUEUE, lock=chore.name, queueing_lock=chore.name, retry=_AfterStopOrOutage()
+        )(do_chore)
+        self._app.periodic(cron=chore.cron)(task)
+
+    async def _worker(self, number: int, queue: tuple[str, int]) -> None:
+        """One worker; only the first listens to signals, and its end is the end of the others."""
         await self._app.run_worker_async(
-            queues=[QUEUE],
-            concurrency=concurrency,
+            queues=[queue[0]],
+            concurrency=queue[1],
+            install_signal_handlers=number == 0,
             update_heartbeat_interval=HEARTBEAT_S,
             stalled_worker_timeout=DEAD_AFTER_S,
             fetch_job_polling_interval=TEND_EVERY_S,
@@ -102,20 +146,20 @@ class Queue:
             delete_jobs="successful",
         )
 
-    async def tend(self, lost: Callable[[float], Awaitable[list[UUID]]]) -> None:
+    async def tend(self, lost: Callable[[float], Awaitable[list[tuple[UUID, str]]]]) -> None:
         """Put back, for ever, the jobs of dead workers and those that ``lost`` finds to be waiting for too long."""
         while True:
             try:
                 await self._put_back_stalled()
-                for job_id in await lost(LOST_AFTER_S):
-                    await self.put(job_id)
+                for job_id, queue in await lost(LOST_AFTER_S):
+                    await self.put(job_id, queue)
             except (ConnectorException, Unavailable) as error:
                 log.warning("queue_not_tended", reason=str(error))
             await asyncio.sleep(TEND_EVERY_S)
 
     async def _put_back_stalled(self) -> None:
         manager = self._app.job_manager
-        for stalled in await manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=DEAD_AFTER_S):
+        for stalled in await manager.get_stalled_jobs(seconds_since_heartbeat=DEAD_AFTER_S):
             assert stalled.id is not None
             await manager.retry_job_by_id_async(stalled.id, retry_at=datetime.now(UTC))
             log.warning("job_put_back", job=stalled.queueing_lock, reason="its worker died")

@@ -1,26 +1,65 @@
 """Jobs as rows of PostgreSQL.
 
 An attempt to work a job carries a number, and writes only while that number is the newest and the job still runs: a
-worker that was taken for dead, or whose job was dismissed, learns so at its next write and changes nothing.
+worker that was taken for dead, or whose job was dismissed, learns so at its next write and changes nothing. Between
+two steps of a job no attempt holds it; then only its progress is written, by those that it waits for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from rs_server.access.policy import Principal
 from rs_server.database import Database, Row
 from rs_server.errors import Conflict
-from rs_server.processes.model import Job, NoSuchJob, Outcome, Progress, Status
+from rs_server.processes.model import QUEUE, Job, NoSuchJob, Outcome, Progress, Status
 
 LEASE_S = 4.0  # an attempt that has not shown itself for so long may be taken over
 TOUCH_EVERY_S = 1.0
+
+_MINE = "id = %(id)s AND attempt = %(attempt)s AND status = 'running'"
+_PROGRESS = (
+    "progress = %(percent)s, bytes_done = %(bytes_done)s, bytes_total = %(bytes_total)s, files_done = %(files_done)s, "
+    "files_total = %(files_total)s, files_failed = %(files_failed)s, files_running = %(files_running)s, "
+    "rate = %(rate)s, waiting = %(waiting)s"
+)
+_LINE = "line AS (INSERT INTO rs.job_log (job, line) SELECT id, message FROM changed) SELECT * FROM changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which jobs of those that the caller may see; durations in seconds, from a job's start to its end or to now."""
+
+    processes: tuple[str, ...] = ()
+    statuses: tuple[Status, ...] = ()
+    owner: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    min_duration_s: float | None = None
+    max_duration_s: float | None = None
+    after: UUID | None = None
+    limit: int = 100
+
+
+class Superseded(Exception):
+    """The job is no longer this attempt's: it was dismissed, or another worker has taken it up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that a job said; ``id`` grows."""
+
+    id: int
+    at: datetime
+    line: str
 
 
 class JobRows:
@@ -29,16 +68,27 @@ class JobRows:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, process: str, who: Principal, request: Mapping[str, Any], key: str | None) -> tuple[Job, bool]:
+    async def add(
+        self,
+        process: str,
+        who: Principal,
+        request: Mapping[str, Any],
+        key: str | None,
+        trace: str | None = None,
+        *,
+        queue: str = QUEUE,
+        parent: UUID | None = None,
+    ) -> tuple[Job, bool]:
         """Note a new job, or find the one that the same owner made with the same key; whether it is new.
 
         Raises ``Conflict`` when the key was used for another request.
         """
-        values = [process, who.login, Jsonb(_principal_json(who)), Jsonb(request), key]
+        values = [process, who.login, Jsonb(who.as_json()), Jsonb(request), key, trace, queue, parent]
         async with self._database.connection() as conn:
             made = await conn.execute(
-                "INSERT INTO rs.jobs (process, owner, principal, request, idempotency_key, message) "
-                "VALUES (%s, %s, %s, %s, %s, 'waiting for a worker') "
+                "INSERT INTO rs.jobs "
+                "(process, owner, principal, request, idempotency_key, trace, queue, parent, message) VALUES "
+                "(%s, %s, %s, %s, %s, %s, %s, %s, 'waiting for a worker') "
                 "ON CONFLICT (owner, process, idempotency_key) DO NOTHING RETURNING *",
                 values,
             )
@@ -58,30 +108,32 @@ class JobRows:
         """One job; ``NoSuchJob``."""
         return await self._one("SELECT * FROM rs.jobs WHERE id = %(id)s", id=job_id)
 
-    async def newest(
-        self,
-        owner: str | None,
-        *,
-        processes: Sequence[str] = (),
-        statuses: Sequence[Status] = (),
-        after: UUID | None = None,
-        limit: int,
-    ) -> list[Job]:
-        """Jobs, the newest first: of one owner or all, of some processes or statuses, those that come after another."""
+    async def newest(self, owner: str | None, wanted: Selection) -> list[Job]:
+        """The jobs wanted, the newest first: of one owner, or of all."""
         async with self._database.connection() as conn:
             found = await conn.execute(
                 "SELECT * FROM rs.jobs WHERE (%(owner)s::text IS NULL OR owner = %(owner)s) "
                 "AND (%(processes)s::text[] = '{}' OR process = ANY(%(processes)s)) "
                 "AND (%(statuses)s::text[] = '{}' OR status = ANY(%(statuses)s)) "
+                "AND (%(since)s::timestamptz IS NULL OR created >= %(since)s) "
+                "AND (%(until)s::timestamptz IS NULL OR created <= %(until)s) "
+                "AND (%(least)s::float IS NULL "
+                "OR coalesce(finished, now()) - started >= make_interval(secs => %(least)s)) "
+                "AND (%(most)s::float IS NULL "
+                "OR coalesce(finished, now()) - started <= make_interval(secs => %(most)s)) "
                 "AND (%(after)s::uuid IS NULL OR (created, id) < "
                 "(SELECT created, id FROM rs.jobs WHERE id = %(after)s)) "
                 "ORDER BY created DESC, id DESC LIMIT %(limit)s",
                 {
                     "owner": owner,
-                    "processes": list(processes),
-                    "statuses": [str(status) for status in statuses],
-                    "after": after,
-                    "limit": limit,
+                    "processes": list(wanted.processes),
+                    "statuses": [str(status) for status in wanted.statuses],
+                    "since": wanted.since,
+                    "until": wanted.until,
+                    "least": wanted.min_duration_s,
+                    "most": wanted.max_duration_s,
+                    "after": wanted.after,
+                    "limit": wanted.limit,
                 },
             )
             return [_job(row) for row in await found.fetchall()]
@@ -89,106 +141,140 @@ class JobRows:
     async def begin(self, job_id: UUID) -> Job | None:
         """Take a job up as its next attempt; None when it has come to its end, or an attempt at it is alive."""
         return await self._changed(
-            "UPDATE rs.jobs SET status = 'running', attempt = attempt + 1, started = coalesce(started, now()), "
-            "updated = now() WHERE id = %(id)s AND (status = 'accepted' "
-            "OR status = 'running' AND updated < now() - make_interval(secs => %(lease)s)) RETURNING *",
+            "UPDATE rs.jobs SET status = 'running', attempt = attempt + 1, tries = tries + 1, wake = NULL, "
+            "started = coalesce(started, now()), held_until = now() + make_interval(secs => %(lease)s) "
+            "WHERE id = %(id)s AND status IN ('accepted', 'running') "
+            "AND (held_until IS NULL OR held_until < now()) RETURNING *",
             id=job_id,
             lease=LEASE_S,
         )
 
     async def touch(self, job: Job) -> bool:
         """Show that the attempt is alive; False when it is no longer the job's."""
-        changed = await self._changed(
-            "UPDATE rs.jobs SET updated = now() "
-            "WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'running' RETURNING *",
-            id=job.id,
-            attempt=job.attempt,
-        )
-        return changed is not None
+        return await self._mine(job, "held_until = now() + make_interval(secs => %(lease)s)", lease=LEASE_S)
 
     async def give_back(self, job: Job, why: str) -> bool:
         """Let another attempt go on at once; False when the job is no longer the attempt's."""
-        changed = await self._changed(
-            "WITH changed AS (UPDATE rs.jobs SET status = 'accepted', message = %(why)s, updated = now() "
-            "WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'running' RETURNING *), "
-            "line AS (INSERT INTO rs.job_log (job, line) SELECT id, message FROM changed) SELECT * FROM changed",
+        return await self._mine(job, "status = 'accepted', held_until = NULL, message = %(line)s", line=why)
+
+    async def pause(self, job: Job, wake_s: float) -> float | None:
+        """End a step: the seconds until the next one is wanted, or None when the job is no longer the attempt's.
+
+        Less than ``wake_s`` when something woke the job while the step was at work.
+        """
+        row = await self._row(
+            "UPDATE rs.jobs SET held_until = NULL, tries = 0, "  # noqa: S608 - constants of ours
+            "wake = least(wake, now() + make_interval(secs => %(wake_s)s)) "
+            f"WHERE {_MINE} RETURNING extract(epoch FROM wake - now())::float AS wake_s",
             id=job.id,
             attempt=job.attempt,
-            why=why,
+            wake_s=wake_s,
         )
-        return changed is not None
+        return None if row is None else float(row["wake_s"])
+
+    async def wake(self, job_id: UUID) -> str | None:
+        """Ask for a job's next step; the queue that it must be put into, or None while somebody is at work on it."""
+        row = await self._row(
+            "UPDATE rs.jobs SET wake = now() WHERE id = %(id)s AND status = 'running' "
+            "RETURNING CASE WHEN coalesce(held_until < now(), true) THEN queue END AS queue",
+            id=job_id,
+        )
+        return None if row is None else row["queue"]
+
+    async def hand_over(self, job: Job, queue: str, line: str) -> bool:
+        """Leave the next step to the workers of another queue; False when the job is no longer the attempt's."""
+        step = "status = 'accepted', held_until = NULL, queue = %(queue)s, message = %(line)s"
+        return await self._mine(job, step, queue=queue, line=line)
 
     async def report(self, job: Job, progress: Progress) -> bool:
         """Note how far the attempt is; False when it is no longer the job's."""
+        return await self._mine(job, _PROGRESS, **asdict(progress))
+
+    async def say(self, job: Job, line: str) -> bool:
+        """Make a sentence the job's message and a line of its log; False when the job is no longer the attempt's."""
+        return await self._mine(job, "message = %(line)s", line=line)
+
+    async def remember(self, job: Job, **values: str | None) -> bool:
+        """Keep something for the next attempt; False when the job is no longer the attempt's."""
+        return await self._mine(job, "memory = memory || %(values)s", values=Jsonb(values))
+
+    @asynccontextmanager
+    async def transaction(self, job: Job) -> AsyncIterator[AsyncConnection[Row]]:
+        """A transaction in which the job stays the attempt's; ``Superseded`` when it is not to begin with."""
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                f"SELECT 1 FROM rs.jobs WHERE {_MINE} FOR UPDATE",  # noqa: S608 - a constant of ours
+                {"id": job.id, "attempt": job.attempt},
+            )
+            if await found.fetchone() is None:
+                raise Superseded
+            yield conn
+
+    async def note(self, job_id: UUID, progress: Progress) -> bool:
+        """Note how far a job is, on the part of those that it waits for; False when it does not run."""
         changed = await self._changed(
-            "UPDATE rs.jobs SET progress = %(percent)s, bytes_done = %(bytes_done)s, bytes_total = %(bytes_total)s, "
-            "files_done = %(files_done)s, files_total = %(files_total)s, updated = now() "
-            "WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'running' RETURNING *",
-            id=job.id,
-            attempt=job.attempt,
+            f"UPDATE rs.jobs SET {_PROGRESS} WHERE id = %(id)s AND status = 'running' RETURNING *",  # noqa: S608
+            id=job_id,
             **asdict(progress),
         )
         return changed is not None
 
-    async def say(self, job: Job, line: str) -> bool:
-        """Make a sentence the job's message and a line of its log; False when the job is no longer the attempt's."""
-        changed = await self._changed(
-            "WITH changed AS (UPDATE rs.jobs SET message = %(line)s, updated = now() "
-            "WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'running' RETURNING *), "
-            "line AS (INSERT INTO rs.job_log (job, line) SELECT id, message FROM changed) SELECT * FROM changed",
-            id=job.id,
-            attempt=job.attempt,
-            line=line,
-        )
-        return changed is not None
-
-    async def remember(self, job: Job, **values: str | None) -> bool:
-        """Keep something for the next attempt; False when the job is no longer the attempt's."""
-        changed = await self._changed(
-            "UPDATE rs.jobs SET memory = memory || %(values)s, updated = now() "
-            "WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'running' RETURNING *",
-            id=job.id,
-            attempt=job.attempt,
-            values=Jsonb(values),
-        )
-        return changed is not None
+    async def add_line(self, job_id: UUID, line: str) -> None:
+        """Add a line to a job's log, beside its message."""
+        async with self._database.connection() as conn:
+            await conn.execute("INSERT INTO rs.job_log (job, line) VALUES (%s, %s)", [job_id, line])
 
     async def succeed(self, job: Job, outcome: Outcome) -> bool:
         """End an attempt well; False when the job is no longer the attempt's."""
-        return await self._end(
-            job, Status.SUCCESSFUL, outcome.message, outputs={k: list(v) for k, v in outcome.outputs.items()}
-        )
+        outputs = {name: list(paths) for name, paths in outcome.outputs.items()}
+        return await self._end(job, Status.SUCCESSFUL, outcome.message, outputs=outputs, report=outcome.report)
 
-    async def fail(self, job: Job, message: str, problem: Mapping[str, Any]) -> bool:
+    async def fail(
+        self, job: Job, message: str, problem: Mapping[str, Any], report: tuple[Mapping[str, Any], ...] = ()
+    ) -> bool:
         """End an attempt badly; False when the job is no longer the attempt's."""
-        return await self._end(job, Status.FAILED, message, problem=problem)
+        return await self._end(job, Status.FAILED, message, problem=problem, report=report)
 
     async def dismiss(self, job_id: UUID, by: str) -> Job | None:
         """End a job on somebody's wish; None when it has come to its end already."""
         return await self._changed(
-            "WITH changed AS (UPDATE rs.jobs "
-            "SET status = 'dismissed', message = %(line)s, finished = now(), updated = now() "
-            "WHERE id = %(id)s AND status IN ('accepted', 'running') RETURNING *), "
-            "line AS (INSERT INTO rs.job_log (job, line) SELECT id, message FROM changed) SELECT * FROM changed",
+            "WITH changed AS (UPDATE rs.jobs "  # noqa: S608 - constants of ours
+            "SET status = 'dismissed', message = %(line)s, finished = now(), wake = NULL, held_until = NULL, "
+            "waiting = NULL, rate = NULL, files_running = 0 "
+            f"WHERE id = %(id)s AND status IN ('accepted', 'running') RETURNING *), {_LINE}",
             id=job_id,
             line=f"dismissed by {by}",
         )
 
-    async def waiting(self, older_than_s: float) -> list[UUID]:
-        """Jobs that nothing has moved for a while, though they are not at their end."""
+    async def children(self, job_id: UUID) -> list[UUID]:
+        """The jobs that a job has asked for and that are not at their end."""
         async with self._database.connection() as conn:
             found = await conn.execute(
-                "SELECT id FROM rs.jobs WHERE status IN ('accepted', 'running') "
-                "AND updated < now() - make_interval(secs => %s) ORDER BY updated LIMIT 100",
-                [older_than_s],
+                "SELECT id FROM rs.jobs WHERE parent = %s AND status IN ('accepted', 'running')", [job_id]
             )
             return [row["id"] for row in await found.fetchall()]
 
-    async def log(self, job_id: UUID) -> list[tuple[datetime, str]]:
-        """The lines of a job's log, the oldest first."""
+    async def waiting(self, older_than_s: float) -> list[tuple[UUID, str]]:
+        """Jobs whose next step is due, and those not at their end that nothing has moved for a while; with queues."""
         async with self._database.connection() as conn:
-            found = await conn.execute("SELECT at, line FROM rs.job_log WHERE job = %s ORDER BY id", [job_id])
-            return [(row["at"], row["line"]) for row in await found.fetchall()]
+            found = await conn.execute(
+                "SELECT id, queue FROM rs.jobs WHERE status IN ('accepted', 'running') AND ("
+                "status = 'accepted' AND updated < now() - make_interval(secs => %(age)s) "
+                "OR status = 'running' AND held_until < now() - make_interval(secs => %(age)s) "
+                "OR status = 'running' AND held_until IS NULL AND coalesce(wake, updated) <= now()) "
+                "ORDER BY wake LIMIT 100",
+                {"age": older_than_s},
+            )
+            return [(row["id"], row["queue"]) for row in await found.fetchall()]
+
+    async def log(self, job_id: UUID, after: int = 0, limit: int = 10_000) -> list[Line]:
+        """The lines of a job's log that come after a line, the oldest first."""
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "SELECT id, at, line FROM rs.job_log WHERE job = %s AND id > %s ORDER BY id LIMIT %s",
+                [job_id, after, limit],
+            )
+            return [Line(**row) for row in await found.fetchall()]
 
     async def _end(
         self,
@@ -198,21 +284,25 @@ class JobRows:
         *,
         outputs: Mapping[str, Any] | None = None,
         problem: Mapping[str, Any] | None = None,
+        report: tuple[Mapping[str, Any], ...] = (),
     ) -> bool:
-        changed = await self._changed(
-            "WITH changed AS (UPDATE rs.jobs SET status = %(status)s, message = %(message)s, "
-            "outputs = %(outputs)s, problem = %(problem)s, finished = now(), updated = now(), "
-            "progress = CASE WHEN %(status)s = 'successful' THEN 100 ELSE progress END "
-            "WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'running' RETURNING *), "
-            "line AS (INSERT INTO rs.job_log (job, line) SELECT id, message FROM changed) SELECT * FROM changed",
-            id=job.id,
-            attempt=job.attempt,
+        return await self._mine(
+            job,
+            "status = %(status)s, message = %(line)s, outputs = %(outputs)s, problem = %(problem)s, "
+            "report = %(report)s, finished = now(), wake = NULL, held_until = NULL, waiting = NULL, rate = NULL, "
+            "files_running = 0, progress = CASE WHEN %(status)s = 'successful' THEN 100 ELSE progress END",
+            line=message,
             status=str(status),
-            message=message,
             outputs=None if outputs is None else Jsonb(outputs),
             problem=None if problem is None else Jsonb(problem),
+            report=Jsonb(report) if report else None,
         )
-        return changed is not None
+
+    async def _mine(self, job: Job, change: str, **values: Any) -> bool:
+        """Change the row while the job is the attempt's; a ``line`` among the values goes to the log as well."""
+        update = f"UPDATE rs.jobs SET {change} WHERE {_MINE} RETURNING *"  # noqa: S608 - constants of ours
+        query = f"WITH changed AS ({update}), {_LINE}" if "line" in values else update
+        return await self._row(query, id=job.id, attempt=job.attempt, **values) is not None
 
     async def _one(self, query: str, **values: Any) -> Job:
         job = await self._changed(query, **values)
@@ -221,28 +311,28 @@ class JobRows:
         return job
 
     async def _changed(self, query: str, **values: Any) -> Job | None:
-        async with self._database.connection() as conn:
-            row = await (await conn.execute(query, values)).fetchone()
+        row = await self._row(query, **values)
         return None if row is None else _job(row)
+
+    async def _row(self, query: str, **values: Any) -> Row | None:
+        async with self._database.connection() as conn:
+            return await (await conn.execute(query, values)).fetchone()
 
 
 def _job(row: Row) -> Job:
-    progress = Progress(row["progress"], row["bytes_done"], row["bytes_total"], row["files_done"], row["files_total"])
-    same = ("id", "process", "request", "message", "attempt", "created", "updated", "started", "finished")
+    counts = ("bytes_done", "bytes_total", "files_done", "files_total", "files_failed", "files_running")
+    progress = Progress(
+        percent=row["progress"], **{name: row[name] for name in counts}, rate=row["rate"], waiting=row["waiting"]
+    )
+    same = ("id", "process", "request", "message", "attempt", "tries", "version", "trace", "queue", "parent")
+    moments = ("created", "updated", "started", "finished")
     return Job(
-        **{name: row[name] for name in same},
+        **{name: row[name] for name in (*same, *moments)},
         status=Status(row["status"]),
-        who=_principal(row["principal"]),
+        who=Principal.from_json(row["principal"]),
         progress=progress,
         memory=row["memory"],
         outputs=row["outputs"],
         problem=row["problem"],
+        report=tuple(row["report"] or ()),
     )
-
-
-def _principal_json(who: Principal) -> dict[str, Any]:
-    return asdict(who) | {"roles": sorted(who.roles), "groups": sorted(who.groups)}
-
-
-def _principal(stored: Mapping[str, Any]) -> Principal:
-    return Principal(**{**stored, "roles": frozenset(stored["roles"]), "groups": frozenset(stored["groups"])})

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import cql2
 
 from rs_server.errors import BadInput, UnsupportedFilter
+from rs_server.stations import geometry
 from rs_server.stations.instants import AFTER_ALL, BEFORE_ALL, Instant, span
 from rs_server.stations.model import Property, StationKind, ValueType, prop
 
@@ -25,6 +26,7 @@ LONGEST = 8_000  # characters of a filter
 DEEPEST = 40  # levels of parentheses; the parser runs out of stack somewhere above 100
 MOST_TERMS = 500  # leaves of the normal form
 
+FOOTPRINT = {"property": "geometry"}
 COLLECTION = prop("collection", "", required=True)  # known for each item before the station is asked
 
 Comparison = Literal["=", "<>", "<", "<=", ">", ">="]
@@ -59,6 +61,22 @@ TEMPORAL = {
     "t_overlaps": "s<S,e>S,e<E",
     "t_startedby": "s=S,e>E",
     "t_starts": "s=S,e<E",
+}
+SPATIAL = {  # each with the operator that says the same the other way round
+    "s_contains": "s_within",
+    "s_crosses": "s_crosses",
+    "s_disjoint": "s_disjoint",
+    "s_equals": "s_equals",
+    "s_intersects": "s_intersects",
+    "s_overlaps": "s_overlaps",
+    "s_touches": "s_touches",
+    "s_within": "s_contains",
+}
+ARRAYS = {
+    "a_containedby": "a_contains",
+    "a_contains": "a_containedby",
+    "a_equals": "a_equals",
+    "a_overlaps": "a_overlaps",
 }
 ARITHMETIC = frozenset({"+", "-", "*", "/", "%", "^", "div"})
 FOLDING = frozenset({"casei", "accenti"})
@@ -127,6 +145,26 @@ class IsNull:
 
 
 @dataclass(frozen=True, slots=True)
+class Spatial:
+    """How the footprint lies to a shape (GeoJSON)."""
+
+    op: str
+    subject: Ref
+    shape: dict[str, Any]
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """How a list of texts relates to another; both are taken as sets (OGC 21-065r2 §7.9)."""
+
+    op: str
+    subject: Ref
+    values: tuple[str, ...]
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class All:
     """Every term holds."""
 
@@ -140,7 +178,7 @@ class AnyOf:
     terms: tuple[Filter, ...]
 
 
-Leaf = Compare | Like | IsNull
+Leaf = Compare | Like | IsNull | Spatial | Array
 Filter = bool | Leaf | All | AnyOf
 
 
@@ -202,6 +240,11 @@ def transform(found: Filter, change: Callable[[Leaf], Filter]) -> Filter:
             return change(leaf)
 
 
+def intersecting(kind: StationKind, shape: dict[str, Any]) -> Filter:
+    """The footprint touches or overlaps the shape; entities without a footprint intersect nothing."""
+    return Spatial("s_intersects", Ref(kind.by_name["geometry"]), shape) if kind.has_footprint else False
+
+
 def one_of(property_: Property, values: Sequence[Value]) -> Filter:
     """The property has one of these values."""
     return disjunction([Compare("=", Ref(property_), Constant(value)) for value in values])
@@ -255,6 +298,11 @@ class _Reader:
 
     def __init__(self, kind: StationKind) -> None:
         self.kind = kind
+        self._relations = {
+            **dict.fromkeys(TEMPORAL, self._temporal),
+            **dict.fromkeys(SPATIAL, self._spatial),
+            **dict.fromkeys(ARRAYS, self._array),
+        }
 
     def filter(self, node: Any, *, negated: bool) -> Filter:
         match node:
@@ -277,10 +325,8 @@ class _Reader:
                 return self._compare(op, left, right, negated=negated)
             case "between" | "in" | "like" | "isnull", [subject, *rest]:
                 return self._test(op, subject, rest, negated=negated)
-            case _, [left, right] if op in TEMPORAL:
-                return self._temporal(op, left, right, negated=negated)
-            case _, [left, right] if op.startswith("s_"):
-                return self._spatial(op, left, right)
+            case _, [left, right] if op in self._relations:
+                return self._relations[op](op, left, right, negated=negated)
         raise UnsupportedFilter(f"filter: the operator {op!r} with {len(args)} arguments cannot be evaluated here")
 
     def _test(self, op: str, subject: Any, rest: list[Any], *, negated: bool) -> Filter:
@@ -317,7 +363,7 @@ class _Reader:
         return Like(value, wanted, negated)
 
     def _is_null(self, subject: Any, *, negated: bool) -> Filter:
-        if subject == {"property": "geometry"} and not self.kind.has_footprint:
+        if subject == FOOTPRINT and not self.kind.has_footprint:
             return not negated
         ref = self._scalar(subject)
         if not isinstance(ref, Ref):
@@ -344,11 +390,24 @@ class _Reader:
                 return moment, moment
         raise UnsupportedFilter(f"filter: {_text(node)} is not a time")
 
-    def _spatial(self, op: str, left: Any, right: Any) -> Filter:
+    def _spatial(self, op: str, left: Any, right: Any, *, negated: bool) -> Filter:
         """Without footprints every comparison of the geometry is neither true nor false: no item matches."""
-        if {"property": "geometry"} in (left, right) and not self.kind.has_footprint:
+        asked = op
+        if left != FOOTPRINT:
+            op, left, right = SPATIAL[op], right, left
+        if left != FOOTPRINT or not isinstance(right, dict) or not {"type", "bbox"} & right.keys():
+            raise UnsupportedFilter(f"filter: {asked} compares the property geometry with a shape")
+        if not self.kind.has_footprint:
             return False
-        raise UnsupportedFilter(f"filter: {op} compares the property geometry with a shape")
+        return Spatial(op, Ref(self.kind.by_name["geometry"]), _shape(asked, right), negated)
+
+    def _array(self, op: str, left: Any, right: Any, *, negated: bool) -> Filter:
+        if isinstance(left, list):
+            op, left, right = ARRAYS[op], right, left
+        match self._scalar(left), right:
+            case Ref(property_) as ref, list() if property_.type is ValueType.LIST and _texts(right):
+                return Array(op, ref, tuple(right), negated)
+        raise UnsupportedFilter(f"filter: {op} compares a property that is a list of texts with such a list")
 
     def _operand(self, node: Any) -> Scalar | Day:
         match node:
@@ -455,7 +514,20 @@ def _type(scalar: Scalar | Day) -> ValueType:
 def _comparable(op: Comparison, left: Scalar, right: Scalar | Day) -> bool:
     a, b = _type(left), _type(right)
     ordered = not (ValueType.BOOLEAN in (a, b) and op not in ("=", "<>"))
+    if not {a, b}.isdisjoint((ValueType.LIST, ValueType.GEOMETRY)):
+        return False
     return ordered and (a is b or {a, b} <= TEXTS or {a, b} <= NUMBERS)
+
+
+def _shape(op: str, node: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return geometry.checked(geometry.area(node["bbox"]) if "bbox" in node else node)
+    except (ValueError, TypeError, IndexError) as error:
+        raise BadInput(f"filter: the shape of {op} cannot be used: {error}") from error
+
+
+def _texts(values: list[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def _is_pattern(scalar: Scalar) -> bool:

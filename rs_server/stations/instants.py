@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -50,6 +51,7 @@ def micros(text: str) -> int:
     return us
 
 
+@lru_cache(maxsize=16_384)  # the files of a session share some of their dates
 def utc(text: str) -> str:
     """The same moment as RFC 3339 text that ends in Z; what already does is not touched."""
     return text if _UTC_TEXT.fullmatch(text) else str(Instant(micros(text)))

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 from urllib.parse import quote
 
-from rs_server.stations import instants
+import orjson
+
+from rs_server.stations import geometry, instants
 from rs_server.stations.model import Extension, Files, Property, StationKind, ValueType, as_is
 
 STAC_VERSION = "1.1.0"
 COMPLETE = "rs:complete"  # whether all files of a session are there; cadip: names are closed to us
 
-_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
+_OUTSIDE = frozenset({"id", "geometry"})  # members of the item itself
+_ASSET = ("href", "title", "type", "roles", "externalIds")
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+").fullmatch  # names of files rarely need quoting, which is slow
 
 Entity = dict[str, Any]
 Attributes = Mapping[str, Any]
-Reader = tuple[str, Callable[[Entity, Attributes], Any]]
+Part = tuple[int, int]  # series and number of a file inside its item
 
 
 class Malformed(ValueError):
@@ -47,15 +52,17 @@ class Mapper:
 
     def __init__(self, kind: StationKind) -> None:
         self.kind = kind
-        self._readers = _readers(kind.properties)
-        self._asset_readers = _readers(kind.assets.properties)
+        self._scheme, self._type, self._role = kind.name, kind.assets.type, kind.assets.role
+        self._own = _Reading(kind.properties)
+        self._of_assets = _Reading(kind.assets.properties, _ASSET)
+        self._texts = _AssetTexts(kind)
         self._always = [each.url for each in kind.extensions if not each.properties]
         self._on_use = [each for each in kind.extensions if each.properties]
 
     def properties(self, entity: Entity) -> dict[str, Any]:
         """The item's id and properties; what is absent is left out, never null. ``Malformed`` names the entity."""
         try:
-            return _read(self._readers, entity)
+            return self._own.read(entity)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Malformed(f"{self.kind.entity_set}({entity.get('Id')}): {error!r}") from error
 
@@ -70,60 +77,65 @@ class Mapper:
         self, place: Place, entity: Entity, properties: dict[str, Any], files: Iterable[Entity]
     ) -> dict[str, Any]:
         item_id, rule = properties["id"], self.kind.assets.files
-        sources = newest(rule, files) if rule else [entity]
+        parts = newest(rule, files) if rule else {}
+        sources = list(parts.values()) if rule else [entity]
         downloads = f"{place.item_url(item_id)}/download"
-        own = {name: value for name, value in properties.items() if name != "id"}
+        own = {name: value for name, value in properties.items() if name not in _OUTSIDE}
+        footprint = properties.get("geometry")
         own["externalIds"] = [{"scheme": self.kind.name, "value": entity["Id"]}]
         if rule:
-            own[COMPLETE] = is_complete(rule, entity, sources)
+            own[COMPLETE] = is_complete(rule, entity, parts)
         return {
             "type": "Feature",
             "stac_version": STAC_VERSION,
             "stac_extensions": self._extensions(own),
             "id": item_id,
             "collection": place.collection,
-            "geometry": None,
+            "geometry": footprint,
+            **({"bbox": geometry.box_of(footprint)} if footprint else {}),
             "properties": own,
             "links": _links(place, item_id),
             "assets": {source["Name"]: self._asset(downloads, source) for source in sources},
         }
 
-    def _asset(self, downloads: str, source: Entity) -> dict[str, Any]:
-        name = source["Name"]
-        return {
-            "href": f"{downloads}/{_segment(name)}",
-            "title": name,
-            "type": self.kind.assets.type,
-            "roles": [self.kind.assets.role],
-            "externalIds": [{"scheme": self.kind.name, "value": source["Id"]}],
-            **_read(self._asset_readers, source),
-        }
+    def _asset(self, downloads: str, source: Entity) -> orjson.Fragment:
+        """An asset as JSON text: pages have thousands of them, and nobody looks into one before it is sent."""
+        text = self._texts.of(downloads, source)
+        if text is None:
+            name = source["Name"]
+            ids = [{"scheme": self._scheme, "value": source["Id"]}]
+            given = f"{downloads}/{_segment(name)}", name, self._type, [self._role], ids
+            return orjson.Fragment(orjson.dumps(self._of_assets.read(source, *given)))
+        return orjson.Fragment(text)
 
     def _extensions(self, properties: Mapping[str, Any]) -> list[str]:
         return [*self._always, *(each.url for each in self._on_use if _uses(each, properties))]
 
 
-def newest(rule: Files, files: Iterable[Entity]) -> list[Entity]:
+def newest(rule: Files, files: Iterable[Entity]) -> dict[Part, Entity]:
     """The files in order, each part once: of a part sent again, the one published last."""
-    found: dict[tuple[int, ...], Entity] = {}
+    found: dict[Part, Entity] = {}
     for file in files:
-        part = tuple(int(file[name]) for name in rule.parts)
+        part = int(file[rule.series]), int(file[rule.number])
         if part not in found or _published(file) > _published(found[part]):
             found[part] = file
-    return [found[part] for part in sorted(found)]
+    return dict(sorted(found.items(), key=_first))
 
 
-def is_complete(rule: Files, entity: Entity, files: Iterable[Entity]) -> bool:
-    """Whether each channel is there, begins with 1, has no gap and ends with a file marked as its last."""
-    blocks: dict[int, set[int]] = {}
-    final: dict[int, int] = {}
-    for file in files:
-        series, number = (int(file[name]) for name in rule.parts)
-        blocks.setdefault(series, set()).add(number)
-        if file.get(rule.last) is True:
-            final[series] = number
-    whole = all(series in final and numbers == set(range(1, final[series] + 1)) for series, numbers in blocks.items())
-    return whole and len(blocks) == int(entity.get(rule.count) or 0)
+def is_complete(rule: Files, entity: Entity, parts: Mapping[Part, Entity]) -> bool:
+    """Whether each channel is there, begins with 1, has no gap and ends with a file marked as its last.
+
+    The parts come in order.
+    """
+    ends: dict[int, int] = {}  # last number of each series; once it is marked as final nothing may follow
+    for (series, number), file in parts.items():
+        if number != ends.get(series, 0) + 1:
+            return False
+        ends[series] = number
+        if file.get(rule.last) is True and (series, number + 1) in parts:
+            return False
+    final = all(parts[end].get(rule.last) is True for end in ends.items())
+    return final and len(ends) == int(entity.get(rule.count) or 0)
 
 
 def attributes_of(entity: Entity) -> Attributes:
@@ -140,8 +152,12 @@ def value_at(entity: Entity, path: str) -> Any:
 
 
 def _segment(text: str) -> str:
-    """A text as one step of an address; names of files rarely need quoting, which is slow."""
-    return text if _UNRESERVED.fullmatch(text) else quote(text, safe="")
+    """A text as one step of an address."""
+    return text if _UNRESERVED(text) else quote(text, safe="")
+
+
+def _first(pair: tuple[Part, Entity]) -> Part:
+    return pair[0]
 
 
 def _published(file: Entity) -> int:
@@ -162,22 +178,79 @@ def _links(place: Place, item_id: str) -> list[dict[str, str]]:
     ]
 
 
-def _read(readers: list[Reader], entity: Entity) -> dict[str, Any]:
-    attributes = attributes_of(entity) if "Attributes" in entity else {}
-    found = {}
-    for name, read in readers:
-        value = read(entity, attributes)
-        if value is not None:
-            found[name] = value
-    return found
+class _AssetTexts:
+    """The JSON text of assets whose values are all there and all plain, which nearly all are: a template filled."""
+
+    def __init__(self, kind: StationKind) -> None:
+        of, properties = kind.assets, kind.assets.properties
+        given = {
+            "href": "%s/%s",
+            "title": "%s",
+            "type": of.type,
+            "roles": [of.role],
+            "externalIds": [{"scheme": kind.name, "value": "%s"}],
+        }
+        head = orjson.dumps(given).decode().removesuffix("}")
+        tail = [f",{orjson.dumps(each.stac).decode()}:{_TEMPLATE.get(each.type, '"%s"')}" for each in properties]
+        self._template = "".join([head, *tail, "}"])
+        self._usable = all(_is_plain(each) for each in properties) and not {each.stac for each in properties} & {*given}
+        self._pick = itemgetter("Name", "Name", "Id", *(each.sources[0] for each in properties))
+        self._types = (str, str, str, *(_JSON_TYPE[each.type] for each in properties))
+        self._moments = self._places(properties, ValueType.INSTANT)
+        self._booleans = self._places(properties, ValueType.BOOLEAN)
+        self._texts = (1, 2, *self._places(properties, ValueType.TEXT), *self._places(properties, ValueType.GUID))
+
+    def of(self, downloads: str, source: Entity) -> str | None:
+        """The asset, or None if it must be put together value by value."""
+        try:
+            values: list[Any] = [*self._pick(source)] if self._usable else []
+        except KeyError:
+            return None
+        if tuple(map(type, values)) != self._types or not _UNRESERVED("".join([values[at] for at in self._texts])):
+            return None
+        for at in self._moments:
+            values[at] = instants.utc(values[at])
+        for at in self._booleans:
+            values[at] = "true" if values[at] else "false"
+        return self._template % (downloads, *values)
+
+    @staticmethod
+    def _places(properties: Sequence[Property], type_: ValueType) -> tuple[int, ...]:
+        return tuple(at for at, each in enumerate(properties, start=3) if each.type is type_)
 
 
-def _readers(properties: Iterable[Property]) -> list[Reader]:
-    return [(each.stac, _reader(each)) for each in properties]
+class _Reading:
+    """How to read properties out of an entity, after some ``given`` ones."""
+
+    def __init__(self, properties: Iterable[Property], given: Sequence[str] = ()) -> None:
+        self._given = tuple(given)
+        self._readers = [(each.stac, _reader(each)) for each in properties]
+        self._required = {each.stac: each for each in properties if each.required}
+
+    def read(self, entity: Entity, *given: Any) -> dict[str, Any]:
+        """The given values and what the entity has."""
+        found = dict(zip(self._given, given, strict=True))
+        attributes = attributes_of(entity) if "Attributes" in entity else {}
+        for name, read in self._readers:
+            value = read(entity, attributes)
+            if value is not None:
+                found[name] = value
+        if not self._required.keys() <= found.keys():
+            raise Malformed(self._missing(found))
+        return found
+
+    def _missing(self, found: Mapping[str, Any]) -> str:
+        of = next(each for name, each in self._required.items() if name not in found)
+        return f"{' and '.join((*of.sources, *filter(None, [of.otherwise])))} is missing"
+
+
+def _is_plain(of: Property) -> bool:
+    (source, *others) = of.sources
+    return not (others or of.otherwise or of.decode is not as_is or source.startswith("@") or "/" in source)
 
 
 def _reader(of: Property) -> Callable[[Entity, Attributes], Any]:
-    """How to get one property out of an entity, as cheaply as its description allows."""
+    """How to get one property out of an entity."""
     decode = _COERCE[of.type] if of.decode is as_is else of.decode
     getters = [_getter(source) for source in of.sources]
     if of.otherwise:
@@ -196,18 +269,7 @@ def _reader(of: Property) -> Callable[[Entity, Attributes], Any]:
         values = [get(entity, attributes) for get in getters]
         return None if None in values else decode(*values)
 
-    read = first_present if of.otherwise else several if rest else one
-    return _required(of, read) if of.required else read
-
-
-def _required(of: Property, read: Callable[[Entity, Attributes], Any]) -> Callable[[Entity, Attributes], Any]:
-    def checked(entity: Entity, attributes: Attributes) -> Any:
-        value = read(entity, attributes)
-        if value is None:
-            raise Malformed(f"{' and '.join((*of.sources, *filter(None, [of.otherwise])))} is missing")
-        return value
-
-    return checked
+    return first_present if of.otherwise else several if rest else one
 
 
 def _getter(source: str) -> Callable[[Entity, Attributes], Any]:
@@ -225,6 +287,18 @@ def _boolean(value: Any) -> bool:
     return value
 
 
+_JSON_TYPE: Mapping[ValueType, type] = {
+    ValueType.TEXT: str,
+    ValueType.GUID: str,
+    ValueType.INTEGER: int,
+    ValueType.DOUBLE: float,
+    ValueType.BOOLEAN: bool,
+    ValueType.INSTANT: str,
+    ValueType.LIST: list,
+    ValueType.GEOMETRY: dict,
+    ValueType.OBJECT: dict,
+}
+_TEMPLATE = {ValueType.INTEGER: "%d", ValueType.DOUBLE: "%r", ValueType.BOOLEAN: "%s"}  # all others are quoted
 _COERCE: Mapping[ValueType, Callable[[Any], Any]] = {
     ValueType.TEXT: str,
     ValueType.GUID: str,
@@ -232,4 +306,7 @@ _COERCE: Mapping[ValueType, Callable[[Any], Any]] = {
     ValueType.DOUBLE: float,
     ValueType.BOOLEAN: _boolean,
     ValueType.INSTANT: instants.utc,
+    ValueType.LIST: list,
+    ValueType.GEOMETRY: geometry.footprint,
+    ValueType.OBJECT: dict,
 }

@@ -40,7 +40,9 @@ def to_satellite_prefix(constellation: str) -> str | None:
 def from_attributes(short_name: str, serial: str) -> str | None:
     """``SENTINEL-1`` and ``A`` → ``sentinel-1a``; None where a file serves the whole constellation."""
     platform = f"{short_name}{serial}".lower()
-    return platform if _SHORT_NAME.fullmatch(short_name) and _PLATFORM.fullmatch(platform) else None
+    return (
+        platform if _SHORT_NAME.fullmatch(short_name) and serial.isupper() and _PLATFORM.fullmatch(platform) else None
+    )
 
 
 def to_attributes(platform: str) -> tuple[str, str] | None:

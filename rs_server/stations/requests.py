@@ -12,7 +12,7 @@ from geojson_pydantic.geometries import Geometry
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from rs_server.errors import BadInput
-from rs_server.stations import filters, search
+from rs_server.stations import filters, geometry, search
 from rs_server.stations.filters import Filter, conjunction
 from rs_server.stations.model import StationKind
 from rs_server.stations.paging import Binding
@@ -119,23 +119,31 @@ class SearchBody(BaseModel):
         if self.datetime is not None:
             found.append(search.datetime_filter(kind, self.datetime))
         if self.bbox is not None or self.intersects is not None:
-            _check_area(self.bbox, self.intersects)
-            found.append(search.spatial_filter(kind))
+            found.append(filters.intersecting(kind, _area(self.bbox, self.intersects)))
         if self.filter is not None:
             found.append(filters.parse(kind, self.filter, self.filter_lang))
         return found
 
 
-def _check_area(bbox: list[float] | None, intersects: object) -> None:
-    if bbox is None:
-        return
-    if intersects is not None:
+def _area(bbox: list[float] | None, intersects: Any) -> dict[str, Any]:
+    """The shape that is asked for."""
+    if bbox is not None and intersects is not None:
         raise BadInput("bbox and intersects exclude one another")
+    try:
+        if bbox is None:
+            return geometry.checked(intersects.model_dump(mode="json", exclude_none=True))
+        _check_box(bbox)
+        return geometry.checked(geometry.area(bbox))
+    except ValueError as error:
+        raise BadInput(f"{'intersects' if bbox is None else 'bbox'}: {error}") from error
+
+
+def _check_box(bbox: list[float]) -> None:
     half = len(bbox) // 2
     if len(bbox) not in (4, 6) or not all(
         low <= high for low, high in zip(bbox[1:half], bbox[half + 1 :], strict=True)
     ):
-        raise BadInput("bbox: four or six numbers are needed, first the lower corner, then the upper one")
+        raise ValueError("four or six numbers are needed, first the lower corner, then the upper one")
 
 
 def _listed(text: str | None) -> list[str] | None:

@@ -15,6 +15,7 @@ from rs_server.stations import instants
 from rs_server.stations.filters import (
     All,
     AnyOf,
+    Array,
     Call,
     Compare,
     Constant,
@@ -24,6 +25,7 @@ from rs_server.stations.filters import (
     Like,
     Ref,
     Scalar,
+    Spatial,
     leaves,
 )
 from rs_server.stations.instants import Instant
@@ -58,17 +60,30 @@ class Check:
 def to_cql2(found: Filter) -> Any:
     """CQL2-JSON of a normal form, moments as microseconds."""
     match found:
+        case bool():
+            return found
         case Compare(op, left, right):
             return {"op": op, "args": [_scalar(left), _scalar(right)]}
         case All(terms):
             return {"op": "and", "args": [to_cql2(term) for term in terms]}
         case AnyOf(terms):
             return {"op": "or", "args": [to_cql2(term) for term in terms]}
-        case Like(subject, pattern, negated):
-            return _negated({"op": "like", "args": [_scalar(subject), _scalar(pattern)]}, negated=negated)
-        case IsNull(subject, negated):
-            return _negated({"op": "isNull", "args": [_scalar(subject)]}, negated=negated)
-    return found
+        case test:
+            expression = _test(test)
+            return {"op": "not", "args": [expression]} if test.negated else expression
+
+
+def _test(of: Like | IsNull | Spatial | Array) -> dict[str, Any]:
+    """A test, not negated."""
+    match of:
+        case Like(subject, pattern):
+            return {"op": "like", "args": [_scalar(subject), _scalar(pattern)]}
+        case IsNull(subject):
+            return {"op": "isNull", "args": [_scalar(subject)]}
+        case Spatial(op, subject, shape):
+            return {"op": op, "args": [_scalar(subject), shape]}
+        case Array(op, subject, values):
+            return {"op": op, "args": [_scalar(subject), list(values)]}
 
 
 def _scalar(scalar: Scalar) -> Any:
@@ -94,10 +109,6 @@ def _readable(expression: Any, leaf: Leaf) -> Any:
     return expression
 
 
-def _negated(expression: Any, *, negated: bool) -> Any:
-    return {"op": "not", "args": [expression]} if negated else expression
-
-
 def _refs(node: Leaf | Scalar) -> Iterator[Ref]:
     match node:
         case Ref():
@@ -108,5 +119,5 @@ def _refs(node: Leaf | Scalar) -> Iterator[Ref]:
         case Compare(_, left, right):
             yield from _refs(left)
             yield from _refs(right)
-        case Like(subject, _, _) | IsNull(subject, _):
+        case Like(subject, _, _) | IsNull(subject, _) | Spatial(_, subject) | Array(_, subject):
             yield from _refs(subject)

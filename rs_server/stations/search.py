@@ -62,13 +62,6 @@ def datetime_filter(kind: StationKind, text: str) -> Filter:
     return filters.within(kind, since, until)
 
 
-def spatial_filter(kind: StationKind) -> Filter:
-    """``bbox`` and ``intersects``: entities without a footprint intersect nothing."""
-    if kind.has_footprint:
-        raise BadInput("bbox and intersects are not understood for this kind of station yet")
-    return False
-
-
 def sort_order(kind: StationKind, terms: Sequence[str]) -> tuple[SortKey, ...]:
     """Sort keys from ``-published,+id``; none: newest first."""
     if not terms:

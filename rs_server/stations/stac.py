@@ -40,6 +40,10 @@ CONFORMANCE = (
     "http://www.opengis.net/spec/cql2/1.0/conf/temporal-functions",
     "http://www.opengis.net/spec/cql2/1.0/conf/arithmetic",
     "http://www.opengis.net/spec/cql2/1.0/conf/property-property",
+    "http://www.opengis.net/spec/cql2/1.0/conf/basic-spatial-functions",
+    "http://www.opengis.net/spec/cql2/1.0/conf/basic-spatial-functions-plus",
+    "http://www.opengis.net/spec/cql2/1.0/conf/spatial-functions",
+    "http://www.opengis.net/spec/cql2/1.0/conf/array-functions",
 )
 
 _QUERYABLES = "http://www.opengis.net/def/rel/ogc/1.0/queryables"
@@ -51,6 +55,9 @@ _JSON_TYPES: Mapping[ValueType, dict[str, str]] = {
     ValueType.DOUBLE: {"type": "number"},
     ValueType.BOOLEAN: {"type": "boolean"},
     ValueType.INSTANT: {"type": "string", "format": "date-time"},
+    ValueType.LIST: {"type": "array"},
+    ValueType.GEOMETRY: {"$ref": "https://geojson.org/schema/Geometry.json"},
+    ValueType.OBJECT: {"type": "object"},
 }
 _ALWAYS = ("type", "stac_version", "id", "collection", "geometry", "links")
 
@@ -124,7 +131,7 @@ def queryables(kind: StationKind, url: str, of: Collection | None = None) -> Doc
     """What can be filtered by (JSON schema), less what has but one value in this collection."""
     own = Place(url, of.id).collection_url if of else url
     constraints = of.constraints if of else {}
-    known = {each.stac: _queryable(each, constraints.get(each.stac)) for each in kind.properties}
+    known = {each.stac: _queryable(each, constraints.get(each.stac)) for each in kind.properties if each.queryable}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"{own}/queryables",
@@ -135,9 +142,10 @@ def queryables(kind: StationKind, url: str, of: Collection | None = None) -> Doc
     }
 
 
-def page(items: Sequence[Document], links: Sequence[Document]) -> Document:
-    """A page of items."""
-    return {"type": "FeatureCollection", "features": items, "links": links, "numberReturned": len(items)}
+def page(items: Sequence[Document], links: Sequence[Document], matched: int | None = None) -> Document:
+    """A page of items; ``matched`` is how many there are in all, where that is known."""
+    known = {} if matched is None else {"numberMatched": matched}
+    return {"type": "FeatureCollection", "features": items, "links": links, "numberReturned": len(items), **known}
 
 
 def narrowed(item: Document, fields: Fields) -> Document:
@@ -173,7 +181,12 @@ def _split(path: str) -> tuple[str, str]:
 def _queryable(of: Property, allowed: Sequence[str] | None) -> Document:
     values = list(allowed or of.enum)
     found: Document = {"title": of.stac, **_JSON_TYPES[of.type]}
-    return {**found, "enum": values} if values else found
+    if not values:
+        return found
+    return {
+        **found,
+        **({"items": {"type": "string", "enum": values}} if of.type is ValueType.LIST else {"enum": values}),
+    }
 
 
 def with_query(url: str, parameters: Sequence[tuple[str, str]]) -> str:

@@ -29,6 +29,8 @@ IDS_PER_QUERY = 50
 
 _CANNOT_EXPAND = (400, 501)
 
+type Again = asyncio.Task[Retransfers | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Collection:
@@ -76,10 +78,38 @@ class Wanted:
         return odata.flipped(self.order) if self.backwards else self.order
 
 
+class Retransfers:
+    """The entities that a station published again, by the id of their item; ``all`` unless they are too many."""
+
+    def __init__(self, rule: Files, entities: Iterable[Entity], *, all: bool) -> None:  # noqa: A002
+        self.rule = rule
+        self.all = all
+        self._newest: dict[str, tuple[int, str]] = {}
+        for entity in entities:
+            item_id = str(entity.get(rule.belongs_to))
+            self._newest[item_id] = max(self._newest.get(item_id, (0, "")), _age(entity))
+
+    def __bool__(self) -> bool:
+        return bool(self._newest) or not self.all
+
+    def is_newest(self, row: Row) -> bool:
+        """Whether nothing newer than this row was published under its id."""
+        return self._newest.get(row.properties["id"], (0, "")) <= _age(row.entity)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Rows of a collection, and how many there are in all where the station can count them exactly."""
+
+    rows: list[Row]
+    matched: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Page:
     entities: list[Entity]
     last: bool
+    count: int | None = None
 
 
 class Station:
@@ -96,18 +126,29 @@ class Station:
         }
         self._page_size = settings.page_size
         self._scan_rows = settings.scan_rows
+        self._counts = settings.counts
         self._expands_files = True  # until the station says that it does not
 
     async def ping(self) -> None:
         """Raise a ``StationError`` unless a small query works."""
         self._read(await self.session.query(self.kind.entity_set, {"$top": 1}), 1)
 
-    async def rows(self, collection: str, wanted: Wanted) -> list[Row]:
-        """The first rows of a collection in the direction wanted; each one is checked here again."""
+    async def search(self, collections: Sequence[str], wanted: Wanted) -> list[Found]:
+        """The first rows of each of the collections in the direction wanted; each one is checked here again."""
+        again = asyncio.create_task(self.retransfers())
+        try:
+            return await asyncio.gather(*(self._rows(collection, wanted, again) for collection in collections))
+        finally:
+            again.cancel()
+            await asyncio.gather(again, return_exceptions=True)  # whoever needed it has seen how it failed
+
+    async def _rows(self, collection: str, wanted: Wanted, again: Again) -> Found:
         defined = self.collections[collection].filter
         found = within_collection(filters.conjunction([defined, wanted.filter]), collection)
         asked = odata.push(found)
-        return await _Scan(self, collection, wanted, asked, Check(found)).run() if asked.filter is not False else []
+        if asked.filter is False:
+            return Found([], 0)
+        return await _Scan(self, collection, wanted, asked, Check(found)).run(again)
 
     async def items(self, rows: Sequence[Row], service_url: str) -> list[dict[str, Any]]:
         """The STAC items of rows, whose files are fetched for all of them at once."""
@@ -120,24 +161,37 @@ class Station:
         except Malformed as error:
             raise StationRefused(self.name, f"it sent what cannot be read: {error}") from error
 
-    async def page(self, filter_: Predicate, wanted: Wanted, top: int, *, with_files: bool) -> _Page:
-        """Up to ``top`` entities in order, and whether they are the last ones."""
+    async def page(self, filter_: Predicate, wanted: Wanted, top: int, *, with_files: bool, count: bool) -> _Page:
+        """Up to ``top`` entities in order, whether they are the last ones, and how many there are if asked."""
         options: dict[str, str | int] = {"$filter": filter_} if isinstance(filter_, str) else {}
+        if count and self._counts:
+            options["$count"] = "true"
         options["$orderby"] = odata.order_by(wanted.direction, id_descending=wanted.backwards)
         options["$top"] = top
         return self._read(await self._expanded(options, with_files=with_files), top)
 
-    async def live(self, rows: list[Row]) -> list[Row]:
-        """The rows that were not published again later under the same id."""
+    async def retransfers(self) -> Retransfers | None:
+        """All entities that were published again, where one call tells them; None for kinds that have none."""
         rule = self.kind.assets.files
-        if rule is None or not rows:
+        if rule is None:
+            return None
+        options: dict[str, str | int] = {
+            "$filter": f"{rule.again} eq true",
+            "$orderby": odata.order_by([], id_descending=False),
+            "$top": self._page_size,
+        }
+        page = self._read(await self.session.query(self.kind.entity_set, options), self._page_size)
+        return Retransfers(rule, page.entities, all=page.last)
+
+    async def live(self, rows: list[Row], again: Retransfers | None) -> list[Row]:
+        """The rows that were not published again later under the same id."""
+        if again is None or not rows:
             return rows
-        again = await self._of_items(self.kind.entity_set, rule, rows, f"{rule.again} eq true and ")
-        newest: dict[str, tuple[int, str]] = {}
-        for entity in again:
-            item_id = str(entity.get(rule.belongs_to))
-            newest[item_id] = max(newest.get(item_id, (0, "")), _age(entity))
-        return [row for row in rows if newest.get(row.properties["id"], (0, "")) <= _age(row.entity)]
+        if not again.all:
+            rule = again.rule
+            of_these = await self._of_items(self.kind.entity_set, rule, rows, f"{rule.again} eq true and ")
+            again = Retransfers(rule, of_these, all=True)
+        return [row for row in rows if again.is_newest(row)]
 
     def top(self, missing: int, asked: Pushed) -> int:
         """How many rows to ask for: a whole page where only some of them will do."""
@@ -216,7 +270,9 @@ class Station:
         if not isinstance(found, list) or not all(isinstance(each, dict) and "Id" in each for each in found):
             raise StationRefused(self.name, "it answered JSON that is not a list of entities")
         more = any(name.lower() == "@odata.nextlink" for name in answer)
-        return _Page(found, last=not found or (len(found) < top and not more))
+        count = answer.get("@odata.count")
+        known = int(count) if isinstance(count, int) or (isinstance(count, str) and count.isdecimal()) else None
+        return _Page(found, last=not found or (len(found) < top and not more), count=known)
 
 
 class _Scan:
@@ -229,16 +285,20 @@ class _Scan:
         self._asked = asked
         self._check = check
 
-    async def run(self) -> list[Row]:
+    async def run(self, again: Again) -> Found:
         found: list[Row] = []
         scanned, position, seen = 0, self._start(), self._seen()
+        total: int | None = None
         while True:
-            missing = self._wanted.count - len(found)
-            page = await self._page(position, missing)
+            page = await self._page(position, self._wanted.count - len(found), first=not scanned)
             fresh = [entity for entity in page.entities if entity["Id"] not in seen]
-            found += await self._station.live(self._matching(fresh))
+            matching = self._matching(fresh)
+            total = self._counted(page, honest=len(matching) == len(fresh)) if not scanned else total
+            known = await again
+            found += await self._station.live(matching, known)
             if len(found) >= self._wanted.count or page.last:
-                return found[: self._wanted.count]
+                whole = page.last and self._wanted.cursor is None and len(found) <= self._wanted.count
+                return Found(found[: self._wanted.count], len(found) if whole else None if known else total)
             if not fresh:
                 raise StationRefused(self._station.name, "it gives the same rows again instead of the next ones")
             scanned += len(fresh)
@@ -246,14 +306,19 @@ class _Scan:
             position = self._after(Row(fresh[-1], {}, self._collection).cursor(self._wanted.order, backwards=False))
             seen = {entity["Id"] for entity in fresh}
 
-    async def _page(self, position: Predicate, missing: int) -> _Page:
+    def _counted(self, page: _Page, *, honest: bool) -> int | None:
+        """How many rows the station counts, where it was asked for exactly what was wanted, and kept to it."""
+        return page.count if honest and self._asked.exact and self._wanted.cursor is None else None
+
+    async def _page(self, position: Predicate, missing: int, *, first: bool) -> _Page:
         filter_ = odata.both(self._asked.filter, position)
         if filter_ is False:
             return _Page([], last=True)
         if isinstance(filter_, str) and len(filter_) > LONGEST_FILTER:
             raise BadInput("the search is too long for a station", hint="ask for less at once, in several searches")
         top = self._station.top(missing, self._asked)
-        return await self._station.page(filter_, self._wanted, top, with_files=not self._asked.left_out)
+        count = first and self._asked.exact and self._wanted.cursor is None
+        return await self._station.page(filter_, self._wanted, top, with_files=not self._asked.left_out, count=count)
 
     def _matching(self, entities: Iterable[Entity]) -> list[Row]:
         rows = (Row(entity, self._properties(entity), self._collection) for entity in entities)

@@ -48,7 +48,10 @@ class Person:
         self.page.goto(f"{self.hub}/user/{self.name}/lab/tree/{quote(path)}?reset")  # no tabs of earlier visits
         self.expect_lab()
         notebook = Notebook(self, path)
-        expect(notebook.indicator).to_have_attribute("data-status", "idle", timeout=90 * SECOND)
+        # The indicator says idle of a kernel that is not there yet: the status bar knows.
+        status_bar = self.page.locator("#jp-main-statusbar")
+        expect(status_bar).to_contain_text(re.compile(r"Python 3.*\| Idle"), timeout=90 * SECOND)
+        expect(notebook.prompts.first).to_be_visible(timeout=30 * SECOND)
         return notebook
 
     def write(self, path: str, notebook: dict[str, Any]) -> None:
@@ -115,16 +118,18 @@ class Notebook:
         return self.panel.locator(".jp-OutputArea-output").filter(has_text=words).first
 
     def run_all(self) -> None:
-        """Run → Restart Kernel and Run All Cells."""
-        confirm = self.person.page.get_by_role("button", name="Confirm Kernel Restart")
-        for _ in range(5):  # before it knows its kernel, JupyterLab drops the command without a word
+        """Run → Restart Kernel and Run All Cells; JupyterLab may drop the command without a word, so it is repeated."""
+        for _ in range(4):
             self._menu("Run", "Restart Kernel and Run All Cells")
             try:
-                confirm.click(timeout=5 * SECOND)
-                break
-            except TimeoutError:
+                self.person.page.get_by_role("button", name="Confirm Kernel Restart").click(timeout=10 * SECOND)
+                expect(self.prompts.first).to_have_text(re.compile(r"\[[*1]\]:"), timeout=20 * SECOND)
+            except (TimeoutError, AssertionError):
                 self.person.page.keyboard.press("Escape")
-        expect(self.prompts.first).to_have_text(re.compile(r"\[[*1]\]:"), timeout=60 * SECOND)
+            else:
+                return
+        self.person.look("does-not-run")
+        raise AssertionError(f"JupyterLab does not run {self.path}")
 
     def _menu(self, menu: str, entry: str) -> None:
         page = self.person.page

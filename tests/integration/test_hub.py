@@ -20,6 +20,7 @@ import yaml
 from aiohttp import ClientResponseError
 from dask_gateway import Gateway  # type: ignore[import-untyped]  # no types there
 from dask_gateway.auth import JupyterHubAuth  # type: ignore[import-untyped]
+
 from rs_platform.access import known_site
 from rs_platform.installation import Installation
 from rs_platform.steps import realm_environment

@@ -14,6 +14,7 @@ CADIP = StationKind(
     description="Raw downlink sessions of the Sentinel satellites, channel by channel.",
     entity_set="Sessions",
     expand="Files",
+    quality="QualityInfo",
     extensions=(
         extensions.CADIP,
         extensions.EXTERNAL_IDS,
@@ -66,7 +67,8 @@ CADIP = StationKind(
         files=Files(
             entity_set="Files",
             belongs_to="SessionId",
-            parts=("Channel", "BlockNumber"),
+            series="Channel",
+            number="BlockNumber",
             count="NumChannels",
             last="FinalBlock",
             again="Retransfer",

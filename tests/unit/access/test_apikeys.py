@@ -7,6 +7,7 @@ import re
 import pytest
 
 from rs_server.access.apikeys import ApiKeys, digest, new_key, well_formed
+from rs_server.access.changes import Changes
 from rs_server.database import Database
 from rs_server.errors import NotAuthenticated
 
@@ -34,11 +35,20 @@ def test_every_changed_character_is_noticed() -> None:
         assert not well_formed(key[:place] + other + key[place + 1 :])
 
 
-MALFORMED = ["", "rsk_", "x", new_key()[:-1], new_key() + "a", new_key() + "\n", new_key().replace("rsk_", "rsx_"), "ü"]
+MALFORMED = {
+    "empty": "",
+    "prefix alone": "rsk_",
+    "a letter": "x",
+    "too short": new_key()[:-1],
+    "too long": new_key() + "a",
+    "a line break": new_key() + "\n",
+    "another prefix": new_key().replace("rsk_", "rsx_"),
+    "not ASCII": "ü",
+}
 
 
-@pytest.mark.parametrize("text", MALFORMED)
+@pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED.keys())
 async def test_malformed_keys_are_refused_without_asking_the_database(text: str) -> None:
     assert not well_formed(text)
     with pytest.raises(NotAuthenticated):
-        await ApiKeys(NoDatabase()).valid(text)
+        await ApiKeys(NoDatabase(), Changes()).valid(text)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import httpx
 import pytest
 
 from rs_server.access import app as access_app
-from rs_server.access.apikeys import ApiKeys, new_key
+from rs_server.access.apikeys import new_key
 from rs_server.access.authentication import open_access
+from rs_server.access.changes import Changes
 from rs_server.database import Database
+from rs_server.errors import Unavailable
 from rs_server.settings import AccessSettings, Settings
 from tests.asgi import client
 from tests.identity import ISSUER, Issuer
@@ -17,10 +21,13 @@ WITH_ISSUER = Settings(public_url="http://server.test", access=AccessSettings(is
 
 
 class NoDatabase(Database):
-    """A database that must not be asked."""
+    """A database that does not answer."""
 
     def __init__(self) -> None:
         pass
+
+    def connection(self) -> NoReturn:
+        raise Unavailable("the database does not answer")
 
 
 @pytest.fixture(scope="module")
@@ -30,23 +37,27 @@ def issuer() -> Issuer:
 
 async def answered(settings: Settings, issuer: Issuer, path: str, headers: dict[str, str]) -> httpx.Response:
     keys = httpx.MockTransport(lambda _: httpx.Response(200, json=issuer.key_set()))
-    async with open_access(settings.access, ApiKeys(NoDatabase()), transport=keys) as access:
+    async with open_access(settings.access, NoDatabase(), Changes(), transport=keys) as access:
         app = access_app.create_app(settings)
         async with client(app, access=access, authenticator=access.authenticator, request_id="r1") as http:
             return await http.get(path, headers=headers)
 
 
 async def test_a_token_says_who(issuer: Issuer) -> None:
-    headers = {"Authorization": f"bearer {issuer.token('alice', ['b', 'a'])}"}
+    headers = {"Authorization": f"bearer {issuer.token('alice', ['rs_cadip_sgs_read', 'a'])}"}
     answer = await answered(WITH_ISSUER, issuer, "/me", headers)
     assert answer.status_code == 200
     assert answer.json() == {
         "login": "alice",
         "subject": "id-of-alice",
-        "roles": ["a", "b"],
+        "roles": ["a", "rs_cadip_sgs_read"],
         "groups": ["rs-users"],
+        "granted": None,  # there is no database to ask
+        "scopes": None,
         "everything": False,
         "via": "bearer",
+        "user_login": "alice",
+        "iam_roles": ["rs_cadip_sgs_read"],
     }
 
 
@@ -84,8 +95,12 @@ async def test_without_an_issuer_everybody_is_the_local_user(issuer: Issuer) -> 
         "subject": "",
         "roles": [],
         "groups": [],
+        "granted": [],
+        "scopes": None,
         "everything": True,
         "via": "local",
+        "user_login": "local",
+        "iam_roles": [],
     }
 
 

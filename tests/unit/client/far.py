@@ -10,9 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
+import pystac
+import xarray as xr
 
+from rs_client.asynchttp import AsyncHttp
 from rs_client.auth import ApiKey
 from rs_client.http import Http
+from rs_client.session import RsClient
 
 SERVER = "http://server.test"
 
@@ -47,6 +51,44 @@ def client(answer: Answer) -> httpx.Client:
 def http(answer: Answer) -> Http:
     """A conversation with a server that answers so."""
     return Http(SERVER, ApiKey("rsk_alice"), client(answer), pause=lambda seconds: None)
+
+
+def async_http(answer: Answer) -> AsyncHttp:
+    """The same for asyncio."""
+
+    async def pause(seconds: float) -> None:
+        pass
+
+    return AsyncHttp(SERVER, ApiKey("rsk_alice"), httpx.AsyncClient(transport=httpx.MockTransport(answer)), pause=pause)
+
+
+def session(answer: Answer) -> RsClient:
+    """A session with a server that answers so."""
+    return RsClient(http(answer))
+
+
+class Shelf:
+    """An object storage where every product is an empty tree of its item's name."""
+
+    def open(self, item: pystac.Item) -> xr.DataTree:
+        """An empty product."""
+        return xr.DataTree(name=item.id)
+
+
+def real_session(url: str, key: str = "rsk_alice") -> RsClient:
+    """A session with a server of this process; its storage is a shelf."""
+    opened = RsClient(Http(url, ApiKey(key), pause=lambda seconds: None))
+    opened.__dict__["storage"] = Shelf()
+    return opened
+
+
+def without_events(answer: Answer) -> Answer:
+    """A server that answers so, and has no events of jobs."""
+
+    def wrapped(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(404) if request.url.path.endswith("/events") else answer(request)
+
+    return wrapped
 
 
 def table(answers: dict[str, Any]) -> Answer:

@@ -8,13 +8,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from rs_client.auth import ApiKey, Auth, DeviceLogin, HubToken, NoLogin, choose, login_file
-from rs_client.errors import NotAuthenticated, NotConfigured, ServiceUnavailable
-from tests.unit.client.far import Far, client
+from rs_client.auth import ApiKey, Auth, DeviceLogin, HubToken, NoLogin, ServiceAccount, choose
+from rs_client.errors import AuthExpired, NotAuthenticated, NotConfigured, ServiceUnavailable
+from rs_client.http import Http
+from rs_client.settings import Settings
+from rs_client.tokenstore import FileStore
+from tests.unit.client.far import SERVER, Far, client
 
 ISSUER = "http://keycloak.test/realms/rs-python"
 HUB = {"RS_TOKEN_URL": "http://hub.test/token", "JUPYTERHUB_API_TOKEN": "hub-secret"}
 KEY = {"RS_API_KEY": "rsk_alice"}
+ACCOUNT = {"RS_CLIENT_ID": "chain", "RS_CLIENT_SECRET": "secret"}
 
 
 class Clock:
@@ -58,6 +62,16 @@ def tokens() -> Endpoint:
     return Endpoint()
 
 
+class Person:
+    """Somebody who proves who they are over a far side that answers so."""
+
+    def __init__(self, auth: Auth, far: Far, clock: Clock) -> None:
+        self._http = Http(SERVER, auth, client(far), pause=clock.pause)
+
+    def headers(self, refused: dict[str, str] | None = None) -> dict[str, str]:
+        return self._http.run(self._http.auth.identity(refused))
+
+
 @pytest.mark.parametrize(
     ("environment", "issuer", "expected"),
     [
@@ -65,8 +79,12 @@ def tokens() -> Endpoint:
         (HUB | KEY, ISSUER, HubToken),
         (HUB | {"CI": "true"}, ISSUER, HubToken),
         (KEY, None, ApiKey),
+        (KEY | ACCOUNT, ISSUER, ApiKey),
         (KEY | {"CI": "true"}, ISSUER, ApiKey),
         (KEY | {"RS_TOKEN_URL": "http://hub.test/token"}, None, ApiKey),
+        (ACCOUNT, ISSUER, ServiceAccount),
+        (ACCOUNT | {"PREFECT__FLOW_RUN_ID": "r1"}, ISSUER, ServiceAccount),
+        (ACCOUNT, None, NoLogin),
         ({"JUPYTERHUB_API_TOKEN": "hub-secret"}, ISSUER, DeviceLogin),
         ({"RS_API_KEY": ""}, ISSUER, DeviceLogin),
         ({}, ISSUER, DeviceLogin),
@@ -74,37 +92,93 @@ def tokens() -> Endpoint:
     ],
 )
 def test_the_way_in(tmp_path: Path, environment: dict[str, str], issuer: str | None, expected: type[Auth]) -> None:
-    asked = []
-
-    def login_at() -> str | None:
-        asked.append(True)
-        return issuer
-
-    chosen = choose({"XDG_STATE_HOME": str(tmp_path), **environment}, login_at, client(Far(httpx.Response(500))))
-    assert type(chosen) is expected
-    assert bool(asked) == (expected in (DeviceLogin, NoLogin))
+    settings = Settings.of({"XDG_STATE_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), **environment})
+    assert type(choose(settings, issuer)) is expected
 
 
-def test_where_nobody_can_be_asked_there_is_no_way_in() -> None:
-    with pytest.raises(NotConfigured, match="RS_API_KEY"):
-        choose({"CI": "true"}, lambda: ISSUER, client(Far(httpx.Response(500))))
+@pytest.mark.parametrize("unattended", [{"CI": "true"}, {"PREFECT__FLOW_RUN_ID": "r1"}])
+def test_where_nobody_can_be_asked_there_is_no_way_in(tmp_path: Path, unattended: dict[str, str]) -> None:
+    with pytest.raises(NotConfigured, match=r"RS_API_KEY.*RS_CLIENT_ID"):
+        choose(Settings.of({"XDG_CONFIG_HOME": str(tmp_path), **unattended}), ISSUER)
 
 
-def test_logins_are_kept_by_issuer_in_the_state_folder(tmp_path: Path) -> None:
-    environment = {"XDG_STATE_HOME": str(tmp_path)}
-    assert login_file(environment, ISSUER).parent == tmp_path / "rs-python"
-    assert login_file(environment, ISSUER) != login_file(environment, "http://other.test")
-    assert login_file({}, ISSUER).is_relative_to(Path.home() / ".local" / "state")
-
-
-def test_an_api_key_is_sent_and_not_shown() -> None:
-    assert ApiKey("rsk_secret").headers() == {"x-api-key": "rsk_secret"}
+def test_an_api_key_is_sent_and_not_shown(clock: Clock) -> None:
+    nobody = Far(httpx.Response(500))
+    assert Person(ApiKey("rsk_secret"), nobody, clock).headers() == {"x-api-key": "rsk_secret"}
     assert "secret" not in repr(ApiKey("rsk_secret"))
+    assert nobody.requests == []
+
+
+@pytest.mark.parametrize("life_s", [60, 300, 3600])
+@pytest.mark.parametrize("kind", ["hub", "account"])
+def test_a_notebook_of_eight_hours_never_shows_an_expired_token(clock: Clock, kind: str, life_s: int) -> None:
+    ends: dict[str, float] = {}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "server.test":
+            assert clock() < ends[request.headers["Authorization"]], "the server saw an expired token"
+            return httpx.Response(200, json={})
+        token = f"t{len(ends)}"
+        ends[f"Bearer {token}"] = clock() + life_s
+        return httpx.Response(200, json={"access_token": token, "expires_in": life_s})
+
+    hub = HubToken("http://hub.test/token", "hub-secret", clock=clock)
+    auth = hub if kind == "hub" else ServiceAccount(ISSUER, "chain", "secret", clock=clock)
+    http = Http(SERVER, auth, client(answer))
+    end = clock() + 8 * 3600
+    while clock() < end:
+        http.get("/auth/me")
+        clock.now += 29
+    assert len(ends) <= 2 * 8 * 3600 / life_s
+
+
+def test_a_token_that_the_server_refuses_is_renewed_at_once_and_once(clock: Clock, tokens: Endpoint) -> None:
+    seen: list[str] = []
+    hub = HubToken("http://hub.test/token", "hub-secret", clock=clock)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "hub.test":
+            return tokens()
+        seen.append(request.headers["Authorization"])
+        good = seen[-1] == "Bearer access-2" and request.method == "POST"
+        return httpx.Response(200, json={}) if good else httpx.Response(401, json={"detail": "the token has expired"})
+
+    http = Http(SERVER, hub, client(answer))
+    assert http.post("/auth/api_keys", {}) == {}
+    assert seen == ["Bearer access-1", "Bearer access-2"]
+    with pytest.raises(AuthExpired):
+        http.delete("/auth/api_keys/1")
+    assert seen[2:] == ["Bearer access-2", "Bearer access-3"]
+
+
+def test_a_key_that_the_server_refuses_is_shown_once(clock: Clock) -> None:
+    far = Far(httpx.Response(401, json={"detail": "there is no such key"}))
+    with pytest.raises(NotAuthenticated):
+        Http(SERVER, ApiKey("k"), client(far)).get("/auth/me")
+    assert len(far.requests) == 1
+
+
+class TestServiceAccount:
+    def account(self, far: Far, clock: Clock) -> Person:
+        return Person(ServiceAccount(ISSUER, "chain", "secret", clock=clock), far, clock)
+
+    def test_it_asks_with_its_secret(self, clock: Clock, tokens: Endpoint) -> None:
+        far = Far(tokens())
+        assert self.account(far, clock).headers() == bearer(1)
+        assert str(far.requests[0].url) == f"{ISSUER}/protocol/openid-connect/token"
+        assert far.forms == [{"grant_type": "client_credentials", "client_id": "chain", "client_secret": "secret"}]
+
+    def test_a_refusal_names_the_account_and_not_the_secret(self, clock: Clock) -> None:
+        far = Far(httpx.Response(401, json={"error": "invalid_client"}))
+        with pytest.raises(NotAuthenticated, match=r"chain: invalid_client") as caught:
+            self.account(far, clock).headers()
+        assert "secret" not in str(caught.value)
+        assert "'secret'" not in repr(ServiceAccount(ISSUER, "chain", "secret"))
 
 
 class TestHubToken:
-    def token(self, far: Far, clock: Clock) -> HubToken:
-        return HubToken("http://hub.test/token", "hub-secret", client(far), clock=clock)
+    def token(self, far: Far, clock: Clock) -> Person:
+        return Person(HubToken("http://hub.test/token", "hub-secret", clock=clock), far, clock)
 
     def test_it_is_asked_for_once_while_it_lives(self, clock: Clock, tokens: Endpoint) -> None:
         far = Far(tokens(), tokens())
@@ -162,10 +236,9 @@ class TestDeviceLogin:
         self.said: list[str] = []
         self.clock = clock
 
-    def login(self, far: Far) -> DeviceLogin:
-        return DeviceLogin(
-            ISSUER, self.store, client(far), say=self.said.append, clock=self.clock, pause=self.clock.pause
-        )
+    def login(self, far: Far) -> Person:
+        login = DeviceLogin(ISSUER, FileStore(self.store), say=self.said.append, clock=self.clock)
+        return Person(login, far, self.clock)
 
     def refused(self, reason: str) -> httpx.Response:
         return httpx.Response(400, json={"error": reason})
@@ -209,7 +282,9 @@ class TestDeviceLogin:
         assert sum(self.clock.pauses) == 600
 
     def test_a_login_that_cannot_start_says_so(self) -> None:
-        with pytest.raises(NotAuthenticated, match="503"):
+        with pytest.raises(NotAuthenticated, match="400"):
+            self.login(Far(httpx.Response(400))).headers()
+        with pytest.raises(ServiceUnavailable, match="503"):
             self.login(Far(httpx.Response(503))).headers()
 
     def test_it_is_renewed_before_it_ends_without_a_browser(self, tokens: Endpoint) -> None:
@@ -236,6 +311,16 @@ class TestDeviceLogin:
         self.store.parent.mkdir()
         self.store.write_text(kept)
         assert self.login(Far(self.STARTED, tokens())).headers() == bearer(1)
+
+    def test_what_another_program_renewed_is_taken(self, tokens: Endpoint) -> None:
+        far = Far(self.STARTED, tokens())
+        here = self.login(far)
+        here.headers()
+        self.clock.now += 280
+        assert self.login(Far(tokens())).headers() == bearer(2)
+        asked = len(far.requests)
+        assert here.headers() == bearer(2)
+        assert len(far.requests) == asked
 
     def test_keycloak_that_is_away_is_named(self) -> None:
         with pytest.raises(ServiceUnavailable, match="Keycloak"):

@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
 import pystac
 import pytest
-import requests
-import xarray as xr
 from pystac_client.exceptions import APIError
-from requests.adapters import BaseAdapter
 
-from rs_client.auth import ApiKey
-from rs_client.errors import NotFound, Timeout
-from rs_client.http import Http
+from rs_client.errors import NotFound, RsError, ServiceUnavailable, Timeout
 from rs_client.stac import Collection, Item, StacClient, StacIO
-from rs_client.storage import Storage
-from tests.unit.client.far import serving
+from tests.unit.client.far import SERVER, Answer, Far, http, real_session, serving
 
 CONFORMS = ("core", "item-search", "collections", "ogcapi-features")
-
-
-class Shelf:
-    """An object storage where every product is an empty tree of its item's name."""
-
-    def open(self, item: pystac.Item) -> xr.DataTree:
-        return xr.DataTree(name=item.id)
 
 
 class Catalog:
@@ -102,8 +90,8 @@ def catalog() -> Iterator[Catalog]:
 
 @pytest.fixture
 def client(catalog: Catalog) -> Iterator[StacClient]:
-    with httpx.Client(trust_env=False) as http:
-        yield StacClient.connect(Http(catalog.url, ApiKey("rsk_alice"), http), "/catalog", cast("Storage", Shelf()))
+    with real_session(catalog.url) as session:
+        yield session.catalog
 
 
 def opened(items: Iterator[pystac.Item] | pystac.ItemCollection) -> list[str]:
@@ -146,69 +134,69 @@ def test_an_error_travels_between_processes(client: StacClient, catalog: Catalog
     assert (str(there), there.status) == (str(caught.value), 404)
 
 
-class Wire(BaseAdapter):
-    """The network below `requests`: answers with what is there for a host, and keeps what each was told."""
-
-    def __init__(self, answers: dict[str, requests.Response | Exception]) -> None:
-        super().__init__()
-        self.answers = answers
-        self.seen: dict[str, set[str]] = {}
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        url = str(request.url)
-        self.seen[url] = {name.lower() for name in request.headers}
-        answer = self.answers[url]
-        if isinstance(answer, Exception):
-            raise answer
-        answer.request, answer.url = request, url
-        return answer
-
-    def close(self) -> None:
-        pass
-
-
-def answer(status: int, body: bytes = b"{}", **headers: str) -> requests.Response:
-    response = requests.Response()
-    response.status_code = status
-    response.headers.update(headers)
-    response._content = body
-    return response
-
-
-def over(wire: Wire) -> StacIO:
-    io = StacIO(Http("http://server.test", ApiKey("rsk_alice"), httpx.Client()))
-    io.session.mount("http://", wire)
-    return io
+def over(answer: Answer) -> StacIO:
+    return StacIO(http(answer))
 
 
 def test_a_redirect_to_another_server_takes_no_login_along() -> None:
-    wire = Wire(
-        {
-            "http://server.test/catalog": answer(307, location="http://server.test/catalog/"),
-            "http://server.test/catalog/": answer(307, location="http://evil.test/"),
-            "http://evil.test/": answer(200),
-        }
-    )
-    over(wire).request("http://server.test/catalog")
-    assert "x-api-key" in wire.seen["http://server.test/catalog"]
-    assert "x-api-key" in wire.seen["http://server.test/catalog/"]
-    assert not {"x-api-key", "authorization"} & wire.seen["http://evil.test/"]
+    seen: dict[str, set[str]] = {}
+    ways = {"/catalog": f"{SERVER}/catalog/", "/catalog/": "http://evil.test/"}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen[str(request.url)] = {name.lower() for name in request.headers}
+        if request.url.host == "server.test":
+            return httpx.Response(307, headers={"location": ways[request.url.path]})
+        return httpx.Response(200, text="{}")
+
+    over(answer).request(f"{SERVER}/catalog")
+    assert "x-api-key" in seen[f"{SERVER}/catalog"]
+    assert "x-api-key" in seen[f"{SERVER}/catalog/"]
+    assert not {"x-api-key", "authorization"} & seen["http://evil.test/"]
 
 
-def test_a_netrc_file_does_not_take_the_place_of_the_login(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redirect_in_a_circle_ends() -> None:
+    around = Far(httpx.Response(307, headers={"location": f"{SERVER}/catalog/"}))
+    with pytest.raises(RsError, match="from one address to the next"):
+        over(around).request(f"{SERVER}/catalog/")
+
+
+def test_a_netrc_file_does_not_take_the_place_of_the_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine server.test login somebody password else\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    wire = Wire({"http://server.test/catalog/": answer(200)})
-    over(wire).request("http://server.test/catalog/")
-    seen = wire.seen["http://server.test/catalog/"]
-    assert "x-api-key" in seen
-    assert "authorization" not in seen
+    far = Far(httpx.Response(200, text="{}"))
+    over(far).request(f"{SERVER}/catalog/")
+    assert "x-api-key" in far.requests[0].headers
+    assert "authorization" not in far.requests[0].headers
 
 
 def test_a_slow_server_is_a_timeout() -> None:
-    wire = Wire({"http://server.test/catalog/": requests.ReadTimeout("slow")})
     with pytest.raises(Timeout) as caught:
-        over(wire).request("http://server.test/catalog/")
+        over(Far(httpx.ReadTimeout("slow"))).request(f"{SERVER}/catalog/")
     assert isinstance(caught.value, TimeoutError)
+    assert isinstance(caught.value, APIError)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "tries"),
+    [
+        ("GET", "/catalog/collections", 4),
+        ("POST", "/catalog/search", 4),
+        ("PUT", "/catalog/collections/c/items/i", 4),
+        ("POST", "/catalog/collections/c/items", 1),
+        ("PATCH", "/catalog/collections/c/items/i", 1),
+        ("DELETE", "/catalog/collections/c/items/i", 1),
+    ],
+)
+def test_what_changes_something_is_sent_once(method: str, path: str, tries: int) -> None:
+    far = Far(httpx.Response(503, json={"detail": "back soon"}))
+    with pytest.raises(ServiceUnavailable, match="back soon"):
+        over(far).request(f"{SERVER}{path}", method=method, parameters={})
+    assert len(far.requests) == tries
+
+
+def test_parameters_join_those_that_an_address_has() -> None:
+    far = Far(httpx.Response(200, text="{}"))
+    over(far).request(f"{SERVER}/catalog/search?token=next", parameters={"limit": 2})
+    assert dict(far.requests[0].url.params) == {"token": "next", "limit": "2"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
@@ -15,12 +16,14 @@ from rs_client.errors import RsError, from_problem
     [
         (400, {}, rs_client.Invalid, ValueError),
         (401, {}, rs_client.NotAuthenticated, PermissionError),
+        (401, {"detail": "the token has expired"}, rs_client.AuthExpired, PermissionError),
+        (413, {}, rs_client.QuotaExceeded, Exception),
         (403, {}, rs_client.Forbidden, PermissionError),
         (404, {}, rs_client.NotFound, LookupError),
         (409, {}, rs_client.Conflict, Exception),
         (418, {}, RsError, Exception),
         (422, {}, rs_client.Invalid, ValueError),
-        (429, {}, rs_client.ServiceUnavailable, ConnectionError),
+        (429, {}, rs_client.QuotaExceeded, Exception),
         (500, {}, rs_client.ServiceUnavailable, ConnectionError),
         (502, {}, rs_client.StationUnavailable, ConnectionError),
         (503, {}, rs_client.ServiceUnavailable, ConnectionError),
@@ -54,6 +57,42 @@ def test_it_says_the_best_that_is_known(document: dict[str, Any], said: str) -> 
 
 def test_every_error_can_be_made_alone() -> None:
     kinds = [kind for kind in vars(rs_client).values() if isinstance(kind, type) and issubclass(kind, RsError)]
-    assert len(kinds) == 12
+    assert len(kinds) == 15
     for kind in kinds:
-        assert str(kind("what", hint="do")) == "what\n  → do"
+        more: dict[str, Any] = {"versions": {}} if kind is rs_client.EnvironmentMismatch else {}
+        error = kind("what", hint="do", **more)
+        assert str(error) == "what\n  → do"
+        there = pickle.loads(pickle.dumps(error))
+        assert (type(there), str(there)) == (kind, str(error))
+
+
+def test_what_an_error_knows() -> None:
+    faults = [{"where": "query.limit", "what": "too many"}, {"where": "query.bbox", "what": "no box"}]
+    invalid = from_problem(400, {"detail": "query.limit: too many", "errors": faults}, url="http://s/x")
+    assert isinstance(invalid, rs_client.Invalid)
+    assert invalid.fields == {"query.limit": "too many", "query.bbox": "no box"}
+    assert str(invalid) == "query.limit: too many\n  → query.bbox: no box"
+    assert invalid.url == "http://s/x"
+    down = from_problem(503, {"detail": "down", "station": "sgs"}, retry_after_s=5)
+    assert isinstance(down, rs_client.StationUnavailable)
+    assert (down.station, down.retry_after_s) == ("sgs", 5)
+    failed = rs_client.JobFailed("s1-l0 failed", job="j1", step="s1-l0", log_tail=["a", "b"])
+    assert str(failed) == "s1-l0 failed\n  → its log ended with:\n  →   a\n  →   b"
+
+
+def test_a_notebook_shows_the_callers_line_and_nothing_of_our_inside() -> None:
+    def asks() -> None:
+        rs_client.code(object())
+
+    with pytest.raises(rs_client.Invalid) as caught:
+        asks()
+    line, said = caught.value._render_traceback_()
+    assert line.endswith(": rs_client.code(object())")
+    assert said.startswith("Invalid: a object cannot be told as code\n  → ")
+
+
+def test_who_stops_waiting_is_told_how_to_come_back() -> None:
+    detached = rs_client.Detached("j1")
+    assert isinstance(detached, KeyboardInterrupt)
+    assert "s.job('j1').wait()" in str(detached)
+    assert detached._render_traceback_() == [str(detached)]

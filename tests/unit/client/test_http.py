@@ -96,10 +96,10 @@ def test_the_identity_goes_to_the_server_alone() -> None:
 def test_the_server_may_have_another_address() -> None:
     far = Far(GOOD)
     conversation = http(far)
-    conversation.also_at("https://public.test/rs/")
+    conversation.server.also_at("https://public.test/rs/")
     conversation.get("https://public.test/rs/jobs/1")
     assert far.requests[0].headers["x-api-key"] == "rsk_alice"
-    assert not conversation.owns("http://public.test/rs/jobs/1")
+    assert not conversation.server.owns("http://public.test/rs/jobs/1")
 
 
 def test_what_is_not_json_is_not_rs_server() -> None:

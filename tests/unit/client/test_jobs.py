@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
 
-from rs_client.catalog import CatalogClient
 from rs_client.errors import JobDismissed, JobFailed, NotFound, Timeout
 from rs_client.jobs import Job, Progress, Status
 from rs_client.stac import Item
-from tests.unit.client.far import SERVER, Answer, Far, http, table
+from tests.unit.client.far import SERVER, Answer, Far, session, table, without_events
 
-CATALOG = cast("CatalogClient", None)  # these jobs need none
 ITEM: dict[str, Any] = {
     "type": "Feature",
     "stac_version": "1.1.0",
@@ -32,7 +30,9 @@ def info(status: str, **more: Any) -> dict[str, Any]:
 
 
 def job(answer: Answer, status: str = "accepted") -> Job:
-    return Job(http(answer), CATALOG, info(status))
+    opened = session(without_events(answer))
+    opened.__dict__["catalog"] = None  # these jobs need none
+    return Job(opened, info(status))
 
 
 def test_progress_is_read_whole() -> None:
@@ -79,7 +79,8 @@ def test_a_failure_says_why_and_how_its_log_ended() -> None:
         job(table({"GET /jobs/j1": failed, "GET /jobs/j1/log": log})).wait()
     assert isinstance(caught.value, RuntimeError)
     assert caught.value.detail == "staging failed: station sgs is down"
-    assert caught.value.hint == "its log ended with: line 2 | line 3 | line 4"
+    assert caught.value.log_tail == tuple(f"line {number}" for number in range(5))
+    assert (caught.value.job, caught.value.step) == ("j1", "staging")
 
 
 def test_a_failure_without_a_log_still_says_why() -> None:
@@ -97,7 +98,7 @@ def test_waiting_ends_and_the_job_does_not() -> None:
     far = Far(httpx.Response(200, json=info("running")))
     with pytest.raises(Timeout, match="still running") as caught:
         job(far).wait(timeout=0)
-    assert "session.job('j1')" in caught.value.hint
+    assert "s.job('j1')" in caught.value.hint
     assert isinstance(caught.value, TimeoutError)
     assert {request.method for request in far.requests} == {"GET"}
 
@@ -117,5 +118,5 @@ def test_a_job_without_results_says_so() -> None:
 
 def test_it_shows_itself() -> None:
     one = job(table({"GET /jobs/j1": info("running", message="<b>busy</b>", bytes_done=1500, bytes_total=2_000_000)}))
-    assert repr(one) == "<Job staging · running · 0 % · 1.5 kB of 2.0 MB · <b>busy</b>>"
     assert "&lt;b&gt;busy" in one._repr_html_()
+    assert repr(one) == "<Job j1 staging · running · 0 % · 1.5 kB of 2.0 MB · <b>busy</b>>"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pickle
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ import pytest
 import xarray as xr
 from obstore.store import LocalStore
 
-from rs_client.errors import Invalid
-from rs_client.storage import Key, Storage, s3_store
+from rs_client.errors import AuthExpired, Invalid
+from rs_client.storage import Key, Keys, Storage, s3_store
 from tests.unit.client.far import Far, http
 
 PREFIX = "alice/s1-l0/x/x.zarr"
@@ -40,8 +40,8 @@ def test_the_product_is_opened_lazily(tmp_path: Path) -> None:
     made = xr.DataTree.from_dict({"/apid_1052": xr.Dataset({"data": ("octet", np.arange(8, dtype=np.uint8))})})
     made.to_zarr(tmp_path / PREFIX, mode="w", zarr_format=3, consolidated=True)
 
-    def local(key: Key, prefix: str, ask: Callable[[], Key]) -> Any:
-        assert key == KEY
+    def local(keys: Keys, prefix: str) -> Any:
+        assert keys.key == KEY
         return LocalStore(tmp_path / prefix)
 
     far = Far(httpx.Response(200, json=KEY))
@@ -58,13 +58,27 @@ def test_a_product_elsewhere_is_not_opened(href: str) -> None:
         Storage(http(Far(httpx.Response(200, json=KEY)))).open(item(href))
 
 
-def test_keys_are_asked_for_again_after_the_first() -> None:
-    asked: list[Key] = []
+def ask_counting() -> Key:
+    ask_counting.count += 1  # type: ignore[attr-defined]
+    return {**KEY, "access_key_id": f"id{ask_counting.count}"}  # type: ignore[attr-defined]
 
-    def ask() -> Key:
-        asked.append(KEY)
-        return {**KEY, "access_key_id": f"id{len(asked)}"}
 
-    provider: Any = s3_store(KEY, PREFIX, ask).credential_provider  # type: ignore[union-attr]  # an S3 store has one
-    assert [provider()["access_key_id"] for _ in range(3)] == ["id", "id1", "id2"]
+@pytest.fixture
+def keys() -> Keys:
+    ask_counting.count = 0  # type: ignore[attr-defined]
+    return Keys("alice_s1-l0", "x", ask_counting)
+
+
+def test_keys_are_asked_for_again_after_the_first(keys: Keys) -> None:
+    provider: Any = s3_store(keys, PREFIX).credential_provider  # type: ignore[union-attr]  # an S3 store has one
+    assert [provider()["access_key_id"] for _ in range(3)] == ["id1", "id2", "id3"]
     assert provider()["expires_at"] == datetime(2024, 11, 14, 15, 30, tzinfo=UTC)
+
+
+def test_a_worker_gets_the_key_of_the_moment_and_nothing_that_says_who_you_are(keys: Keys) -> None:
+    keys()
+    keys()
+    there = pickle.loads(pickle.dumps(s3_store(keys, PREFIX)))
+    assert there.credential_provider()["access_key_id"] == "id2"
+    with pytest.raises(AuthExpired, match="on this worker"):
+        there.credential_provider()

@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
+import os
 import socket
+from pathlib import Path
 
 import pytest
 
 import rs_client
 from rs_client.auth import ApiKey
-from rs_client.session import RsClient, User
-from tests.unit.client.far import http, serving, table
+from rs_client.session import User
+from rs_client.settings import Settings, remember
+from tests.unit.client.far import serving, session, table
 
+READY = {"checks": {"database": {"ok": True}, "station sgs": {"ok": False}}}
 ME = {"login": "alice", "roles": ["rs_cadip_*_read"], "groups": ["rs-users"]}
 
 
 @pytest.fixture(autouse=True)
-def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RS_SERVER_URL", "RS_API_KEY", "RS_TOKEN_URL", "JUPYTERHUB_API_TOKEN", "DASK_GATEWAY__ADDRESS", "CI"):
-        monkeypatch.delenv(name, raising=False)
+def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith(("RS_", "RSPY_", "JUPYTERHUB_", "PREFECT", "CI"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
 
 def test_who_you_are() -> None:
-    session = RsClient(http(table({"GET /auth/me": ME})))
-    assert session.whoami() == User("alice", ("rs_cadip_*_read",), ("rs-users",))
-    assert "alice" in session._repr_html_()
-    assert repr(session) == "<RsClient http://server.test>"
+    alice = session(table({"GET /auth/me": ME, "GET /ready": READY}))
+    assert alice.whoami() == User("alice", ("rs_cadip_*_read",), ("rs-users",))
+    assert "alice" in alice._repr_html_()
+    assert "database up, station sgs DOWN" in alice._repr_html_()
+    assert "rs_cadip_*_read" in alice.whoami()._repr_html_()
+    assert repr(alice) == "<RsClient http://server.test>"
 
 
 def test_a_key_and_an_address_in_the_environment_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(lambda method, path, headers: (200, ME) if headers.get("x-api-key") == "k" else (401, {})) as url:
         monkeypatch.setenv("RS_SERVER_URL", f"{url}/")
         monkeypatch.setenv("RS_API_KEY", "k")
-        with rs_client.connect() as session:
-            assert session.server_url == url
-            assert session.whoami().login == "alice"
+        with rs_client.connect() as opened:
+            assert opened.server_url == url
+            assert opened.whoami().login == "alice"
 
 
 def test_nowhere_to_go() -> None:
@@ -44,9 +52,9 @@ def test_nowhere_to_go() -> None:
 def test_a_server_that_asks_for_no_login() -> None:
     with (
         serving(lambda method, path, headers: (200, {"openapi": "3.1.0"} if "openapi" in path else ME)) as url,
-        rs_client.connect(url) as session,
+        rs_client.connect(url) as opened,
     ):
-        assert session.whoami().login == "alice"
+        assert opened.whoami().login == "alice"
 
 
 def test_where_to_log_in_is_asked_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,11 +77,6 @@ def test_a_server_that_is_away() -> None:
             rs_client.connect(url)
 
 
-def test_clusters_start_from_the_hub() -> None:
-    with pytest.raises(rs_client.NotConfigured, match="Dask Gateway"):
-        RsClient(http(table({}))).cluster()
-
-
 def test_jobs_by_list_and_by_id() -> None:
     landing = {
         "type": "Catalog",
@@ -84,12 +87,51 @@ def test_jobs_by_list_and_by_id() -> None:
         "links": [],
     }
     job = {"jobID": "j1", "processID": "staging", "status": "successful"}
-    answers = {"/catalog/": landing, "/jobs": {"jobs": [job]}, "/jobs/j1": job}
+    answers = {"/catalog/": landing, "/jobs?limit=100": {"jobs": [job]}, "/jobs/j1": job}
     with (
         serving(lambda method, path, headers: (200, answers[path]) if path in answers else (404, {})) as url,
-        rs_client.connect(url, auth=ApiKey("k")) as session,
+        rs_client.connect(url, auth=ApiKey("k")) as opened,
     ):
-        assert [one.id for one in session.jobs()] == ["j1"]
-        assert session.job("j1").process == "staging"
+        assert [one.id for one in opened.jobs()] == ["j1"]
+        assert opened.job("j1").process == "staging"
         with pytest.raises(rs_client.NotFound):
-            session.job("j2")
+            opened.job("j2")
+
+
+def test_the_address_that_a_login_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with serving(lambda method, path, headers: (200, ME)) as url:
+        remember(Settings.here().file, url)
+        monkeypatch.setenv("RS_API_KEY", "k")
+        with rs_client.connect() as opened:
+            assert opened.server_url == url
+        with rs_client.connect("http://other.test") as opened:
+            assert opened.server_url == "http://other.test"
+
+
+def test_the_predecessors_variables_are_understood() -> None:
+    settings = Settings.of({"RSPY_WEBSITE": "http://old.test", "RSPY_APIKEY": "k"})
+    assert (settings.server_url, settings.api_key) == ("http://old.test", "k")
+    assert Settings.of({"RSPY_WEBSITE": "http://old.test", "RS_SERVER_URL": "http://new.test"}).server_url.endswith(
+        "new.test"
+    )
+
+
+def test_secrets_are_not_shown() -> None:
+    shown = repr(Settings.of({"RS_API_KEY": "hush", "RS_CLIENT_SECRET": "hush", "JUPYTERHUB_API_TOKEN": "hush"}))
+    assert "hush" not in shown
+
+
+def test_a_damaged_configuration_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rs-python").mkdir()
+    (tmp_path / "rs-python" / "config.toml").write_text("server_url = [")
+    with pytest.raises(rs_client.NotConfigured, match=r"config\.toml"):
+        rs_client.connect()
+
+
+def test_a_configuration_file_holds_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "rs-python").mkdir()
+    file = tmp_path / "rs-python" / "config.toml"
+    file.write_text('server_url = "http://old.test"\nclient_id = "chain"\napi_key = "hush"\n')
+    assert Settings.here().api_key == ""
+    remember(file, 'http://a"b\\c.test')
+    assert (Settings.here().server_url, Settings.here().client_id) == ('http://a"b\\c.test', "chain")

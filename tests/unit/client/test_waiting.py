@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import httpx
 import pytest
 
-from rs_client.catalog import CatalogClient
 from rs_client.errors import NotFound
 from rs_client.jobs import Job, Status
-from tests.unit.client.far import Far, http
+from tests.unit.client.far import Far, session, without_events
 
 ACCEPTED = {"jobID": "j1", "processID": "staging", "type": "process", "status": "accepted"}
 AWAY = httpx.Response(503, json={"detail": "back soon"})
@@ -18,7 +15,7 @@ TRIES = 4  # of one look at the job
 
 
 def job(far: Far) -> Job:
-    return Job(http(far), cast("CatalogClient", None), ACCEPTED)
+    return Job(session(without_events(far)), ACCEPTED)
 
 
 def test_a_server_that_restarts_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:

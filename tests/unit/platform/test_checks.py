@@ -25,9 +25,16 @@ def test_the_closing_line_sums_up() -> None:
     assert closing(outcomes) == "15 passed, 2 failed, 1 skipped"
 
 
-def test_only_steps_that_took_time_are_told() -> None:
-    assert install_times(json.dumps([["uv", 0.0], ["Keycloak", 31.5]])) == [("Keycloak", 31.5)]
-    assert table([("Keycloak", 31.5), ("main job", 20)])[-1].split() == ["in", "all", "51.5", "s"]
+def test_only_steps_that_took_time_are_told_and_the_sum_is_of_the_clock() -> None:
+    told = {"seconds": 40.0, "parts": [["uv", 0.0], ["Keycloak", 31.5], ["VersityGW", 39.0]]}
+    parts, times = install_times(json.dumps(told))
+    assert parts == [("Keycloak", 31.5), ("VersityGW", 39.0)]
+    assert table(parts, [*times, ("main job", 20)])[-1].split() == ["in", "all", "60.0", "s"]
+
+
+def test_where_nothing_was_installed_nothing_is_told_of_it() -> None:
+    assert install_times(None) == ([], [])
+    assert install_times(json.dumps({"seconds": 0.4, "parts": [["uv", 0.0]]})) == ([], [])
 
 
 def test_the_demo_tells_what_its_own_jobs_made() -> None:

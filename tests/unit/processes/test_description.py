@@ -7,13 +7,13 @@ from uuid import uuid4
 import pytest
 
 from rs_server.access.policy import Principal
-from rs_server.dpr.process import ProcessorInputs
+from rs_server.dpr.request import ProcessorInputs
 from rs_server.errors import BadInput
 from rs_server.processes import description
-from rs_server.processes.app import JobList, Link, _status
-from rs_server.processes.jobs import _valid
+from rs_server.processes.app import CONFORMANCE, JobList, Link, Wanted, landing_page, status_info
+from rs_server.processes.jobs import valid
 from rs_server.processes.model import Job, Process, Progress, Status
-from rs_server.staging.process import StagingInputs
+from rs_server.staging.inputs import StagingInputs
 from tests.schemas import ogc_faults
 
 
@@ -32,12 +32,13 @@ def job(status: Status) -> Job:
     )
 
 
-@pytest.mark.parametrize("inputs", [StagingInputs, ProcessorInputs])
-def test_descriptions_are_valid(inputs: Any) -> None:
+# A processor's items may be given by the name of its input instead.
+@pytest.mark.parametrize(("inputs", "fewest"), [(StagingInputs, 1), (ProcessorInputs, 0)])
+def test_descriptions_are_valid(inputs: Any, fewest: int) -> None:
     described = description.whole(process(inputs))
     assert ogc_faults(described, "process") == []
     assert "$ref" not in str(described)
-    assert described["inputs"]["items"]["minOccurs"] == 1
+    assert described["inputs"]["items"]["minOccurs"] == fewest
 
 
 def test_lists_are_valid() -> None:
@@ -47,7 +48,7 @@ def test_lists_are_valid() -> None:
 
 @pytest.mark.parametrize("status", list(Status))
 def test_job_status_is_valid_and_carries_our_members(status: Status) -> None:
-    told = _status(job(status), "http://server")
+    told = status_info(job(status), "http://server")
     document = told.model_dump(mode="json", exclude_none=True)
     assert ogc_faults(document, "statusInfo") == []
     listed = JobList(jobs=[told], links=[Link(href="x", rel="self")]).model_dump(mode="json", exclude_none=True)
@@ -66,7 +67,7 @@ def test_job_status_is_valid_and_carries_our_members(status: Status) -> None:
 @pytest.mark.parametrize(
     ("inputs", "named"),
     [
-        ({}, "inputs.items"),
+        ({"collection": "c"}, "inputs.items"),
         ({"items": [{"href": "x"}]}, "inputs.collection"),
         ({"items": [], "collection": "c"}, "inputs.items"),
         ({"items": [{"href": 1}], "collection": "c"}, "inputs.items.0"),
@@ -77,7 +78,7 @@ def test_job_status_is_valid_and_carries_our_members(status: Status) -> None:
 )
 def test_wrong_inputs_are_named(inputs: dict[str, Any], named: str) -> None:
     with pytest.raises(BadInput) as caught:
-        _valid(StagingInputs, inputs)
+        valid(StagingInputs, inputs)
     assert caught.value.detail.startswith(named)
 
 
@@ -93,3 +94,32 @@ def test_wrong_inputs_are_named(inputs: dict[str, Any], named: str) -> None:
 )
 def test_which_statuses_are_an_end(status: Status, *, final: bool) -> None:
     assert status.final is final
+
+
+@pytest.mark.parametrize(
+    ("text", "since", "until"),
+    [
+        (None, None, None),
+        ("2026-11-25T10:00:00Z", 10, 10),
+        ("2026-11-25T10:00:00Z/2026-11-25T12:00:00Z", 10, 12),
+        ("../2026-11-25T12:00:00Z", None, 12),
+        ("2026-11-25T10:00:00Z/..", 10, None),
+        ("2026-11-25T10:00:00Z/", 10, None),
+    ],
+)
+def test_when_jobs_were_made(text: str | None, since: int | None, until: int | None) -> None:
+    wanted = Wanted(datetime=text).selection()
+    assert (wanted.since, wanted.until) == tuple(
+        None if hour is None else datetime(2026, 11, 25, hour, tzinfo=UTC) for hour in (since, until)
+    )
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-11-25T10:00:00", "2026-11-25T10:00:00Z/x", "a/b/c"])
+def test_what_is_no_time_is_named(text: str) -> None:
+    with pytest.raises(BadInput, match="datetime"):
+        Wanted(datetime=text).selection()
+
+
+def test_the_landing_page_and_the_conformance_are_valid() -> None:
+    assert ogc_faults(landing_page("http://server"), "landingPage") == []
+    assert ogc_faults({"conformsTo": list(CONFORMANCE)}, "confClasses") == []

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from rs_server.stations import items, multihash, platforms
@@ -21,7 +22,8 @@ CASES = sorted((Path(__file__).parent / "cases").glob("*/*.json"))
 def _item(kind: StationKind, entity: dict[str, Any], files: list[dict[str, Any]]) -> dict[str, Any]:
     mapper = Mapper(kind)
     place = Place(f"http://server.test/{kind.name}", "c")
-    return mapper.item(place, entity, mapper.properties(entity), files)
+    found: dict[str, Any] = orjson.loads(orjson.dumps(mapper.item(place, entity, mapper.properties(entity), files)))
+    return found
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -67,6 +69,23 @@ def test_a_malformed_entity_is_named(change: dict[str, Any]) -> None:
         Mapper(KINDS["cadip"]).properties({**case["entity"], **change})
 
 
+def test_an_asset_is_the_same_whichever_way_it_is_written() -> None:
+    """A name that needs quoting keeps an asset from being cut from the template."""
+    case = json.loads((Path(__file__).parent / "cases/cadip/real_session.json").read_text())
+    file = case["files"][0]
+    odd = {
+        **file,
+        "Name": 'a "b"\n%s.raw',
+        "Size": str(file["Size"]),
+        "PublicationDate": "2024-11-14T15:31:26.576+01:00",
+    }
+    (plain,) = _item(KINDS["cadip"], case["entity"], [file])["assets"].values()
+    (quoted,) = _item(KINDS["cadip"], case["entity"], [odd])["assets"].values()
+    assert quoted["title"] == odd["Name"]
+    assert quoted["href"].endswith("/download/a%20%22b%22%0A%25s.raw")
+    assert {**plain, "title": "", "href": ""} == {**quoted, "title": "", "href": ""}
+
+
 def test_a_malformed_file_is_named() -> None:
     case = json.loads((Path(__file__).parent / "cases/cadip/real_session.json").read_text())
     for change in ({"Channel": None}, {"BlockNumber": "x"}, {"Name": None, "Size": "x"}):
@@ -100,11 +119,11 @@ assert isinstance(RULE, Files)
 )
 def test_completion(channels: int | None, blocks: list[str], *, complete: bool) -> None:
     files = [
-        {"Channel": each.split(":")[0], "BlockNumber": each.split(":")[1].rstrip("!"), "FinalBlock": "!" in each}
+        {"Channel": int(each[0]), "BlockNumber": each.split(":")[1].rstrip("!"), "FinalBlock": "!" in each}
         for each in blocks
     ]
     assert RULE is not None
-    assert items.is_complete(RULE, {"NumChannels": channels}, files) is complete
+    assert items.is_complete(RULE, {"NumChannels": channels}, items.newest(RULE, files)) is complete
 
 
 # --- values -----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import xarray as xr
 import zarr
 
 from rs_client.processing.errors import BadPayload, InputUnreadable, NothingFound, OutputRefused, ProcessingFailed
-from rs_client.processing.run import run_payload
+from rs_client.processing.payload import run_payload
 from tests.unit.processing.session import ANCILLARY, SAR, Small, small
 
 # Zarr tells every writer that consolidated metadata are not in the standard of version 3 yet; they are what makes a

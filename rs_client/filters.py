@@ -1,0 +1,44 @@
+"""CQL2 filters from the few words that people search by, joined with a filter of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+type Filter = str | Mapping[str, Any]
+"""A CQL2 filter: text, or the JSON form as a dict."""
+
+
+def joined(own: Filter | None, words: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of ``pystac_client`` for a filter and the words (property → value or values) beside it.
+
+    A filter in the JSON form stays in it, a text stays a text: neither is translated, so neither changes its meaning.
+    """
+    if isinstance(own, str):
+        terms = [f"({own})", *(_text(name, value) for name, value in words.items())]
+        text = own if len(terms) == 1 else " AND ".join(terms)
+        return {"filter": text, "filter_lang": "cql2-text", "method": "GET"}
+    terms_json = [*([dict(own)] if own else []), *(_json(name, value) for name, value in words.items())]
+    if not terms_json:
+        return {}
+    return {"filter": terms_json[0] if len(terms_json) == 1 else {"op": "and", "args": terms_json}}
+
+
+def _json(name: str, value: Any) -> dict[str, Any]:
+    here = {"property": name}
+    if isinstance(value, list | tuple | set | frozenset):
+        return {"op": "in", "args": [here, sorted(value)]}
+    return {"op": "=", "args": [here, value]}
+
+
+def _text(name: str, value: Any) -> str:
+    here = '"' + name.replace('"', '""') + '"'
+    if isinstance(value, list | tuple | set | frozenset):
+        return f"{here} IN ({', '.join(_literal(each) for each in sorted(value))})"
+    return f"{here} = {_literal(value)}"
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).upper()
+    return str(value) if isinstance(value, int | float) else "'" + str(value).replace("'", "''") + "'"

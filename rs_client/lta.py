@@ -1,0 +1,59 @@
+"""Long-term archives: products that may have to be ordered from tape before they can be fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar
+
+import pystac
+
+from rs_client import display
+from rs_client.errors import Invalid
+from rs_client.prip import PRODUCT_WORDS
+from rs_client.stac import StationClient
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order of a product at an archive: where it stands, and what the server tells beside (``document``)."""
+
+    id: str
+    status: str
+    item: str
+    estimated: datetime | None = None
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Order:
+        """Read the server's record of an order."""
+        estimated = document.get("estimated")
+        return cls(
+            id=str(document["id"]),
+            status=str(document.get("status", "")),
+            item=str(document.get("item", "")),
+            estimated=datetime.fromisoformat(estimated) if estimated else None,
+            document=document,
+        )
+
+    def _repr_html_(self) -> str:
+        return display.table((), [("order", self.id), ("item", self.item), ("state", self.status)])
+
+
+class LtaClient(StationClient):
+    """The products of every archive you may read; search as with PRIP, ``order`` what lies on tape."""
+
+    PATH: ClassVar[str] = "/lta"
+    WORDS: ClassVar[Mapping[str, str]] = PRODUCT_WORDS
+
+    def order(self, item: pystac.Item) -> Order:
+        """Ask the archive to make a product ready; the same order is found again if there is one."""
+        if item.collection_id is None:
+            raise Invalid(f"item {item.id} says of no collection that it is in it", hint="take it from a search")
+        body = {"collection": item.collection_id, "item": item.id}
+        return Order.of(self.session.http.post_once("/lta/orders", body))
+
+    def order_status(self, order_id: str) -> Order:
+        """Where an order stands; ``NotFound`` if it is not yours."""
+        return Order.of(self.session.http.get(f"/lta/orders/{order_id}"))

@@ -1,0 +1,23 @@
+"""PRIP stations: products fresh from the production services, each an item with one asset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from rs_client.stac import StationClient
+
+PRODUCT_WORDS: Mapping[str, str] = {
+    "platform": "platform",
+    "product_type": "product:type",
+    "orbit": "sat:absolute_orbit",
+    "relative_orbit": "sat:relative_orbit",
+    "orbit_state": "sat:orbit_state",
+}
+
+
+class PripClient(StationClient):
+    """The products of every PRIP station you may read; search by product type, platform, orbits, ``station``."""
+
+    PATH: ClassVar[str] = "/prip"
+    WORDS: ClassVar[Mapping[str, str]] = PRODUCT_WORDS
