@@ -16,7 +16,9 @@ Route = tuple[str, str]  # method and path, as the application spells it
 _COLLECTION = "{owner}:{collection}"
 _READ = right(Right.READ, Service.CATALOG, _COLLECTION)
 _WRITE = right(Right.WRITE, Service.CATALOG, _COLLECTION)
+_DOWNLOAD = right(Right.DOWNLOAD, Service.CATALOG, _COLLECTION)
 _SEE_PROCESS = right(Right.READ, Service.PROCESSES, "{process_id}")
+_RUN_PROCESS = right(Right.EXECUTE, Service.PROCESSES, "{process_id}")
 
 _OPERATION: dict[Route, Need] = {
     ("GET", "/"): NOTHING,
@@ -73,19 +75,27 @@ _CATALOG: dict[Route, Need] = {
     ("PUT", "/catalog/collections/{collection_id}/items/{item_id}"): _WRITE,
     ("PATCH", "/catalog/collections/{collection_id}/items/{item_id}"): _WRITE,
     ("DELETE", "/catalog/collections/{collection_id}/items/{item_id}"): _WRITE,
-    ("POST", "/storage/credentials"): _READ,
+    ("GET", "/catalog/collections/{collection_id}/items/{item_id}/download/{asset}"): _DOWNLOAD,
+    ("GET", "/storage/credentials"): _DOWNLOAD,
+    ("POST", "/storage/credentials"): _DOWNLOAD,
 }
 
 _PROCESSES: dict[Route, Need] = {
     ("GET", "/processes"): LOGIN,
     ("GET", "/processes/{process_id}"): _SEE_PROCESS,
-    ("POST", "/processes/{process_id}/execution"): right(Right.EXECUTE, Service.PROCESSES, "{process_id}"),
+    ("POST", "/processes/{process_id}/execution"): _RUN_PROCESS,
     ("GET", "/jobs"): LOGIN,  # one's own; everybody's for who reads every process
     ("GET", "/jobs/{job_id}"): LOGIN,
     ("GET", "/jobs/{job_id}/events"): LOGIN,
     ("GET", "/jobs/{job_id}/results"): LOGIN,
     ("GET", "/jobs/{job_id}/log"): LOGIN,
     ("DELETE", "/jobs/{job_id}"): LOGIN,  # and the right to dismiss jobs of its process
+    ("GET", "/dpr/processes"): LOGIN,
+    ("GET", "/dpr/processes/{process_id}"): _SEE_PROCESS,
+    ("POST", "/dpr/processes/{process_id}/execution"): _RUN_PROCESS,
+    ("POST", "/dpr/processes/{process_id}/plan"): _RUN_PROCESS,
+    ("GET", "/dpr/jobs/{job_id}/plan"): LOGIN,
+    ("GET", "/dpr/jobs/{job_id}/payloads"): LOGIN,
 }
 
 

@@ -228,8 +228,8 @@ def test_refusals_tell_nothing_of_others(platform: Platform, server: httpx.Clien
         problem = answer.json()
         told = {problem[name] for name in ("missing_role", "missing_right") if name in problem}
         assert len(told) == (1 if status == 403 else 0)
-        named = set(json.dumps(problem).split()) & {"bob", "operator", "rs_catalog_*:*_read"}
-        assert not named
+        others = [name for name in ("bob", "rs_catalog_*:*_read", "rs-producers") if name in answer.text]
+        assert others == []
 
 
 # ---- A3: hosts, prefixes, paths and methods ------------------------------------------------------------------------
@@ -419,7 +419,7 @@ def test_keys_count_in_their_header_only(platform: Platform, server: httpx.Clien
         {"headers": {"Authorization": f"Bearer {key}"}},
         {"headers": {"Authorization": f"Basic {base64.b64encode(f'visitor:{key}'.encode()).decode()}"}},
         {"headers": {"api-key": key}},
-        {"headers": {"x-api-key": f" {key[:-1]}"}},
+        {"headers": {"x-api-key": key[:-1]}},
         {"headers": {"x-api-key": key.swapcase()}},
     ):
         answer = httpx.get(f"{server.base_url}/auth/me", trust_env=False, **place)  # type: ignore[arg-type]
