@@ -58,6 +58,10 @@ _CATALOG: dict[Route, Need] = {
     ("GET", "/catalog/queryables"): LOGIN,
     ("GET", "/catalog/search"): LOGIN,
     ("POST", "/catalog/search"): LOGIN,
+    ("GET", "/catalog/aggregate"): LOGIN,
+    ("POST", "/catalog/aggregate"): LOGIN,
+    ("GET", "/catalog/aggregations"): LOGIN,
+    ("POST", "/catalog/aggregations"): LOGIN,
     ("GET", "/catalog/collections"): LOGIN,
     ("POST", "/catalog/collections"): OWNER,
     ("GET", "/catalog/collections/{collection_id}"): _READ,
@@ -65,6 +69,10 @@ _CATALOG: dict[Route, Need] = {
     ("PATCH", "/catalog/collections/{collection_id}"): OWNER,
     ("DELETE", "/catalog/collections/{collection_id}"): OWNER,
     ("GET", "/catalog/collections/{collection_id}/queryables"): _READ,
+    ("GET", "/catalog/collections/{collection_id}/aggregate"): _READ,
+    ("POST", "/catalog/collections/{collection_id}/aggregate"): _READ,
+    ("GET", "/catalog/collections/{collection_id}/aggregations"): _READ,
+    ("POST", "/catalog/collections/{collection_id}/aggregations"): _READ,
     ("GET", "/catalog/collections/{collection_id}/readers"): OWNER,
     ("PUT", "/catalog/collections/{collection_id}/readers"): OWNER,
     ("DELETE", "/catalog/collections/{collection_id}/readers/{kind}/{name}"): OWNER,
@@ -90,6 +98,11 @@ _PROCESSES: dict[Route, Need] = {
     ("GET", "/jobs/{job_id}/results"): LOGIN,
     ("GET", "/jobs/{job_id}/log"): LOGIN,
     ("DELETE", "/jobs/{job_id}"): LOGIN,  # and the right to dismiss jobs of its process
+    ("GET", "/processes/staging/state"): right(Right.READ, Service.PROCESSES, "staging"),
+    ("GET", "/processes/staging/subscriptions"): LOGIN,  # one's own, like jobs
+    ("POST", "/processes/staging/subscriptions"): right(Right.EXECUTE, Service.PROCESSES, "staging"),
+    ("GET", "/processes/staging/subscriptions/{subscription}"): LOGIN,
+    ("DELETE", "/processes/staging/subscriptions/{subscription}"): LOGIN,
     ("GET", "/dpr/processes"): LOGIN,
     ("GET", "/dpr/processes/{process_id}"): _SEE_PROCESS,
     ("POST", "/dpr/processes/{process_id}/execution"): _RUN_PROCESS,
@@ -110,11 +123,20 @@ def _station(kind: str) -> Iterator[tuple[Route, Need]]:
     yield ("GET", f"{one}/items/{{item_id}}/download/{{asset}}"), right(Right.DOWNLOAD, service, "{station}")
 
 
+_ORDERS: dict[Route, Need] = {
+    ("GET", "/lta/orders"): LOGIN,  # one's own
+    ("POST", "/lta/orders"): right(Right.DOWNLOAD, Service.LTA, "{station}"),
+    ("GET", "/lta/orders/{order_id}"): LOGIN,
+    ("DELETE", "/lta/orders/{order_id}"): LOGIN,
+}
+
+
 NEEDS: Mapping[Route, Need] = {
     **_OPERATION,
     **_AUTH,
     **_CATALOG,
     **_PROCESSES,
+    **_ORDERS,
     **{route: need for kind in KINDS for route, need in _station(kind)},
 }
 

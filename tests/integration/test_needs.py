@@ -88,6 +88,9 @@ BODIES: dict[Route, Any] = {
     ("POST", "/processes/{process_id}/execution"): {"inputs": {}},
     ("POST", "/dpr/processes/{process_id}/execution"): {"inputs": {}},
     ("POST", "/dpr/processes/{process_id}/plan"): {"inputs": {}},
+    ("POST", "/catalog/collections/{collection_id}/aggregate"): {},
+    ("POST", "/lta/orders"): {"collection": "of-a-station-that-is-not-there", "item": "nothing"},
+    ("POST", "/processes/staging/subscriptions"): {"service": "cadip", "collection": "x", "search": {"limit": "many"}},
     ("POST", "/auth/api_keys"): {"name": "x", "owner": "somebody-else"},  # makes none
 }
 
@@ -106,13 +109,21 @@ _ANYTHING = {
     "asset": "nothing",
     "process_id": "staging",
     "job_id": str(uuid4()),
+    "order_id": str(uuid4()),
+    "subscription": str(uuid4()),
     "key_id": str(uuid4()),
     "kind": "user",
     "name": "nobody",
 }
 _INSIDE = (Service.CATALOG, Service.PROCESSES)
 _PER_PERSON = {"/auth/api_key/new"}  # would make a key for each
-_OWN_TO_NOBODY = {"{job_id}", "{key_id}", "api_key/revoke"}  # not there for anybody: 404 or 400 says nothing
+_OWN_TO_NOBODY = {
+    "{job_id}",
+    "{key_id}",
+    "{order_id}",
+    "{subscription}",
+    "api_key/revoke",
+}  # not there for anybody: 404 or 400 says nothing
 
 
 def path_of(route: Route, places: dict[str, dict[str, str]]) -> str:

@@ -8,8 +8,7 @@ import pytest
 from fastapi import Depends, FastAPI, Request
 
 from rs_server import errors
-from rs_server.bodies import DEEPEST, bounded_body, depth
-from rs_server.errors import BadInput
+from rs_server.bodies import DEEPEST, bounded_body, depth, no_number
 from tests.asgi import client
 
 
@@ -44,7 +43,16 @@ async def test_deep_bodies_are_refused() -> None:
             assert (await http.post("/", content=body)).status_code == status
 
 
-@pytest.mark.parametrize("text", [b"NaN", b'{"a": [1, -Infinity]}', b"[Infinity]"])
-def test_what_is_no_number_of_json_is_refused(text: bytes) -> None:
-    with pytest.raises(BadInput):
-        depth(text)
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        (b"NaN", "NaN"),
+        (b'{"a": [1, -Infinity]}', "Infinity"),
+        (b'{"NaN": "Infinity"}', None),
+        (b'["\\"", NaN]', "NaN"),
+        (b'["\\\\", "NaN"]', None),
+        (b"{}", None),
+    ],
+)
+def test_what_is_no_number_of_json_is_found(text: bytes, word: str | None) -> None:
+    assert no_number(text) == word
