@@ -280,7 +280,7 @@ def _short(value: Any) -> str:
 def _count(found: Sequence[Any], matched: int | None) -> str:
     shown = min(len(found), MAX_ROWS)
     if matched is None:
-        return f"the first {shown}" if len(found) >= MAX_ROWS else f"{shown} items"
+        return f"the first {shown}" if len(found) >= MAX_ROWS else f"{shown} item{'s' * (shown != 1)}"
     return f"{shown} of {matched}"
 
 
@@ -305,13 +305,14 @@ def _size_of(volume: Any) -> str:
     return size(volume) if isinstance(volume, int | float) and volume else ""
 
 
-_MAP_WIDTH, _MAP_POINTS, _MAP_RINGS = 420, 60, 80
+_MAP_WIDTH, _MAP_POINTS, _MAP_RINGS = 420, 600, 80
 _LEAST_WIDTH = 30.0  # degrees of longitude that a map shows at least
 
 
 def footprints(found: Sequence[pystac.Item]) -> str:
     """Where items lie, as a small SVG map with a graticule of 10 or 30 degrees; nothing if none has a geometry."""
-    rings = [ring for one in found for ring in _rings(one.geometry or {})][:_MAP_RINGS]
+    whole = [ring for one in found for ring in _rings(one.geometry or {})][:_MAP_RINGS]
+    rings = [ring[:: 1 + len(ring) * len(whole) // _MAP_POINTS] for ring in whole]
     points = [point for ring in rings for point in ring]
     if not points:
         return ""
@@ -339,13 +340,12 @@ def _degrees(value: float, sides: str) -> str:
 
 
 def _rings(geometry: Mapping[str, Any]) -> Iterator[Sequence[Sequence[float]]]:
-    """The outer rings of a polygon or of several, thinned to what a small map shows."""
+    """The outer rings of a polygon or of several."""
     coordinates = geometry.get("coordinates") or ()
     polygons = {"Polygon": [coordinates], "MultiPolygon": coordinates}.get(str(geometry.get("type")), ())
     for polygon in polygons:
-        outer = [(float(x), float(y)) for x, y, *_ in polygon[0]] if polygon else []
-        if outer:
-            yield outer[:: max(1, len(outer) // _MAP_POINTS)]
+        if polygon:
+            yield [(float(x), float(y)) for x, y, *_ in polygon[0]]
 
 
 def _window(points: Sequence[Sequence[float]]) -> tuple[float, float, float, float]:

@@ -17,6 +17,8 @@ from rs_server.bodies import bounded_body
 from rs_server.catalog import app as catalog_service
 from rs_server.catalog import credentials as storage_service
 from rs_server.catalog.connections import open_connections
+from rs_server.discovery import app as discovery_service
+from rs_server.dpr import app as dpr_service
 from rs_server.frontend import docs, health
 from rs_server.frontend.address import PublicAddress
 from rs_server.frontend.health import Check
@@ -69,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(storage_service.create_router())
     if "processes" in settings.services:
         app.include_router(processes_service.create_router(settings.public_url))
+        app.include_router(dpr_service.create_router(settings.public_url))
     for prefix, service in mounted.items():
         app.mount(prefix, service)
     app.add_middleware(PublicAddress, public_url=settings.public_url)
@@ -85,6 +88,8 @@ def _mounted(settings: Settings) -> dict[str, FastAPI]:
         apps |= {f"/{name}": stations_service.create_app(kind, settings) for name, kind in KINDS.items()}
     if "catalog" in settings.services:
         apps["/catalog"] = catalog_service.create_app(settings)
+    if "stations" in settings.services:
+        apps["/stations"] = discovery_service.create_app(settings, apps.get("/catalog"))
     return apps
 
 
@@ -110,6 +115,7 @@ async def _lifespan(
             "storage": resources.storage,
             "credentials": resources.credentials,
             "jobs": resources.jobs,
+            "dpr": resources.dpr,
             "changes": job_changes,
             "access": access,
             "authenticator": access.authenticator,

@@ -1,8 +1,10 @@
-"""Our connection pool to PostgreSQL, for the tables beside pgstac's own."""
+"""Our connections to PostgreSQL, for the tables beside pgstac's own."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +17,9 @@ from rs_server.errors import Unavailable
 from rs_server.settings import DatabaseSettings
 
 Row = dict[str, Any]
+
+_WRITE_AGAIN_S = 0.5
+_AWAY_S = 30.0
 
 
 class Database:
@@ -56,3 +61,15 @@ async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
         yield Database(pool)
     finally:
         await pool.close()
+
+
+async def persistently[T](write: Callable[[], Awaitable[T]]) -> T:
+    """Write to the database, and bear with one that is away for a while: it may be restarting."""
+    end = time.monotonic() + _AWAY_S
+    while True:
+        try:
+            return await write()
+        except Unavailable:
+            if time.monotonic() > end:
+                raise
+        await asyncio.sleep(_WRITE_AGAIN_S)

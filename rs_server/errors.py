@@ -10,6 +10,7 @@
       NotFound             404  does not exist, as far as the caller can tell
       Conflict             409  clashes with what is there
         NotOnline          409  the station must bring it from its archive first
+      PreconditionFailed   412  what is there is not what the caller believes
       TooManyRequests      429
       StationRefused       502  the station rejected our request or credentials, or answered nonsense
       StationUnavailable   503  the station is down
@@ -75,8 +76,12 @@ class NotOnline(Conflict):
     """The station must bring it from its archive first: it can be had after an order."""
 
 
+class PreconditionFailed(RsError):
+    """What is there is not what the caller believes it to be."""
+
+
 class TooManyRequests(RsError):
-    """The caller asks too often."""
+    """The caller asks too often; the member ``retry_after_s`` says how long to wait, in seconds."""
 
 
 class StationError(RsError):
@@ -109,6 +114,7 @@ STATUS: Mapping[type[RsError], HTTPStatus] = {
     Forbidden: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
+    PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     StationRefused: HTTPStatus.BAD_GATEWAY,
     StationUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -168,9 +174,14 @@ def type_of(error: RsError) -> str:
 def answer(request: Request, error: RsError) -> Response:
     """One of our errors as a problem document."""
     wait = error.members.get("retry_after_s")
-    headers = {"Retry-After": str(math.ceil(wait))} if isinstance(wait, float | int) else None
     return problem(
-        request, status_of(error), error.detail, type_=type_of(error), headers=headers, hint=error.hint, **error.members
+        request,
+        status_of(error),
+        error.detail,
+        type_=type_of(error),
+        headers=None if wait is None else {"Retry-After": str(math.ceil(wait))},
+        hint=error.hint,
+        **error.members,
     )
 
 

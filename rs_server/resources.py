@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
+from rs_server.catalog.lifecycle import Rules
 from rs_server.catalog.store import CatalogStore
 from rs_server.database import Database, open_database
+from rs_server.dpr.app import Dpr
 from rs_server.dpr.execute import GatewayClusters
+from rs_server.dpr.leftovers import Leftovers
 from rs_server.dpr.process import Processing
+from rs_server.dpr.process import World as ProcessingWorld
 from rs_server.dpr.processors import processors
+from rs_server.dpr.records import RecordRows
 from rs_server.processes.jobs import Jobs
 from rs_server.processes.model import Process
 from rs_server.processes.queue import Queue, open_queue
 from rs_server.settings import Settings
+from rs_server.staging.carrier import Carrier
+from rs_server.staging.claim import NO_STATION, Limits
+from rs_server.staging.health import Health, Pace
 from rs_server.staging.process import Staging
+from rs_server.staging.rows import StagingRows
+from rs_server.staging.transfer import World
 from rs_server.stations.client import Stations, open_stations
 from rs_server.stations.orders import Orders
 from rs_server.storage.buckets import Storage, open_storage
 from rs_server.storage.credentials import CredentialIssuer, key_maker
+from rs_server.storage.multipart import THREADS, Uploads, open_uploads
 from rs_server.storage.stac import Place
 
 
@@ -33,10 +46,14 @@ class Resources:
     stations: Stations
     orders: Orders
     storage: Storage
+    uploads: Uploads
     credentials: CredentialIssuer
     catalog: CatalogStore
     queue: Queue
+    staging: Staging
     jobs: Jobs
+    dpr: Dpr
+    leftovers: Leftovers
 
 
 @asynccontextmanager
@@ -48,24 +65,50 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         open_storage(settings.storage) as storage,
         open_queue(settings.database) as queue,
     ):
+        threads = ThreadPoolExecutor(THREADS, thread_name_prefix="uploads")
+        uploads = open_uploads(settings.storage, threads)
         credentials = CredentialIssuer(database, key_maker(settings.storage), settings.storage)
-        catalog = CatalogStore(database)
-        offered = processes(settings, stations, storage, credentials, catalog)
-        jobs = Jobs(database, queue, offered)
+        catalog = CatalogStore(database, Rules(settings.catalog.lifecycle, settings.storage.bucket))
+        place = Place(storage.bucket, storage.endpoint, storage.region, settings.public_url, settings.access.issuer)
+        staging = Staging(stations, catalog, StagingRows(database), place, settings.staging)
+        records, clusters = RecordRows(database), GatewayClusters(settings.dask)
+        world = ProcessingWorld(clusters, storage, credentials, catalog, stations, records, place, settings.dask.limits)
+        processings = {processor.id: Processing(processor, world) for processor in processors()}
+        jobs = Jobs(database, queue, processes(staging, processings.values()))
         orders = Orders(database, stations, settings.orders)
-        yield Resources(settings, database, stations, orders, storage, credentials, catalog, queue, jobs)
+        try:
+            yield Resources(
+                *(settings, database, stations, orders, storage, uploads, credentials, catalog, queue),
+                staging=staging,
+                jobs=jobs,
+                dpr=Dpr(processings, jobs, records),
+                leftovers=Leftovers(database, clusters, credentials, storage, catalog, records),
+            )
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
-def processes(
-    settings: Settings,
-    stations: Stations,
-    storage: Storage,
-    credentials: CredentialIssuer,
-    catalog: CatalogStore,
-) -> Iterable[Process[Any]]:
+def processes(staging: Staging, processings: Iterable[Processing]) -> Iterable[Process[Any]]:
     """The processes that this server offers: one line for each kind."""
-    place = Place(storage.bucket, storage.endpoint, storage.region, settings.public_url)
-    clusters = GatewayClusters(settings.dask)
-    yield Staging(stations, storage, catalog, place).process()
-    for processor in processors():
-        yield Processing(processor, clusters, storage, credentials, catalog, place).process()
+    yield staging.process()
+    for processing in processings:
+        yield processing.process()
+
+
+def open_carrier(resources: Resources, reached: Callable[[str], Awaitable[None]]) -> Carrier:
+    """A worker's carrier; ``reached`` is told the points of its work."""
+    stations, rows, staging = resources.settings.stations, resources.staging.rows, resources.settings.staging
+    paces = {name: Pace(each.requests_per_s, each.bytes_per_s) for name, each in stations.items()}
+    health = Health(resources.database, paces)
+    limits = {
+        name: Limits(each.downloads, each.user_downloads or each.downloads, each.ranges)
+        for name, each in stations.items()
+    }
+    world = World(
+        *(resources.stations, health, resources.storage, resources.uploads, rows), staging.part_bytes, reached
+    )
+
+    async def note(job: UUID) -> None:
+        await resources.jobs.note(job, await rows.progress(job))
+
+    return Carrier(rows, health, world, {**limits, "": NO_STATION}, staging, resources.jobs.wake, note)

@@ -44,6 +44,10 @@ class AccessSettings(Section):
     audience: str = "rs-server"
     docs_client_id: str = Field("rs-client", description="Public client that the documentation page logs in with")
     leeway_s: float = Field(5, ge=0, description="Clock difference accepted between issuer and server, in seconds")
+    key_guesses: int = Field(30, ge=1, description="Wrong API keys that one address may send within a minute")
+    requests_per_s: float = Field(
+        500, gt=0, description="Requests of one caller in a second, on average; twice as many may come at once"
+    )
     directory: DirectorySettings | None = None
 
 
@@ -69,14 +73,53 @@ class StorageSettings(Section):
     credentials_ttl_s: int = Field(3600, ge=60, description="Life of credentials handed to a user, in seconds")
 
 
+ANY = "*"  # of a rule: every owner, collection or product type
+
+
+class LifecycleRule(Section):
+    """How long items are kept, and where their files lie; ``*`` stands for any owner, collection or product type."""
+
+    owner: str = ANY
+    collection: str = Field(ANY, description="The owner's name for it, without the owner")
+    product_type: str = Field(ANY, description="The item's product:type")
+    days: int | None = Field(None, ge=1, description="Days from publication until the files go. Unset: for ever")
+    bucket: str | None = Field(None, description="Bucket of the files. Unset: that of the storage")
+
+
+class CatalogSettings(Section):
+    """The catalog's own."""
+
+    lifecycle: tuple[LifecycleRule, ...] = Field((), description="The most specific rule decides; none: for ever")
+    schemas: Path | None = Field(
+        None,
+        description="Folder of the JSON schemas of STAC extensions, each at its address without https://. "
+        "Unset: items are not validated against them",
+    )
+    licence: str = Field("other", description="Licence of a collection that names none")
+    provider: str | None = Field(None, description="Who hosts the collections; named as their host where set")
+
+
+class ClusterLimits(Section):
+    """The most that the cluster of one job may have."""
+
+    workers: int = Field(2, ge=1)
+    cores: int = Field(2, ge=1, description="Of each worker")
+    memory_gib: float = Field(4, gt=0, description="Of each worker, in GiB")
+
+
 class DaskSettings(Section):
     """The Dask Gateway that processing jobs start their clusters on, and the identity they do it with."""
 
     gateway: str = "http://127.0.0.1:8000/services/dask-gateway"
     proxy_address: str = "gateway://127.0.0.1:8786"
     hub_token: SecretStr = Field(SecretStr(""), description="Token of the hub service that owns the clusters")
-    workers: int = Field(2, ge=1)
+    limits: dict[str, ClusterLimits] = Field(
+        default_factory=dict, description="By group of the caller, or * for everybody; the largest counts"
+    )
     start_timeout_s: float = Field(120, gt=0)
+    orphan_age_s: float = Field(
+        60, gt=0, description="A cluster of ours that no job knows of is stopped when it is as old, in seconds"
+    )
 
 
 class StationCollectionSettings(Section):
@@ -106,7 +149,6 @@ class StationSettings(Section):
     answer_bytes: int = Field(256_000_000, ge=1, description="Longest answer to a query")
     queries_at_once: int = Field(8, ge=1)
     queries_per_s: float | None = Field(None, gt=0, description="Unset: as fast as they are answered")
-    downloads_at_once: int = Field(4, ge=1)
     failures: int = Field(5, ge=1, description="After so many failures in a row the station is left alone …")
     pause_s: float = Field(30, gt=0, description="… for so many seconds")
     redirect_hosts: tuple[str, ...] = Field(
@@ -118,6 +160,25 @@ class StationSettings(Section):
     )
     counts: bool = Field(default=True, description="Whether $count is cheap enough to be asked with a first page")
     collections: dict[str, StationCollectionSettings] = Field(default_factory=dict)
+    downloads: int = Field(4, ge=1, description="Most downloads at a time: of all workers, and of a server beside them")
+    user_downloads: int | None = Field(None, ge=1, description="Most downloads at a time for one user; unset: all")
+    ranges: int = Field(4, ge=1, description="Most downloads at a time of one file, as ranges; 1: whole files only")
+    bytes_per_s: int | None = Field(None, ge=1, description="Most bytes per second, over all downloads; unset: any")
+    requests_per_s: float | None = Field(None, gt=0, description="Most downloads begun per second; unset: any")
+
+
+class StagingSettings(Section):
+    """How files are carried. Times in seconds."""
+
+    lanes: int = Field(8, ge=1, description="Connections to stations that one worker holds at a time")
+    part_bytes: int = Field(8 * 1024**2, ge=5 * 1024**2, le=1024**3, description="Bytes that are kept at a time")
+    lease_s: float = Field(10, gt=0, description="A worker that has not shown itself for so long is taken for dead")
+    patience_s: float = Field(3600, gt=0, description="How long a file may fail to come on before it is given up")
+    follow_every_s: float = Field(3, gt=0, description="Between two looks at a session that grows")
+    follow_idle_s: float = Field(1800, gt=0, description="A session that has not grown for so long never ends")
+    subscriptions_every_s: float = Field(10, gt=0, description="Between two looks for a standing order")
+    overlap_s: float = Field(86_400, ge=0, description="How late stations publish items under an earlier date")
+    grace_s: float = Field(3600, ge=0, description="How long objects that nothing refers to are kept")
 
 
 class OrderSettings(Section):
@@ -140,7 +201,9 @@ class Settings(BaseSettings):
     access: AccessSettings = AccessSettings()
     database: DatabaseSettings = DatabaseSettings()
     storage: StorageSettings = StorageSettings()
+    catalog: CatalogSettings = CatalogSettings()
     dask: DaskSettings = DaskSettings()
+    staging: StagingSettings = StagingSettings()
     stations: dict[str, StationSettings] = Field(default_factory=dict)
     orders: OrderSettings = OrderSettings()
     secret: SecretStr = Field(SecretStr(""), description="Signs paging tokens; 32 random bytes in hexadecimal")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from jsonschema import Draft4Validator, Draft7Validator, FormatChecker  # type: ignore[import-untyped]
+from jsonschema import Draft4Validator, Draft7Validator, FormatChecker
 from referencing import Registry
 from referencing.exceptions import NoSuchResource
 from referencing.jsonschema import DRAFT4, DRAFT7

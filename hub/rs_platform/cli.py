@@ -199,7 +199,7 @@ def show_password(user: str) -> None:
 
 def collect() -> typer.Typer:
     """One command from the verbs of every package: an entry point names a Typer app, whose verbs join at the top."""
-    root = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=_ABOUT)
+    root = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=_ABOUT)
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name != "platform", entry.name)):
         root.add_typer(entry.load())
     return root

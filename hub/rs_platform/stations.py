@@ -1,12 +1,15 @@
-"""The `rs station` commands: look into the simulated stations, add sessions to them and give them faults."""
+"""The `rs station` commands: look into the simulated stations, fill them, set their clocks and give them faults."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import httpx
 import typer
+import yaml
 
 from rs_platform.access import AccessProblem, known_site
 from rs_platform.installation import Installation, default_home
@@ -57,31 +60,94 @@ def add_session(
     orbit: Annotated[int | None, typer.Option(help="Downlink orbit; the one of the start if left out.")] = None,
     channels: Annotated[int | None, typer.Option(help="How many channels.")] = None,
     chunks: Annotated[int | None, typer.Option(help="How many files a channel has.")] = None,
+    grow: Annotated[bool, typer.Option("--grow", help="It comes in file by file, as on the day.")] = False,
 ) -> None:
     """Add a session to the station, made after the model of the real one."""
     values = {"satellite": satellite, "start": start, "orbit": orbit, "channels": channels, "chunks": chunks}
-    _tell(station, "POST", "sessions", **values)
+    _tell(station, "POST", "sessions", **values, life=grow or None)
 
 
 @commands.command("faults")
 def faults(station: Station) -> None:
-    """Show what is wrong with the station now."""
+    """Show what is wrong with the station now, and how often it struck."""
     _tell(station, "GET", "faults")
 
 
 @commands.command("fault")
 def fault(
     station: Station,
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME=VALUE]…",
+            help="What the fault does and to which requests, values in YAML: "
+            "requests=download name='*_ch1_*' times=2 reset_at=[1000,90000]",
+        ),
+    ] = None,
     *,
     down: Annotated[bool, typer.Option("--down", help="Everything answers 503.")] = False,
     status: Annotated[int | None, typer.Option(help="Requests for data answer with this status.")] = None,
     latency_s: Annotated[float | None, typer.Option(help="Wait before each answer, in seconds.")] = None,
+    add: Annotated[bool, typer.Option("--add", help="Beside the faults that the station has.")] = False,
 ) -> None:
-    """Give the station a fault, in place of the one it has."""
-    _tell(station, "PUT", "faults", down=down, status=status, latency_s=latency_s)
+    """Give the station a fault, in place of those it has. The station's answer names every field that there is."""
+    flags = {"down": down or None, "status": status, "latency_s": latency_s}
+    _tell(station, "POST" if add else "PUT", "faults", **flags, **_assignments(settings or []))
+
+
+def _assignments(words: list[str]) -> dict[str, Any]:
+    """``name=value`` words, values in YAML."""
+    found: dict[str, Any] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name:
+            raise typer.BadParameter(f"{word!r} is not of the form NAME=VALUE")
+        found[name] = yaml.safe_load(value)
+    return found
+
+
+@commands.command("requests")
+def requests(
+    station: Station,
+    *,
+    operation: Annotated[
+        str | None, typer.Option(help="token, query, download, order or subscription; all if left out.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Pattern of the file's name, or of the entity set's.")] = "*",
+) -> None:
+    """List what was asked of the station, and what it sent."""
+    asked = {"name": name} if operation is None else {"name": name, "operation": operation}
+    _tell(station, "GET", f"requests?{urlencode(asked)}")
+
+
+@commands.command("downloads")
+def downloads(
+    station: Station, *, name: Annotated[str, typer.Option(help="Pattern of the file's name.")] = "*"
+) -> None:
+    """Tell for each file how much of it was sent, and what was sent more than once."""
+    _tell(station, "GET", f"downloads?{urlencode({'name': name})}")
+
+
+@commands.command("clock")
+def clock(
+    station: Station,
+    *,
+    at: Annotated[str | None, typer.Option(help="Go on from this moment, ISO 8601 with zone.")] = None,
+    speed: Annotated[float | None, typer.Option(help="How much faster than the world; 0: stand still.")] = None,
+    advance_s: Annotated[float | None, typer.Option(help="Jump ahead by so many seconds.")] = None,
+) -> None:
+    """Show or set the station's time, by which sessions come in and orders complete."""
+    asked = any(value is not None for value in (at, speed, advance_s))
+    _tell(station, "PUT" if asked else "GET", "clock", at=at, speed=speed, advance_s=advance_s)
+
+
+@commands.command("scenario")
+def scenario(station: Station, file: Annotated[Path, typer.Argument(help="YAML file.", exists=True)]) -> None:
+    """Have the station behave as a scenario says."""
+    _tell(station, "PUT", "scenario", **(yaml.safe_load(file.read_text()) or {}))
 
 
 @commands.command("heal")
 def heal(station: Station) -> None:
-    """Take the fault from the station."""
+    """Take all faults from the station."""
     _tell(station, "DELETE", "faults")

@@ -15,8 +15,8 @@ from rs_server.errors import Forbidden, NotFound, Unavailable
 class Authenticator(Protocol):
     """Turns the headers of a request into a caller."""
 
-    async def authenticate(self, headers: Mapping[str, str]) -> Principal:
-        """The caller, or ``NotAuthenticated``; header names come in lower case."""
+    async def authenticate(self, headers: Mapping[str, str], address: str) -> Principal:
+        """The caller, or ``NotAuthenticated``; header names come in lower case, ``address`` is the peer's."""
         ...
 
 
@@ -26,7 +26,7 @@ async def current_principal(request: Request) -> Principal:
     The application's lifespan puts its ``Authenticator`` into the request state as ``authenticator``.
     """
     authenticator: Authenticator = request.state.authenticator
-    principal = await authenticator.authenticate(request.headers)
+    principal = await authenticator.authenticate(request.headers, request.client.host if request.client else "")
     request.state.principal = principal
     return principal
 

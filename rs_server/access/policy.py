@@ -42,6 +42,8 @@ class Service(StrEnum):
     AUTH = "auth"
 
 
+Via = Literal["bearer", "api_key", "local"]  # how a caller proved who they are
+
 API_KEYS = "keys"  # the resource of Service.AUTH that Right.ISSUE is about
 AUDIT = "audit"  # the resource of Service.AUTH that the record of everybody's doings is
 OTHERS_JOBS = "*"  # the resource of Service.PROCESSES that other people's jobs are: only a grant on * covers it
@@ -60,7 +62,7 @@ class Principal:
     roles: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     everything: bool = False  # no issuer configured: one local user
-    via: Literal["bearer", "api_key", "local"] = "bearer"  # how the caller proved who they are
+    via: Via = "bearer"
     granted: frozenset[str] | None = frozenset()  # roles that owners of collections gave; None: not known just now
     scopes: frozenset[str] | None = None  # of an API key; None: it is not narrowed
 
@@ -144,6 +146,14 @@ def may_scope(who: Principal, scope: str) -> bool:
         owner, _, collection = grant.resource.partition(":")
         return grant.service == Service.CATALOG and owns(who, owner, collection)
     return allows(who, grant.right, grant.service, grant.resource)
+
+
+def held(who: Principal) -> frozenset[str]:
+    """The role texts of ours that the caller holds, however they came by them, within their scopes."""
+    texts = who.roles | (who.granted or frozenset())
+    if who.scopes is not None:
+        texts = frozenset(scope for scope in who.scopes if may_scope(who, scope))
+    return frozenset(text for text in texts if Grant.parse(text) is not None)
 
 
 def role(right: Right, service: str, resource: str) -> str:

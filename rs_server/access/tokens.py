@@ -89,9 +89,13 @@ class TokenVerifier:
 
     async def verify(self, token: str) -> Principal:
         """The caller of a valid access token; ``NotAuthenticated`` says why another one is refused."""
+        return principal(await self.claims(token))
+
+    async def claims(self, token: str) -> dict[str, Any]:
+        """What a valid token says; ``NotAuthenticated`` if it is not valid."""
         key = await self._keys.key(_key_id(token))
         try:
-            claims = jwt.decode(
+            claims: dict[str, Any] = jwt.decode(
                 token,
                 key,
                 algorithms=ALGORITHMS,
@@ -102,7 +106,7 @@ class TokenVerifier:
             )
         except jwt.PyJWTError as error:
             raise NotAuthenticated(_reason(error), hint=_LOGIN_AGAIN) from error
-        return principal(claims)
+        return claims
 
     async def ready(self) -> None:
         """Raise ``Unavailable`` unless tokens can be verified."""

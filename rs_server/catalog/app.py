@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import cast
 
+import attr
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from pydantic import Field, create_model
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from stac_fastapi.api.app import StacApi
 from stac_fastapi.api.models import (
@@ -14,6 +16,7 @@ from stac_fastapi.api.models import (
     create_post_request_model,
     create_request_model,
 )
+from stac_fastapi.api.routes import Scope, create_async_endpoint
 from stac_fastapi.extensions import (
     BulkTransactionExtension,
     CollectionSearchExtension,
@@ -47,16 +50,20 @@ from stac_fastapi.types.errors import (
 )
 from stac_fastapi.types.extension import ApiExtension
 from stac_fastapi.types.search import APIRequest
-from starlette.types import ASGIApp, Receive, Scope, Send
+from stac_pydantic import Collection
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as Connection
 
 from rs_server import errors
 from rs_server.access.guards import current_principal
 from rs_server.bodies import bounded_body
-from rs_server.catalog import readers
+from rs_server.catalog import conditions, downloads, readers
 from rs_server.catalog.client import CatalogClient, CatalogFilters
-from rs_server.catalog.transactions import CatalogBulk, CatalogTransactions
+from rs_server.catalog.extensions import Extensions
+from rs_server.catalog.lifecycle import Rules
+from rs_server.catalog.transactions import CatalogBulk, CatalogTransactions, Workshop
 from rs_server.errors import BadInput, Conflict, NotFound, RsError
-from rs_server.settings import Settings
+from rs_server.settings import CatalogSettings, Settings
 
 TITLE = "RS-Python catalog"
 DESCRIPTION = "The products of this platform: every collection has an owner and readers."
@@ -70,7 +77,7 @@ _OURS: dict[type[StacApiError], tuple[type[RsError], str]] = {
 }
 
 
-class CatalogSettings(PgstacSettings):
+class LibrarySettings(PgstacSettings):
     """The library's settings, given by us: neither the environment nor a stray ``.env`` is read."""
 
     @classmethod
@@ -92,7 +99,7 @@ class OwnRoot:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Serve one request."""
         inner = {name: value for name, value in scope.items() if name != "router"}  # names are looked up here
         await self.app({**inner, "app_root_path": scope.get("root_path", "")}, receive, send)
@@ -100,7 +107,7 @@ class OwnRoot:
 
 def create_app(settings: Settings) -> FastAPI:
     """The catalog service; ``connections.open_connections`` must be open while it serves."""
-    ours = CatalogSettings(
+    ours = LibrarySettings(
         stac_fastapi_title=TITLE,
         stac_fastapi_description=DESCRIPTION,
         stac_fastapi_version="1.0.0",
@@ -119,7 +126,10 @@ def create_app(settings: Settings) -> FastAPI:
         dependencies=[Depends(current_principal), Depends(bounded_body)],
     )
     _add_documentation(app, settings.public_url)
-    _stac_api(app, ours)
+    rules = Rules(settings.catalog.lifecycle, settings.storage.bucket)
+    writing = _write_extensions(ours, settings.catalog, Workshop(rules, Extensions(settings.catalog.schemas)))
+    _conditions(_stac_api(app, ours, writing))
+    app.include_router(downloads.create_router(rules))
     app.include_router(readers.create_router())
     app.add_middleware(OwnRoot)
     errors.install(app)
@@ -127,7 +137,7 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _stac_api(app: FastAPI, ours: CatalogSettings) -> StacApi:
+def _stac_api(app: FastAPI, ours: LibrarySettings, writing: list[ApiExtension]) -> StacApi:
     """Fill the application with the routes of the STAC API."""
     on_search, on_items, on_collections = _search_extensions(), _item_extensions(), _collection_extension()
     post_search = create_post_request_model(on_search, base_model=PgstacSearch)
@@ -135,7 +145,7 @@ def _stac_api(app: FastAPI, ours: CatalogSettings) -> StacApi:
         app=app,
         router=APIRouter(),
         settings=ours,
-        extensions=[*on_search, *on_items, *_write_extensions(ours), on_collections],
+        extensions=[*on_search, *on_items, *writing, on_collections],
         client=CatalogClient(  # type: ignore[call-arg] # fields of an untyped base
             pgstac_search_model=post_search, landing_page_id=ours.stac_fastapi_landing_id
         ),
@@ -189,11 +199,47 @@ def _collection_extension() -> CollectionSearchExtension:
     )
 
 
-def _write_extensions(ours: CatalogSettings) -> list[ApiExtension]:
+def _write_extensions(ours: LibrarySettings, settings: CatalogSettings, workshop: Workshop) -> list[ApiExtension]:
+    client = CatalogTransactions(workshop=workshop, settings=settings)
     return [
-        TransactionExtension(client=CatalogTransactions(), settings=ours, response_class=JSONResponse),
-        BulkTransactionExtension(client=CatalogBulk()),
+        Transactions(client=client, settings=ours, response_class=JSONResponse, licence=settings.licence),
+        BulkTransactionExtension(client=CatalogBulk(workshop=workshop)),
     ]
+
+
+@attr.s
+class Transactions(TransactionExtension):
+    """The library's routes, where a new collection that names no licence gets that of the settings."""
+
+    licence: str = attr.ib(kw_only=True)
+
+    def register_create_collection(self) -> None:
+        """Register ``POST /collections``."""
+        licence = Field(self.licence, alias="license", min_length=1)
+        model = create_model("NewCollection", __base__=Collection, license=(str, licence))
+        self.router.add_api_route(
+            "/collections",
+            create_async_endpoint(self.client.create_collection, model),
+            name="Create Collection",
+            methods=["POST"],
+            status_code=201,
+            response_model=None,
+            responses={201: {"content": {"application/json": {}}, "model": Collection}},
+            response_class=self.response_class,
+        )
+
+
+def _conditions(api: StacApi) -> None:
+    """Declare what writing requests may say beside their bodies."""
+    item, items = "/collections/{collection_id}/items/{item_id}", "/collections/{collection_id}/items"
+    changes: list[Scope] = [{"path": item, "method": method} for method in ("PUT", "PATCH", "DELETE")]
+    additions: list[Scope] = [{"path": items, "method": "POST"}]
+    bulk: list[Scope] = [{"path": "/collections/{collection_id}/bulk_items", "method": "POST"}]
+    api.add_route_dependencies(changes, [Depends(conditions.if_match)])
+    api.add_route_dependencies([*changes[:2], *additions, *bulk], [Depends(conditions.validated)])
+    api.add_route_dependencies(
+        [{"path": "/collections/{collection_id}", "method": "DELETE"}], [Depends(conditions.forced)]
+    )
 
 
 def _add_documentation(app: FastAPI, public_url: str) -> None:

@@ -26,7 +26,7 @@ from stac_fastapi.types.requests import get_base_url
 from rs_server.access import policy
 from rs_server.access.guards import require_visible
 from rs_server.access.policy import Principal, Right, Service
-from rs_server.catalog import filters, pages
+from rs_server.catalog import assets, filters, pages
 from rs_server.catalog.links import GEOJSON, Asked, collection_href, item_links, page_links
 from rs_server.catalog.names import CollectionName, resolve
 from rs_server.catalog.pages import Place, Stored
@@ -207,7 +207,7 @@ class CatalogFilters(FiltersClient):
 
 def served(stored: Stored, base: str) -> dict[str, Any]:
     """An item as it is answered; ``base`` is the address of the catalog."""
-    document = stored.document
+    document = assets.served(stored.document, base, stored.collection)
     document["links"] = item_links(base, stored.collection, stored.id, document.get("links") or ())
     return document
 

@@ -18,7 +18,7 @@ from rs_server.settings import DatabaseSettings
 
 log = structlog.get_logger(__name__)
 
-ACQUIRE_TIMEOUT_S = 2.0
+ACQUIRE_TIMEOUT_S = 4.0  # connecting takes its time on a busy machine
 
 _PARAMETERS = {
     "host": "host",
@@ -38,8 +38,13 @@ _BROKEN = (
     asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
 )
+_IN_THE_WAY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
 # What the database says about a search it cannot evaluate, e.g. a text compared with a number.
 _NOT_EVALUABLE = (asyncpg.DataError, asyncpg.SyntaxOrAccessError, asyncpg.RaiseError)
+
+
+class Contended(Unavailable):
+    """Writers got into each other's way, and this one was made to give up; another attempt will do."""
 
 
 @asynccontextmanager
@@ -64,6 +69,7 @@ async def _pool(settings: DatabaseSettings, **session: str) -> AsyncIterator[Any
         **_place(settings.dsn.get_secret_value()),
         min_size=0,
         max_size=settings.pool_max,
+        max_inactive_connection_lifetime=0,
         init=_speak_json,
         server_settings={
             "search_path": "pgstac,public",
@@ -100,6 +106,8 @@ async def connection(
 def _meaning() -> Iterator[None]:
     try:
         yield
+    except _IN_THE_WAY as error:
+        raise Contended("others are writing at the same place", hint="try again in a few seconds") from error
     except (*_BROKEN, TimeoutError) as error:
         raise Unavailable("the catalog's database does not answer", hint="try again in a few seconds") from error
     except asyncpg.CheckViolationError as error:  # items lie in one partition for each collection

@@ -1,133 +1,221 @@
-"""The catalog's writes: decided on the parsed request, carried out by stac-fastapi-pgstac.
+"""The catalog's writes: decided on the parsed request, checked whole, carried out in one transaction each.
 
-Owners alone make, replace and delete their collections; items need the right to write. stac-fastapi-pgstac writes
-the collection named in the *body*, whatever the path says, so each body is held against its path here.
+Owners alone make, replace and delete their collections; items need the right to write. A body may leave its
+collection out and may not name another one than its path. Each call writes all that it is sent or nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import attr
+import orjson
 from fastapi import Request
+from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 from stac_fastapi.extensions.bulk_transactions import BulkTransactionMethod, Items
 from stac_fastapi.extensions.transaction.request import PartialCollection, PartialItem, PatchOperation
-from stac_fastapi.pgstac.config import DEFAULT_INVALID_ID_CHARS
 from stac_fastapi.pgstac.db import dbfunc
-from stac_fastapi.pgstac.models.links import CollectionLinks, ItemLinks
+from stac_fastapi.pgstac.models.links import CollectionLinks
 from stac_fastapi.pgstac.transactions import BulkTransactionsClient, TransactionsClient
+from stac_fastapi.types.requests import get_base_url
 from stac_pydantic import Collection, Item, ItemCollection
 
-from rs_server.access import audit, policy
-from rs_server.access.guards import require
+from rs_server.access import audit
+from rs_server.access.guards import require, require_owner
 from rs_server.access.policy import Right, Service
-from rs_server.catalog.client import caller, named
+from rs_server.catalog import assets, writes
+from rs_server.catalog.client import caller, entity_tag, named, served
+from rs_server.catalog.documents import check_collection, check_items
+from rs_server.catalog.extensions import Extensions
+from rs_server.catalog.lifecycle import Rules, stamped
+from rs_server.catalog.links import GEOJSON, INFERRED, item_href
 from rs_server.catalog.names import CollectionName, resolve
+from rs_server.catalog.pages import Stored
 from rs_server.catalog.patching import patched
-from rs_server.errors import BadInput, Forbidden, NotFound
+from rs_server.catalog.removal import Removal
+from rs_server.errors import BadInput, Conflict, Forbidden, NotFound
+from rs_server.settings import CatalogSettings
+from rs_server.storage.stac import stamp
 
 _PGSTAC_OWN = "pgstac:base_item"  # pgstac's key: never taken from a caller
 
+Document = dict[str, Any]
 
-class PlacedItems:
-    """How both clients below check an item, in the place of the library's own check."""
 
-    def _validate_item(
-        self,
-        request: Request,  # noqa: ARG002 - the base class has it
-        item: dict[str, Any],
-        collection_id: str,
-        expected_item_id: str | None = None,
-    ) -> None:
-        """Raise ``BadInput`` for an item that does not belong where it is written to.
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What items are held against, and what is done to them, on their way into the catalog."""
 
-        An item without a place on Earth (a downlink session, an auxiliary file) has a null geometry, as STAC says;
-        the library would refuse it.
-        """
-        item.pop(_PGSTAC_OWN, None)
-        item_id = item.get("id")
-        if not isinstance(item_id, str) or set(item_id) & set(DEFAULT_INVALID_ID_CHARS):
-            raise BadInput(f"item id {item_id!r} holds one of {' '.join(DEFAULT_INVALID_ID_CHARS)}")
-        if expected_item_id not in (None, item_id):
-            raise BadInput(f"the path names item {expected_item_id}, the body {item_id}")
-        if item.get("collection") not in (None, collection_id):
-            raise BadInput(f"the path names collection {collection_id}, the body {item.get('collection')}")
+    rules: Rules
+    extensions: Extensions
+
+    def checked(self, item: Mapping[str, Any], name: CollectionName, request: Request) -> Document:
+        """The item as it may be stored, but for its times; ``BadInput`` names what is wrong with it."""
+        require_same(item.get("collection"), name, request)
+        _require_owned(item.get("properties"), name)
+        links = [
+            link for link in item.get("links") or () if not isinstance(link, dict) or link.get("rel") not in INFERRED
+        ]
+        document = {key: value for key, value in item.items() if key != _PGSTAC_OWN and (key, value) != ("bbox", None)}
+        return {**document, "collection": name.full, "links": links}
+
+    def finished(self, documents: Sequence[Document], request: Request) -> list[Document]:
+        """The items, each held against what an item must be and, on request, what its extensions say."""
+        check_items(documents)
+        if getattr(request.state, "validate_extensions", False):
+            for document in documents:
+                self.extensions.check(document)
+        return [assets.unserved(document) for document in documents]
+
+    async def files_there(self, documents: Sequence[Document], name: CollectionName, request: Request) -> None:
+        """Raise ``BadInput`` unless the files of all items are where they may be, and what is said of them."""
+        buckets = self.rules.buckets
+        found = [file for document in documents for file in assets.files(document, name, buckets)]
+        if found:
+            await assets.verify(found, {bucket: request.state.storage.at(bucket) for bucket in buckets})
+
+    def stamped(self, item: Document, name: CollectionName, before: Mapping[str, Any] | None = None) -> Document:
+        """The item with its times."""
+        terms = self.rules.terms(name, item["properties"].get("product:type"))
+        return stamped(item, now=datetime.now(UTC), kept=terms.kept, before=before)
 
 
 @attr.s
-class CatalogTransactions(PlacedItems, TransactionsClient):
+class CatalogTransactions(TransactionsClient):
     """Collections and items, one at a time."""
 
-    async def create_collection(self, collection: Collection, request: Request, **kwargs: Any) -> Any:
+    workshop: Workshop = attr.ib(kw_only=True)
+    settings: CatalogSettings = attr.ib(kw_only=True)
+
+    async def create_collection(self, collection: Collection, request: Request, **kwargs: Any) -> Any:  # noqa: ARG002
         """Make a collection of the caller's own; its id may be given in any of the forms of ``names.resolve``."""
         name = resolve(collection.id, caller(request))
         _require_owner(name, request)
-        collection.id = name.full
-        made = await super().create_collection(collection, request=request, **kwargs)
+        document = self._collection(collection.model_dump(mode="json"), name)
+
+        async def work(conn: Any) -> None:
+            await dbfunc(conn, "create_collection", document)
+
+        await writes.transaction(request, work)
         await _noted(request, "collection.create", name.full)
-        return made
+        return await _collection_answer(document, request)
 
     async def update_collection(
-        self, collection: Collection, request: Request, *, collection_id: str, **kwargs: Any
+        self,
+        collection: Collection,
+        request: Request,
+        *,
+        collection_id: str,
+        **kwargs: Any,  # noqa: ARG002
     ) -> Any:
         """Replace a collection of the caller's own."""
         name = _own(collection_id, request)
-        _require_same(collection.id, name, request)
-        collection.id = name.full
-        made = await super().update_collection(collection, request=request, **kwargs)
+        require_same(collection.id, name, request)
+        given = collection.model_dump(mode="json")
+
+        async def work(conn: Any) -> Document:
+            document = self._collection(given, name, await _existing(conn, name))
+            await dbfunc(conn, "update_collection", document)
+            return document
+
+        document = await writes.transaction(request, work)
         await _noted(request, "collection.update", name.full)
-        return made
+        return await _collection_answer(document, request)
 
     async def patch_collection(
         self,
         collection_id: str,
         patch: PartialCollection | list[PatchOperation],
         request: Request,
-        **kwargs: Any,  # noqa: ARG002 - the base class has it
+        **kwargs: Any,  # noqa: ARG002
     ) -> Any:
         """Change a collection of the caller's own; its id stays."""
         name = _own(collection_id, request)
-        async with request.app.state.get_connection(request, "w") as conn:
-            existing = await conn.fetchval("SELECT * FROM get_collection($1::text)", name.full)
-            if existing is None:
-                raise NotFound(f"collection {collection_id} does not exist")
-            changed = patched(existing, patch)
-            _require_same(changed.get("id"), name, request)
-            _require_valid(Collection, changed)
-            await dbfunc(conn, "update_collection", {**changed, "id": name.full})
-        links = CollectionLinks(collection_id=name.full, request=request)
-        await _noted(request, "collection.patch", name.full)
-        return {**changed, "id": name.full, "links": await links.get_links(extra_links=changed.get("links"))}
 
-    async def delete_collection(self, collection_id: str, request: Request, **kwargs: Any) -> Any:
-        """Delete a collection of the caller's own, and its items with it."""
+        async def work(conn: Any) -> Document:
+            existing = await _existing(conn, name)
+            changed = patched(existing, patch)
+            require_same(changed.get("id", ""), name, request)
+            _require_valid(Collection, changed)
+            document = self._collection(changed, name, existing)
+            await dbfunc(conn, "update_collection", document)
+            return document
+
+        document = await writes.transaction(request, work)
+        await _noted(request, "collection.patch", name.full)
+        return await _collection_answer(document, request)
+
+    async def delete_collection(self, collection_id: str, request: Request, **kwargs: Any) -> Any:  # noqa: ARG002
+        """Delete a collection of the caller's own; one that holds items only on demand, and their files with it."""
         name = _own(collection_id, request)
-        answer = await super().delete_collection(name.full, request=request, **kwargs)
-        await _noted(request, "collection.delete", name.full)
-        return answer
+        force = getattr(request.state, "force", False)
+
+        async def work(conn: Any) -> None:
+            await conn.execute("SELECT rs.lock_items($1)", name.full)
+            if not force and await conn.fetchval("SELECT 1 FROM items WHERE collection = $1 LIMIT 1", name.full):
+                raise Conflict(
+                    f"collection {name.full} holds items",
+                    hint="delete them first, or delete the collection with force=true: items and files go with it",
+                )
+            await conn.execute("SELECT rs.doom_files($1, NULL)", name.full)
+            await dbfunc(conn, "delete_collection", name.full)
+
+        await writes.transaction(request, work)
+        await _noted(request, "collection.delete", name.full, force=int(force))
+        await _removal(request).now(name.full)
+        return JSONResponse({"deleted collection": name.full})
 
     async def create_item(
-        self, collection_id: str, item: Item | ItemCollection, request: Request, **kwargs: Any
-    ) -> Any:
+        self,
+        collection_id: str,
+        item: Item | ItemCollection,
+        request: Request,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> Response:
         """Add an item, or several at once: all of them or none."""
-        name = _writable(collection_id, request)
-        items = item.features if isinstance(item, ItemCollection) else [item]
-        for one in items:
-            _require_same(one.collection, name, request)
-            one.collection = name.full
-        made = await super().create_item(name.full, item, request=request, **kwargs)
-        await _noted(request, "item.create", name.full, items=len(items), first=items[0].id if items else "")
-        return made
+        name = writable(collection_id, request)
+        given = item.features if isinstance(item, ItemCollection) else [item]
+        checked = [self.workshop.checked(one.model_dump(mode="json"), name, request) for one in given]
+        documents = self.workshop.finished(checked, request)
+        ids = [document["id"] for document in documents]
 
-    async def update_item(self, request: Request, collection_id: str, item_id: str, item: Item, **kwargs: Any) -> Any:
+        async def work(conn: Any) -> Stored | None:
+            await writes.rescue(conn, name.full, ids)
+            await self.workshop.files_there(documents, name, request)
+            await writes.add(conn, name.full, [self.workshop.stamped(each, name) for each in documents])
+            return await writes.read_back(conn, name.full, ids[0]) if isinstance(item, Item) else None
+
+        stored = await writes.transaction(request, work)
+        await _noted(request, "item.create", name.full, items=len(ids), first=ids[0] if ids else "")
+        return Response(status_code=201) if stored is None else _item_answer(stored, request, 201)
+
+    async def update_item(
+        self,
+        request: Request,
+        collection_id: str,
+        item_id: str,
+        item: Item,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> Response:
         """Replace an item; it stays where it is."""
-        name = _writable(collection_id, request)
-        _require_same(item.collection, name, request)
-        item.collection = name.full
-        made = await super().update_item(request, name.full, item_id, item, **kwargs)
+        name = writable(collection_id, request)
+        checked = self.workshop.checked(item.model_dump(mode="json"), name, request)
+        _require_id(checked, item_id)
+        (document,) = self.workshop.finished([checked], request)
+
+        async def work(conn: Any) -> Stored:
+            before = await writes.locked_item(conn, name.full, item_id, _if_match(request))
+            return await self._replace(conn, before, document, name, request)
+
+        stored = await writes.transaction(request, work)
         await _noted(request, "item.update", f"{name.full}/{item_id}")
-        return made
+        await _removal(request).now(name.full, item_id)
+        return _item_answer(stored, request, 200)
 
     async def patch_item(
         self,
@@ -135,54 +223,140 @@ class CatalogTransactions(PlacedItems, TransactionsClient):
         item_id: str,
         patch: PartialItem | list[PatchOperation],
         request: Request,
-        **kwargs: Any,  # noqa: ARG002 - the base class has it
-    ) -> Any:
+        **kwargs: Any,  # noqa: ARG002
+    ) -> Response:
         """Change an item; it stays where it is."""
-        name = _writable(collection_id, request)
-        async with request.app.state.get_connection(request, "w") as conn:
-            existing = await conn.fetchval("SELECT * FROM get_item($1::text, $2::text)", item_id, name.full)
-            if existing is None:
-                raise NotFound(f"item {item_id} of collection {collection_id} does not exist")
-            changed = patched(existing, patch)
-            _require_same(changed.get("collection"), name, request)
-            _require_valid(Item, changed)
-            self._validate_item(request, {**changed, "collection": name.full}, name.full, item_id)
-            await dbfunc(conn, "update_item", {**changed, "collection": name.full})
-        links = ItemLinks(collection_id=name.full, item_id=item_id, request=request)
-        await _noted(request, "item.patch", f"{name.full}/{item_id}")
-        return {**changed, "collection": name.full, "links": await links.get_links(extra_links=changed.get("links"))}
+        name = writable(collection_id, request)
 
-    async def delete_item(self, item_id: str, collection_id: str, request: Request, **kwargs: Any) -> Any:
-        """Delete an item."""
-        name = _writable(collection_id, request)
-        answer = await super().delete_item(item_id, name.full, request=request, **kwargs)
+        async def work(conn: Any) -> Stored:
+            before = await writes.locked_item(conn, name.full, item_id, _if_match(request))
+            changed = patched(orjson.loads(orjson.dumps(before.document)), patch)
+            require_same(changed.get("collection"), name, request)
+            _require_valid(Item, changed)
+            checked = self.workshop.checked(changed, name, request)
+            _require_id(checked, item_id)
+            (document,) = self.workshop.finished([checked], request)
+            return await self._replace(conn, before, document, name, request)
+
+        stored = await writes.transaction(request, work)
+        await _noted(request, "item.patch", f"{name.full}/{item_id}")
+        await _removal(request).now(name.full, item_id)
+        return _item_answer(stored, request, 200)
+
+    async def delete_item(self, item_id: str, collection_id: str, request: Request, **kwargs: Any) -> Any:  # noqa: ARG002
+        """Delete an item, then its files."""
+        name = writable(collection_id, request)
+
+        async def work(conn: Any) -> None:
+            await writes.locked_item(conn, name.full, item_id, _if_match(request))
+            await writes.delete(conn, name.full, item_id)
+
+        await writes.transaction(request, work)
         await _noted(request, "item.delete", f"{name.full}/{item_id}")
-        return answer
+        await _removal(request).now(name.full, item_id)
+        return JSONResponse({"deleted item": item_id})
+
+    async def _replace(
+        self, conn: Any, before: Stored, document: Document, name: CollectionName, request: Request
+    ) -> Stored:
+        """Put the item into the place of the one before; files that it names no more go."""
+        await writes.rescue(conn, name.full, [before.id])
+        await self.workshop.files_there([document], name, request)
+        await writes.update(conn, self.workshop.stamped(document, name, before.document))
+        dropped = assets.addresses(before.document) - assets.addresses(document)
+        await writes.doom(conn, name.full, [(before.id, address) for address in sorted(dropped)])
+        return await writes.read_back(conn, name.full, before.id)
+
+    def _collection(self, given: Document, name: CollectionName, before: Mapping[str, Any] | None = None) -> Document:
+        """The collection as it is stored: with its owner, its times, and who hosts it."""
+        if given.get("owner") not in (None, name.owner):
+            raise _foreign(name)
+        now = stamp(datetime.now(UTC))
+        document = {
+            **given,
+            "id": name.full,
+            "owner": name.owner,
+            "links": _kept(given.get("links")),
+            "created": (before or {}).get("created") or given.get("created") or now,
+            "updated": now,
+        }
+        if self.settings.provider and not given.get("providers"):
+            document["providers"] = [{"name": self.settings.provider, "roles": ["host"]}]
+        check_collection(document)
+        return document
 
 
 @attr.s
-class CatalogBulk(PlacedItems, BulkTransactionsClient):
+class CatalogBulk(BulkTransactionsClient):
     """Many items in one call."""
+
+    workshop: Workshop = attr.ib(kw_only=True)
 
     async def bulk_item_insert(self, items: Items, **kwargs: Any) -> Any:
         """Add (or with method ``upsert``, add or replace) items: all of them, or none if one is refused."""
         request: Request = kwargs["request"]
-        name = _writable(request.path_params["collection_id"], request)
-        ready = [self._checked(request, item_id, item, name) for item_id, item in items.items.items()]
-        function = "upsert_items" if items.method is BulkTransactionMethod.UPSERT else "create_items"
-        async with request.app.state.get_connection(request, "w") as conn:
-            await dbfunc(conn, function, ready)
-        await _noted(request, "item.bulk", name.full, items=len(ready))
-        return {"received": len(ready), "success": len(ready), "skipped": 0, "errors": []}
+        name = writable(request.path_params["collection_id"], request)
+        replace = items.method is BulkTransactionMethod.UPSERT
+        documents = await asyncio.to_thread(self._documents, items.items, name, request)  # others are not held up
+        ids = [document["id"] for document in documents]
 
-    def _checked(self, request: Request, item_id: str, item: dict[str, Any], name: CollectionName) -> dict[str, Any]:
-        if not isinstance(item, dict):
-            raise BadInput(f"item {item_id} is not an object")
-        _require_same(item.get("collection"), name, request)
-        placed = {**item, "collection": name.full}
-        _require_valid(Item, placed)
-        self._validate_item(request, placed, name.full, item_id)
-        return placed
+        async def work(conn: Any) -> None:
+            if replace:
+                await conn.execute("SELECT rs.lock_items($1)", name.full)
+            before = await writes.earlier(conn, name.full, ids) if replace else {}
+            await writes.rescue(conn, name.full, ids)
+            await self.workshop.files_there(documents, name, request)
+            ready = [self.workshop.stamped(each, name, before.get(each["id"])) for each in documents]
+            await writes.add(conn, name.full, ready, replace=replace)
+            await writes.doom(conn, name.full, _dropped(documents, before))
+
+        await writes.transaction(request, work)
+        await _noted(request, "item.bulk", name.full, items=len(ids))
+        if replace:
+            await _removal(request).now(name.full)
+        return {"received": len(ids), "success": len(ids), "skipped": 0, "errors": []}
+
+    def _documents(self, given: Mapping[str, Any], name: CollectionName, request: Request) -> list[Document]:
+        checked = []
+        for item_id, item in given.items():
+            if not isinstance(item, dict):
+                raise BadInput(f"items.{item_id[:100]}: must be an object")
+            checked.append(self.workshop.checked(item, name, request))
+            _require_id(checked[-1], item_id)
+        return self.workshop.finished(checked, request)
+
+
+def writable(text: str, request: Request) -> CollectionName:
+    """The collection that a caller names, if they may write its items."""
+    name = named(text, request)
+    require(caller(request), Right.WRITE, Service.CATALOG, name.resource)
+    return name
+
+
+def require_same(in_body: Any, name: CollectionName, request: Request) -> None:
+    """The body may leave its collection out, but not name another one than the path."""
+    if in_body is None or in_body == name.full:
+        return
+    if not isinstance(in_body, str) or resolve(in_body, caller(request)) != name:
+        raise BadInput(f"collection: the path names {name.full}, the body {str(in_body)[:200]}", field="collection")
+
+
+def _kept(links: Any) -> list[Any]:
+    """The links that are stored: those that the catalog makes itself are not."""
+    return [link for link in links or () if not isinstance(link, dict) or link.get("rel") not in INFERRED]
+
+
+def _dropped(documents: Sequence[Document], before: Mapping[str, Document]) -> list[tuple[str, str]]:
+    return [
+        (document["id"], address)
+        for document in documents
+        for address in sorted(assets.addresses(before.get(document["id"])) - assets.addresses(document))
+    ]
+
+
+def _require_id(document: Document, expected: str) -> None:
+    if document.get("id") != expected:
+        raise BadInput(f"id: the path names item {expected}, the body {str(document.get('id'))[:200]}", field="id")
 
 
 def _own(text: str, request: Request) -> CollectionName:
@@ -192,36 +366,57 @@ def _own(text: str, request: Request) -> CollectionName:
 
 
 def _require_owner(name: CollectionName, request: Request) -> None:
-    who = caller(request)
-    if not policy.owns(who, name.owner):
-        raise Forbidden(
-            f"{who.login} may not make, replace or delete collection {name.full}",
-            hint="only the owner of a collection may",
-            missing_right="owner",
-        )
+    require_owner(caller(request), name.owner, name.name)
 
 
-def _writable(text: str, request: Request) -> CollectionName:
-    name = named(text, request)
-    require(caller(request), Right.WRITE, Service.CATALOG, name.resource)
-    return name
+def _require_owned(properties: Any, name: CollectionName) -> None:
+    """An item's owner is its collection's; an item that says otherwise is not written."""
+    if isinstance(properties, dict) and properties.get("owner") not in (None, name.owner):
+        raise _foreign(name)
 
 
-def _require_same(in_body: Any, name: CollectionName, request: Request) -> None:
-    """The body may leave its collection out, but not name another one than the path."""
-    if in_body is None:
-        return
-    if not isinstance(in_body, str) or resolve(in_body, caller(request)) != name:
-        raise BadInput(f"the path names collection {name.full}, the body {in_body}")
+def _foreign(name: CollectionName) -> Forbidden:
+    return Forbidden(
+        f"owner: what lies in {name.full} belongs to {name.owner}, and to nobody else",
+        hint="leave the owner out",
+        missing_right="owner",
+    )
 
 
-def _require_valid(model: type[Collection | Item], document: dict[str, Any]) -> None:
+def _require_valid(model: type[Collection | Item], document: Document) -> None:
     try:
         model.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the document"
         raise BadInput(f"{where}: {first['msg']}") from error
+
+
+async def _existing(conn: Any, name: CollectionName) -> Document:
+    """The collection, locked until the end of the transaction."""
+    existing = await conn.fetchval("SELECT content FROM collections WHERE id = $1 FOR UPDATE", name.full)
+    if existing is None:
+        raise NotFound(f"collection {name.full} does not exist")
+    return dict(existing)
+
+
+async def _collection_answer(document: Document, request: Request) -> Document:
+    links = CollectionLinks(collection_id=document["id"], request=request)
+    return {**document, "links": await links.get_links(extra_links=document["links"])}
+
+
+def _item_answer(stored: Stored, request: Request, status: int) -> Response:
+    base = get_base_url(request)
+    headers = {"ETag": entity_tag(stored.version), "Location": item_href(base, stored.collection, stored.id)}
+    return Response(orjson.dumps(served(stored, base)), status, headers, GEOJSON)
+
+
+def _if_match(request: Request) -> str | None:
+    return getattr(request.state, "if_match", None)
+
+
+def _removal(request: Request) -> Removal:
+    return Removal(request.state.database, request.state.storage)
 
 
 async def _noted(request: Request, action: str, object_: str, **details: str | int) -> None:

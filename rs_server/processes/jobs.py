@@ -25,6 +25,7 @@ from rs_server.processes.model import (
     Outcome,
     Pause,
     Process,
+    Progress,
     Status,
 )
 from rs_server.processes.queue import Queue, TryAgain
@@ -66,7 +67,7 @@ class Jobs:
         """
         process = self._known(name)
         require(who, Right.EXECUTE, Service.PROCESSES, name)
-        request = await process.admit(who, _valid(process.inputs, inputs))
+        request = await process.admit(who, valid(process.inputs, inputs))
         admitted = request.model_dump(mode="json")
         job, new = await self._rows.add(name, who, admitted, key, queue=process.queue, parent=parent)
         if new:
@@ -95,6 +96,10 @@ class Jobs:
         """Let a job that pauses go on at once; what it waited for has happened."""
         if queue := await self._rows.wake(job_id):
             await self._queue.put(job_id, queue)
+
+    async def note(self, job_id: UUID, progress: Progress) -> None:
+        """Note how far a job is, on the part of those that work for it between its steps."""
+        await self._rows.note(job_id, progress)
 
     async def dismiss(self, who: Principal, job_id: UUID) -> Job:
         """End a job; ``Conflict`` when it has come to its end already."""
@@ -230,7 +235,7 @@ def _no_process(name: str) -> NoSuchProcess:
     return NoSuchProcess(f"there is no process {name}")
 
 
-def _valid[I: Inputs](model: type[I], inputs: Mapping[str, Any]) -> I:
+def valid[I: Inputs](model: type[I], inputs: Mapping[str, Any]) -> I:
     """The inputs, checked; ``BadInput`` names the first that is wrong, and lists all."""
     try:
         return model.model_validate(inputs)

@@ -12,8 +12,9 @@ queued once too often without harm, and what the queue forgets is put back by ``
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -47,6 +48,15 @@ class TryAgain(Exception):
     def __init__(self, delay_s: int) -> None:
         super().__init__(f"again in {delay_s} s")
         self.delay_s = delay_s
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """What is to be done again and again; ``cron`` says when (five fields, UTC)."""
+
+    name: str
+    cron: str
+    do: Callable[[], Awaitable[object]]
 
 
 class _AfterStopOrOutage(BaseRetryStrategy):
@@ -84,17 +94,24 @@ class Queue:
         except ConnectorException as error:
             raise Unavailable("the job queue does not answer", hint="try again in a few seconds") from error
 
-    async def work(self, perform: Callable[[UUID], Awaitable[None]], concurrency: Mapping[str, int]) -> None:
+    async def work(
+        self,
+        perform: Callable[[UUID], Awaitable[None]],
+        concurrency: Mapping[str, int],
+        chores: Iterable[Chore] = (),
+    ) -> None:
         """Work the jobs of these queues, as many of each at a time, until the process is told to stop.
 
         What is then unfinished goes back into its queue. Each queue has a worker of its own, so that jobs of one that
-        wait for jobs of another never stand in their way.
+        wait for jobs of another never stand in their way. Each chore is done by one of all workers when it is time.
         """
 
         async def work_job(job_id: str) -> None:
             await perform(UUID(job_id))
 
         self._app.task(name=TASK, queue=QUEUE, retry=_AfterStopOrOutage())(work_job)
+        for chore in chores:
+            self._schedule(chore)
         workers = [asyncio.ensure_future(self._worker(*each)) for each in enumerate(concurrency.items())]
         try:
             await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
@@ -105,6 +122,15 @@ class Queue:
         for error in ended:
             if isinstance(error, Exception):
                 raise error
+
+    def _schedule(self, chore: Chore) -> None:
+        async def do_chore(timestamp: int) -> None:  # noqa: ARG001 - when it was due
+            await chore.do()
+
+        task = self._app.task(
+            name=chore.name, queue=QUEUE, lock=chore.name, queueing_lock=chore.name, retry=_AfterStopOrOutage()
+        )(do_chore)
+        self._app.periodic(cron=chore.cron)(task)
 
     async def _worker(self, number: int, queue: tuple[str, int]) -> None:
         """One worker; only the first listens to signals, and its end is the end of the others."""

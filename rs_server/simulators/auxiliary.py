@@ -19,7 +19,7 @@ import numpy as np
 from rs_server.simulators import orbit, packets
 from rs_server.simulators.model import Content, Edm, Entity, EntityType, Primitive, text
 
-ATTRIBUTE = EntityType("Attribute", {"Name": Edm.STRING, "ValueType": Edm.STRING}, key=None)
+ATTRIBUTE = EntityType("Attribute", {"Name": Edm.STRING, "ValueType": Edm.STRING}, key=None, shared=True)
 PRODUCT = EntityType(
     "Product",
     {
@@ -35,6 +35,7 @@ PRODUCT = EntityType(
     },
     navigations={"Attributes": ATTRIBUTE},
     collections=("Checksum",),
+    indexed=("PublicationDate", "Name", "ContentDate/Start"),
     media=True,
 )
 
@@ -76,6 +77,12 @@ def products() -> tuple[Entity, ...]:
         *(_entity(_parameter_file(*one)) for one in parameters),
         *(_entity(_orbit_file(*one)) for one in orbits),
     )
+
+
+def another(generated: datetime, number: int) -> Entity:
+    """A calibration file generated at that moment; those of other numbers are valid from other days."""
+    valid = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=number)
+    return _entity(_parameter_file("AUX_CAL", f"V{valid:%Y%m%dT%H%M%S}", f"G{generated:%Y%m%dT%H%M%S}", "03.31"))
 
 
 def _parameter_file(kind: str, validity: str, generation: str, version: str) -> Auxiliary:

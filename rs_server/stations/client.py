@@ -111,7 +111,7 @@ class Stations:
 
     async def search(self, service: str, request: SearchRequest, collections: Sequence[str]) -> Page:
         """One page of the rows of these collections, merged in order."""
-        names = [name for name in collections if request.collections is None or name in request.collections]
+        names = _asked(request, collections)
         wanted = Wanted(request.filter, request.order, request.limit + 1, request.cursor)
         found = await self._found(service, names, wanted)
         merged = list(islice(_merged([each.rows for each in found], wanted), wanted.count))
@@ -120,7 +120,7 @@ class Stations:
             rows.reverse()
         before, after = _neighbours(wanted, more=more)
         return Page(
-            features=await self._items(service, rows),
+            features=await self.features(service, rows),
             prev=rows[0].cursor(request.order, backwards=True) if before and rows else None,
             next=rows[-1].cursor(request.order, backwards=False) if after and rows else None,
             matched=_sum([each.matched for each in found]),
@@ -156,14 +156,41 @@ class Stations:
         states = [_state(station, each) for each in found]
         return {state.id: state for state in states if state.id in ids}
 
+    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """What the station says of each series of the item's files; empty where it says nothing, or not yet."""
+        station = self._station(service, collection)
+        kind = station.kind
+        if not kind.quality:
+            return []
+        key = f"{kind.entity_set}({_entity_id(item['properties'])})"
+        try:
+            answer = await station.session.query(key, {"$expand": kind.quality})
+        except StationRefused as error:
+            if error.members.get("answered") not in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_IMPLEMENTED):
+                raise
+            return []
+        return list(answer.get(kind.quality) or ())
+
     @asynccontextmanager
     async def download(
-        self, service: str, collection: str, asset: Mapping[str, Any], *, range_: str | None = None
+        self,
+        service: str,
+        collection: str,
+        asset: Mapping[str, Any],
+        *,
+        range_: str | None = None,
+        if_range: str | None = None,
     ) -> AsyncIterator[Download]:
-        """The bytes of an asset of ``item``; ``range_`` is the value of a Range header, which a station may ignore."""
+        """The bytes of an asset of ``item``; ``range_`` is the value of a Range header, which a station may ignore.
+
+        With ``if_range``, an ETag or a date, the whole is sent when it is another file by now.
+        """
         station = self._station(service, collection)
         path = station.kind.assets.download.format(id=_entity_id(asset))
-        async with station.session.stream(path, {"Range": range_} if range_ else {}) as response:
+        headers = (
+            {"Range": range_, "If-Range": if_range} if range_ and if_range else {"Range": range_} if range_ else {}
+        )
+        async with station.session.stream(path, headers) as response:
             yield Download(response.status_code, response.headers, station.session.chunks(response))
 
     @asynccontextmanager
@@ -192,8 +219,14 @@ class Stations:
         except KeyError:
             raise NotFound(f"collection {collection} does not exist") from None
 
-    async def _items(self, service: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """The items of rows, each station asked once for the files of its own."""
+    async def rows(self, service: str, request: SearchRequest, collections: Sequence[str]) -> list[Row]:
+        """The first rows of these collections, merged in order, up to the limit of the request."""
+        wanted = Wanted(request.filter, request.order, request.limit, request.cursor)
+        found = await self._found(service, _asked(request, collections), wanted)
+        return list(islice(_merged([each.rows for each in found], wanted), wanted.count))
+
+    async def features(self, service: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """The items of rows, ready to be written; each station is asked once for the files of its own."""
         places: dict[str, list[int]] = {}
         for at, row in enumerate(rows):
             places.setdefault(self.station_of(service, row.collection), []).append(at)
@@ -234,6 +267,10 @@ def _station(name: str, settings: StationSettings, session: Session, kinds: Mapp
         return Station(kinds[settings.kind], settings, session)
     except ValueError as error:
         raise ValueError(f"station {name}: {error}") from error
+
+
+def _asked(request: SearchRequest, collections: Sequence[str]) -> list[str]:
+    return [name for name in collections if request.collections is None or name in request.collections]
 
 
 def _sum(counts: Sequence[int | None]) -> int | None:

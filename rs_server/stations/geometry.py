@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import Any
 
 import antimeridian
-import shapely  # type: ignore[import-untyped]  # no types there
-from shapely.geometry import mapping, shape  # type: ignore[import-untyped]
+import shapely
+from shapely.geometry import mapping, shape
 
 Geometry = dict[str, Any]
 

@@ -120,6 +120,7 @@ class StationKind:
     properties: tuple[Property, ...]
     assets: Assets
     extensions: tuple[Extension, ...]
+    quality: str = ""  # the navigation to what a station says of each series of an item's files
     orders: Orders | None = None
     by_name: dict[str, Property] = field(init=False, repr=False, compare=False)
 

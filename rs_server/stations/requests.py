@@ -6,6 +6,8 @@ refused: to leave it out would answer more than was asked for.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from geojson_pydantic.geometries import Geometry
@@ -14,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from rs_server.errors import BadInput
 from rs_server.stations import filters, geometry, search
 from rs_server.stations.filters import Filter, conjunction
-from rs_server.stations.model import StationKind
+from rs_server.stations.model import Property, StationKind
+from rs_server.stations.odata import SortKey
 from rs_server.stations.paging import Binding
 from rs_server.stations.search import DEFAULT_LIMIT, MOST_ITEMS, Fields, SearchRequest
 
@@ -98,21 +101,35 @@ class SearchBody(BaseModel):
     limit: Limit = DEFAULT_LIMIT
     token: str | None = None
 
-    def understood(self, kind: StationKind) -> SearchRequest:
-        """The search, every part of it understood; ``BadInput`` names the part that is not. The cursor is not read."""
+    def understood(
+        self,
+        kind: StationKind,
+        foreign: Mapping[str, Property] = MappingProxyType({}),
+        *,
+        order: tuple[SortKey, ...] | None = None,
+    ) -> SearchRequest:
+        """The search, every part of it understood; ``BadInput`` names the part that is not. The cursor is not read.
+
+        ``foreign`` are properties that items of other kinds have; ``order`` stands in for the one that is asked for.
+        """
+        terms = [f"{'-' if s.direction == 'desc' else '+'}{s.field}" for s in self.sortby]
         return SearchRequest(
-            filter=conjunction([*self._filters(kind)]),
+            filter=conjunction([*self._filters(kind, foreign)]),
             collections=None if self.collections is None else tuple(self.collections),
-            order=search.sort_order(kind, [f"{'-' if s.direction == 'desc' else '+'}{s.field}" for s in self.sortby]),
+            order=search.sort_order(kind, terms) if order is None else order,
             limit=min(self.limit, MOST_ITEMS),
-            fields=Fields(tuple(self.fields.include or ()), tuple(self.fields.exclude or ())),
+            fields=self.wanted_fields(),
         )
+
+    def wanted_fields(self) -> Fields:
+        """Which members of an item are wanted."""
+        return Fields(tuple(self.fields.include or ()), tuple(self.fields.exclude or ()))
 
     def binding(self, caller: str, place: str) -> Binding:
         """What a paging token of this search is bound to; ``place`` is where it is asked."""
         return Binding(caller, {"place": place, **self.model_dump(mode="json", exclude=_NOT_THE_SEARCH)})
 
-    def _filters(self, kind: StationKind) -> list[Filter]:
+    def _filters(self, kind: StationKind, foreign: Mapping[str, Property]) -> list[Filter]:
         found: list[Filter] = []
         if self.ids is not None:
             found.append(search.id_filter(kind, self.ids))
@@ -121,7 +138,7 @@ class SearchBody(BaseModel):
         if self.bbox is not None or self.intersects is not None:
             found.append(filters.intersecting(kind, _area(self.bbox, self.intersects)))
         if self.filter is not None:
-            found.append(filters.parse(kind, self.filter, self.filter_lang))
+            found.append(filters.parse(kind, self.filter, self.filter_lang, foreign))
         return found
 
 

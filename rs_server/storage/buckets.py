@@ -7,9 +7,9 @@ parts of one that was killed are found by ``abort_uploads``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import boto3
@@ -25,6 +25,7 @@ from rs_server.settings import StorageSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from obstore import ObjectMeta
 
 log = structlog.get_logger(__name__)
 
@@ -38,9 +39,20 @@ class Storage:
     def __init__(self, store: S3Store, admin: S3Client, settings: StorageSettings) -> None:
         self._store = store
         self._admin = admin
+        self._settings = settings
+        self._others: dict[str, Storage] = {}
         self.bucket = settings.bucket
         self.endpoint = settings.endpoint
         self.region = settings.region
+
+    def at(self, bucket: str) -> Storage:
+        """The same storage's other bucket, which an operator has made."""
+        if bucket == self.bucket:
+            return self
+        if bucket not in self._others:
+            settings = self._settings.model_copy(update={"bucket": bucket})
+            self._others[bucket] = Storage(_store(settings), self._admin, settings)
+        return self._others[bucket]
 
     async def put_stream(self, key: str, chunks: AsyncIterator[bytes]) -> int:
         """Write all chunks as one object, and answer its size in bytes.
@@ -48,7 +60,7 @@ class Storage:
         An error of ``chunks``, or cancellation, leaves no object and no parts behind.
         """
         size = 0
-        with _failures(f"writing {key}"):
+        with failures(f"writing {key}"):
             writer = obstore.open_writer_async(
                 self._store, key, buffer_size=PART_BYTES, max_concurrency=_PARTS_IN_FLIGHT
             )
@@ -58,18 +70,69 @@ class Storage:
                     size += len(chunk)
         return size
 
+    async def put(self, key: str, data: bytes) -> None:
+        """Write one small object."""
+        with failures(f"writing {key}"):
+            await obstore.put_async(self._store, key, data, use_multipart=False)
+
+    async def read(self, key: str) -> AsyncIterator[bytes]:
+        """The bytes of an object."""
+        with failures(f"reading {key}"):
+            answer = await obstore.get_async(self._store, key)
+            async for chunk in answer.stream(min_chunk_size=PART_BYTES):
+                yield bytes(chunk)
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects; those that are not there do not matter."""
+        with failures(f"deleting {len(keys)} objects"):
+            await obstore.delete_async(self._store, list(keys))
+
     async def size(self, key: str) -> int | None:
         """Size of an object in bytes, or None when there is none."""
-        with _failures(f"looking at {key}"):
+        with failures(f"looking at {key}"):
             try:
                 return (await obstore.head_async(self._store, key))["size"]
             except FileNotFoundError:
                 return None
 
+    async def keys(self, prefix: str, after: str = "") -> AsyncIterator[tuple[str, int]]:
+        """Keys under a prefix with their sizes in bytes, in the order of the keys, from after one on."""
+        with failures(f"listing {prefix}"):
+            async for page in obstore.list(self._store, prefix, offset=after or None):
+                for entry in page:
+                    yield entry["path"], entry["size"]
+
+    async def signed(self, key: str, life: timedelta) -> str:
+        """An address that reads this one object, by GET alone, for so long without any further login."""
+        with failures(f"signing {key}"):
+            return await obstore.sign_async(self._store, "GET", key, life)
+
+    async def delete_older(self, key: str, moment: datetime) -> int:
+        """Delete an object and what lies under it as under a folder; how many objects that were.
+
+        What was written after the moment stays: somebody has put it there anew.
+        """
+        gone = 0
+        name = key.removesuffix("/")
+        with failures(f"deleting {key}"):
+            async for page in obstore.list(self._store, f"{name}/"):
+                gone += await self._delete(page, moment)
+            try:
+                gone += await self._delete([await obstore.head_async(self._store, name)], moment)
+            except FileNotFoundError:
+                return gone
+        return gone
+
+    async def _delete(self, entries: Sequence[ObjectMeta], moment: datetime) -> int:
+        old = [entry["path"] for entry in entries if entry["last_modified"] <= moment]
+        if old:
+            await obstore.delete_async(self._store, old)
+        return len(old)
+
     async def prefix_size(self, prefix: str) -> int:
         """Bytes of all objects under a prefix."""
         total = 0
-        with _failures(f"listing {prefix}"):
+        with failures(f"listing {prefix}"):
             async for page in obstore.list(self._store, prefix):
                 total += sum(entry["size"] for entry in page)
         return total
@@ -78,7 +141,7 @@ class Storage:
         """Delete every object under a prefix, which ends with a slash."""
         if not prefix.endswith("/") or prefix.count("/") < 3:  # owner/collection/item/
             raise ValueError(f"{prefix} is not the prefix of an item")
-        with _failures(f"deleting {prefix}"):
+        with failures(f"deleting {prefix}"):
             async for page in obstore.list(self._store, prefix):
                 await obstore.delete_async(self._store, [entry["path"] for entry in page])
 
@@ -88,11 +151,11 @@ class Storage:
 
     async def ping(self) -> None:
         """Raise ``Unavailable`` unless the bucket answers."""
-        with _failures("looking at the bucket"):
+        with failures("looking at the bucket"):
             await obstore.list_with_delimiter_async(self._store, "ready/")
 
     def _abort_uploads(self, prefix: str) -> int:
-        with _failures(f"aborting uploads of {prefix}"):
+        with failures(f"aborting uploads of {prefix}"):
             uploads = self._admin.list_multipart_uploads(Bucket=self.bucket, Prefix=prefix).get("Uploads", [])
             for upload in uploads:
                 self._admin.abort_multipart_upload(Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
@@ -135,7 +198,7 @@ def _admin(settings: StorageSettings) -> S3Client:
 
 
 def _ensure_bucket(admin: S3Client, bucket: str) -> None:
-    with _failures(f"making the bucket {bucket}"):
+    with failures(f"making the bucket {bucket}"):
         try:
             admin.create_bucket(Bucket=bucket)
         except (admin.exceptions.BucketAlreadyOwnedByYou, admin.exceptions.BucketAlreadyExists):
@@ -144,7 +207,7 @@ def _ensure_bucket(admin: S3Client, bucket: str) -> None:
 
 
 @contextmanager
-def _failures(doing: str) -> Iterator[None]:
+def failures(doing: str) -> Iterator[None]:
     """Turn what the two clients raise into our own error; the first line of theirs says enough."""
     try:
         yield

@@ -242,7 +242,7 @@ class TestRights:
     @pytest.mark.parametrize(
         ("inputs", "named"),
         [
-            ({}, "inputs.items"),
+            ({"collection": "c"}, "inputs.items"),
             ({"items": [], "collection": "c"}, "inputs.items"),
             (
                 {"items": [{"href": "https://elsewhere/cadip/collections/a/items/b"}], "collection": "c"},

@@ -303,7 +303,8 @@ async def test_down(cadip: httpx.AsyncClient) -> None:
     assert answer.headers["retry-after"] == "5"
     assert (await cadip.post(TOKEN_PATH, data=FORM)).status_code == 503
     assert (await cadip.get("/health")).status_code == 200
-    assert (await cadip.get("/admin/faults", headers=ADMIN)).json()["down"] is True
+    (fault,) = (await cadip.get("/admin/faults", headers=ADMIN)).json()["faults"]
+    assert (fault["down"], fault["met"], fault["struck"]) == (True, 2, 2)
     assert (await cadip.delete("/admin/faults", headers=ADMIN)).status_code == 204
     assert (await cadip.get(f"{ROOT}/Sessions")).status_code == 200
 
@@ -316,14 +317,12 @@ async def test_status_and_latency(cadip: httpx.AsyncClient) -> None:
     assert (await cadip.post(TOKEN_PATH, data=FORM)).status_code == 200
 
 
-@pytest.mark.parametrize("body", [{"status": 200}, {"latency_s": -1}, {"dwon": True}, []])
+@pytest.mark.parametrize(
+    "body", [{"status": 200}, {"latency_s": -1}, {"dwon": True}, {}, {"requests": "token"}, {"requests": []}]
+)
 async def test_bad_faults(cadip: httpx.AsyncClient, body: Any) -> None:
     assert (await cadip.put("/admin/faults", json=body, headers=ADMIN)).status_code == 400
-    assert (await cadip.get("/admin/faults", headers=ADMIN)).json() == {
-        "down": False,
-        "status": None,
-        "latency_s": 0.0,
-    }
+    assert (await cadip.get("/admin/faults", headers=ADMIN)).json()["faults"] == []
 
 
 @pytest.mark.parametrize(

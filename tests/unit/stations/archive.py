@@ -12,10 +12,10 @@ from urllib.parse import parse_qsl
 
 import httpx
 import orjson
-import shapely  # type: ignore[import-untyped]  # no types there
+import shapely
 from odata_query import ast
 from odata_query.grammar import ODataLexer, ODataParser
-from shapely.geometry import shape  # type: ignore[import-untyped]
+from shapely.geometry import shape
 
 Entity = dict[str, Any]
 
@@ -127,7 +127,7 @@ def holds(term: Any, entity: Mapping[str, Any]) -> bool:
             footprint = entity.get("GeoFootprint")
             wanted = shapely.from_wkt(area.removeprefix("SRID=4326;"))
             return footprint is not None and bool(shape(footprint).intersects(wanted))
-        case ast.Call(ast.Identifier(name), [subject, piece]):
+        case ast.Call(ast.Identifier(name), [subject, ast.String() as piece]):
             value = _value(subject, entity)
             return isinstance(value, str) and _TEXT[name](value, _value(piece, entity))
     raise AssertionError(term)

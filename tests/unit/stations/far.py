@@ -46,7 +46,7 @@ class FarSide(httpx.AsyncBaseTransport):
     def fill(self, station: str, name: str, entities: Iterable[Entity]) -> None:
         """Replace what a station holds."""
         store = self.apps[station].state.station.store
-        store.sets[name] = {}
+        store.sets[name].clear()
         store.put(name, entities)
 
     @property
@@ -118,7 +118,7 @@ class KnownCallers:
 
     roles: dict[str, frozenset[str]] = field(default_factory=dict)
 
-    async def authenticate(self, headers: Mapping[str, str]) -> Principal:
+    async def authenticate(self, headers: Mapping[str, str], address: str) -> Principal:
         login = headers.get("x-login")
         if login is None:
             raise NotAuthenticated("this needs a login")

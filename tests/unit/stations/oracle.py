@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from shapely.geometry import box, shape  # type: ignore[import-untyped]  # no types there
+from shapely.geometry import box, shape
 
 MOMENTS = re.compile(r"\d{4}-\d\d-\d\dT.*")
 DAY = timedelta(days=1)

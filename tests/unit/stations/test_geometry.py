@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import shapely  # type: ignore[import-untyped]  # no types there
-from shapely.geometry import shape  # type: ignore[import-untyped]
+import shapely
+from shapely.geometry import shape
 
 from rs_server.stations import geometry
 
