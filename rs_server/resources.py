@@ -61,7 +61,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """Open all of it. What is not there yet is no error, but for the database: the queue is in it."""
     async with (
         open_database(settings.database) as database,
-        open_stations(settings.stations, public_url=settings.public_url) as stations,
+        open_stations(settings.stations, public_url=settings.public_url, issuer=settings.access.issuer) as stations,
         open_storage(settings.storage) as storage,
         open_queue(settings.database) as queue,
     ):

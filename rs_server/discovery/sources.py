@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rs_server.discovery.merge import Hit, Position
 from rs_server.errors import BadInput, Unavailable
-from rs_server.stations import instants
+from rs_server.stations import instants, oldquery
 from rs_server.stations.client import Stations
 from rs_server.stations.model import StationKind
 from rs_server.stations.odata import SortKey
@@ -128,12 +128,11 @@ class CatalogSource:
 
 def _filter_of(body: SearchBody) -> list[Any]:
     """The caller's own filter as CQL2 JSON; it has been read before."""
-    if body.filter is None:
-        return []
+    old = [] if body.query is None else [oldquery.as_cql2(body.query)]
     if isinstance(body.filter, str):
         parse = cql2.parse_text if body.filter_lang == "cql2-text" else cql2.parse_json
-        return [parse(body.filter).to_json()]
-    return [body.filter]
+        return [*old, parse(body.filter).to_json()]
+    return old if body.filter is None else [*old, body.filter]
 
 
 def _beyond(after: Position, *, descending: bool) -> dict[str, Any]:

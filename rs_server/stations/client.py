@@ -245,26 +245,34 @@ async def open_stations(
     settings: Mapping[str, StationSettings],
     *,
     public_url: str = "",
+    issuer: str | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     kinds: Mapping[str, StationKind] = KINDS,
 ) -> AsyncIterator[Stations]:
     """The stations of the settings, closed at the end; nothing is sent to them yet.
 
-    ``ValueError`` names a station or collection that cannot be honoured. ``transport`` stands in for the network.
+    ``ValueError`` names a station or collection that cannot be honoured. ``issuer`` is where callers log in.
+    ``transport`` stands in for the network.
     """
     async with AsyncExitStack() as stack:
         opened, metrics = [], StationMetrics()
         for name, each in settings.items():
             session = await stack.enter_async_context(open_session(name, each, transport=transport, metrics=metrics))
-            opened.append(_station(name, each, session, kinds))
+            opened.append(_station(name, each, session, kinds, issuer))
         yield Stations(opened, public_url.rstrip("/"), metrics)
 
 
-def _station(name: str, settings: StationSettings, session: Session, kinds: Mapping[str, StationKind]) -> Station:
+def _station(
+    name: str,
+    settings: StationSettings,
+    session: Session,
+    kinds: Mapping[str, StationKind],
+    issuer: str | None,
+) -> Station:
     if settings.kind not in kinds:
         raise ValueError(f"station {name}: this version does not know the kind {settings.kind}")
     try:
-        return Station(kinds[settings.kind], settings, session)
+        return Station(kinds[settings.kind], settings, session, issuer)
     except ValueError as error:
         raise ValueError(f"station {name}: {error}") from error
 
