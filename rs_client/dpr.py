@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rs_client import display
 from rs_client.execution import Items, addresses, execute
 from rs_client.jobs import Job
-from rs_client.staging import PROCESS as STAGING
+from rs_client.plans import Plan, plan
 
 if TYPE_CHECKING:
     from rs_client.session import RsClient
@@ -28,8 +28,8 @@ class DprClient:
 
     def processors(self) -> ProcessorList:
         """What you may run: id → title."""
-        found: list[dict[str, Any]] = self._session.http.get("/processes")["processes"]
-        return ProcessorList({each["id"]: each.get("title", "") for each in found if each["id"] != STAGING})
+        found: list[dict[str, Any]] = self._session.http.get("/dpr/processes")["processes"]
+        return ProcessorList({each["id"]: each.get("title", "") for each in found})
 
     def run(self, processor: str, items: Items, to: str, **inputs: Any) -> Job:
         """Run a processor on staged items; its products go to the collection ``to``. Returns at once.
@@ -39,9 +39,13 @@ class DprClient:
         """
         return run(self._session, processor, items, to, **inputs)
 
+    def plan(self, processor: str, items: Items, to: str | None = None, **inputs: Any) -> Plan:
+        """What ``run`` would do: inputs chosen and why, what would be staged, cluster and products. Changes nothing."""
+        return plan(self._session, processor, items, to, **inputs)
+
     def describe(self, processor: str) -> dict[str, Any]:
-        """What a processor takes and gives (OGC API – Processes, process description)."""
-        found: dict[str, Any] = self._session.http.get(f"/processes/{processor}")
+        """What a processor takes and gives (OGC API – Processes, process description), with its task table."""
+        found: dict[str, Any] = self._session.http.get(f"/dpr/processes/{processor}")
         return found
 
     def __repr__(self) -> str:

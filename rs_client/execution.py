@@ -22,12 +22,12 @@ def execute(
 ) -> Flow[dict[str, Any]]:
     """Start a process on items, once; ``to`` is the collection its results go to. Gives the job's document.
 
-    Raises ``Invalid`` when there is no item.
+    ``more`` are further inputs, among them items by the name of an input. Raises ``Invalid`` when there is no item.
     """
-    items = [{"href": href} for href in hrefs]
-    if not items:
+    items, more = [{"href": href} for href in hrefs], dict(more or {})
+    if not items and not more:
         raise Invalid(f"there is no item to run {process} on", hint="look at what the search finds")
-    inputs = {"items": items, "collection": to, **(more or {})}
+    inputs = {**({"items": items} if items else {}), "collection": to, **more}
     document: dict[str, Any] = yield from server.post_once(f"/processes/{process}/execution", {"inputs": inputs})
     return document
 

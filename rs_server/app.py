@@ -14,6 +14,7 @@ from rs_server.access import app as access_service
 from rs_server.access.authentication import Access, open_access
 from rs_server.access.changes import open_changes
 from rs_server.bodies import bounded_body
+from rs_server.bounds import Bounds
 from rs_server.catalog import app as catalog_service
 from rs_server.catalog import credentials as storage_service
 from rs_server.catalog.connections import open_connections
@@ -21,6 +22,7 @@ from rs_server.dpr import app as dpr_service
 from rs_server.frontend import docs, health
 from rs_server.frontend.address import PublicAddress
 from rs_server.frontend.health import Check
+from rs_server.needs import NEEDS
 from rs_server.processes import app as processes_service
 from rs_server.processes import events
 from rs_server.resources import Resources, open_resources
@@ -32,15 +34,6 @@ from rs_server.stations.kinds import KINDS
 
 TITLE = "RS-Python"
 DESCRIPTION = "Search stations, stage sessions, process them, publish products: one server, one login."
-
-# The only paths that answer without a login; a test holds every other route to one.
-PUBLIC = (
-    docs.PUBLIC
-    | health.PUBLIC
-    | processes_service.PUBLIC
-    | {"/auth/login", "/auth/logout"}
-    | {"/catalog/api", "/catalog/api.html"}
-)
 
 
 def from_environment() -> FastAPI:
@@ -64,11 +57,11 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(bounded_body)],
-        lifespan=partial(_lifespan, settings=settings, mounted=mounted),
+        lifespan=partial(_lifespan, settings=settings, mounted=mounted, metrics=metrics),
     )
     errors.install(app)
     health.install(app, metrics)
-    docs.install(app, settings, PUBLIC)
+    docs.install(app, settings, NEEDS)
     if "catalog" in settings.services:
         app.include_router(storage_service.create_router())
     if "processes" in settings.services:
@@ -77,6 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(dpr_service.create_router(settings.public_url))
     for prefix, service in mounted.items():
         app.mount(prefix, service)
+    app.add_middleware(Bounds, most_bytes=settings.most_body_bytes)
     app.add_middleware(PublicAddress, public_url=settings.public_url)
     app.add_middleware(telemetry.RequestLog, metrics=metrics)
     return app
@@ -95,10 +89,14 @@ def _mounted(settings: Settings) -> dict[str, FastAPI]:
 
 
 @asynccontextmanager
-async def _lifespan(_app: FastAPI, *, settings: Settings, mounted: dict[str, FastAPI]) -> AsyncIterator[dict[str, Any]]:
+async def _lifespan(
+    _app: FastAPI, *, settings: Settings, mounted: dict[str, FastAPI], metrics: telemetry.Metrics
+) -> AsyncIterator[dict[str, Any]]:
     """Open what the services share; each finds it in the state of its requests."""
     async with AsyncExitStack() as stack:
         resources = await stack.enter_async_context(open_resources(settings))
+        metrics.registry.register(resources.stations.metrics)
+        stack.callback(metrics.registry.unregister, resources.stations.metrics)
         changes = await stack.enter_async_context(open_changes(settings.database))
         job_changes = await stack.enter_async_context(events.open_changes(settings.database))
         access = await stack.enter_async_context(open_access(settings.access, resources.database, changes))
@@ -108,6 +106,7 @@ async def _lifespan(_app: FastAPI, *, settings: Settings, mounted: dict[str, Fas
             "settings": settings,
             "database": resources.database,
             "stations": resources.stations,
+            "orders": resources.orders,
             "storage": resources.storage,
             "credentials": resources.credentials,
             "jobs": resources.jobs,

@@ -33,6 +33,7 @@ from rs_server.staging.subscriptions import Subscriptions
 from rs_server.staging.sweep import Sweeper
 from rs_server.staging.transfer import Reached, World, nowhere
 from rs_server.stations.client import Stations, open_stations
+from rs_server.stations.orders import Orders
 from rs_server.storage.buckets import Storage, open_storage
 from rs_server.storage.credentials import CredentialIssuer, key_maker
 from rs_server.storage.multipart import THREADS, Uploads, open_uploads
@@ -46,6 +47,7 @@ class Resources:
     settings: Settings
     database: Database
     stations: Stations
+    orders: Orders
     storage: Storage
     uploads: Uploads
     credentials: CredentialIssuer
@@ -82,7 +84,15 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
         jobs = Jobs(database, queue, processes(staging, processings.values()))
         try:
             yield Resources(
-                *(settings, database, stations, storage, uploads, credentials, catalog, queue),
+                settings=settings,
+                database=database,
+                stations=stations,
+                orders=Orders(database, stations, settings.orders),
+                storage=storage,
+                uploads=uploads,
+                credentials=credentials,
+                catalog=catalog,
+                queue=queue,
                 staging=staging,
                 subscriptions=_subscriptions(database, staging, jobs),
                 jobs=jobs,

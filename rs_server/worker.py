@@ -61,6 +61,7 @@ async def work(settings: Settings, environment: WorkerEnvironment) -> None:
             _look_for_subscriptions(resources),
             _sweep_keys(resources),
             _sweep_leftovers(resources),
+            resources.orders.tend(),
             _show_life(resources, environment.heartbeat),
         )
     log.info("worker_stopped")

@@ -17,7 +17,6 @@ from rs_server.database import Database
 from rs_server.errors import RsError, Unavailable
 from rs_server.telemetry import Metrics
 
-PUBLIC = frozenset({"/health", "/ready", "/metrics"})
 PATIENCE_S = 3.0
 
 _TABLES = ("rs.migrations", "rs.api_keys", "rs.jobs", "pgstac.items", "procrastinate.procrastinate_jobs")

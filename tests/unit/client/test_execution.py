@@ -65,9 +65,9 @@ def test_a_refusal_is_ours() -> None:
         StagingClient(session(refused)).stage(A, to="s1-cadu")
 
 
-def test_processors_are_the_processes_but_staging() -> None:
-    processes: list[dict[str, Any]] = [{"id": "staging", "title": "Staging"}, {"id": "s1-l0", "title": "Level 0"}]
-    client = DprClient(session(table({"GET /processes": {"processes": processes}})))
+def test_processors_are_those_of_data_processing() -> None:
+    processes: list[dict[str, Any]] = [{"id": "s1-l0", "title": "Level 0"}]
+    client = DprClient(session(table({"GET /dpr/processes": {"processes": processes}})))
     assert client.processors() == {"s1-l0": "Level 0"}
 
 
