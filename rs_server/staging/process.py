@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import batched
 from typing import Any, Protocol
+from uuid import UUID
 
 from psycopg import AsyncConnection
 
@@ -36,6 +37,7 @@ from rs_server.processes.references import Reference, parse
 from rs_server.processes.run import Run
 from rs_server.settings import StagingSettings
 from rs_server.staging import found as finding
+from rs_server.staging.archive import Asked
 from rs_server.staging.found import Finder, Found
 from rs_server.staging.inputs import StagingInputs, StagingRequest, sorted_out
 from rs_server.staging.plan import Existing, Planned, Target, is_growing, same, transfers
@@ -81,14 +83,11 @@ class Stations(finding.Stations, Protocol):
         ...
 
 
-class Archive(Protocol):
+class Ordering(Protocol):
     """Brings files back that are not at hand at their station."""
 
-    async def ask(self, who: Principal, source: Reference, item: Mapping[str, Any]) -> str | None:
-        """Order an item, once; how far the order is, in plain words, or None when its files may be fetched.
-
-        An error of ours says that they will not come.
-        """
+    async def ask(self, who: Principal, source: Reference, order: UUID | None) -> Asked:
+        """How far the order of an item is, placed if there is none yet; an error when its files will not come."""
         ...
 
 
@@ -101,7 +100,7 @@ class Staging:
     rows: StagingRows
     place: Place
     settings: StagingSettings = field(default_factory=StagingSettings)
-    archive: Archive | None = None
+    archive: Ordering | None = None
     reached: Reached = nowhere
 
     @property
@@ -312,26 +311,22 @@ class _Step:
     # Ordering: files that an archive must bring back first.
 
     async def _ask_archive(self) -> None:
-        for item, station in await self.of.rows.ordered(self.run.id):
-            await self._ask_for(item, station)
-
-    async def _ask_for(self, item: StagedItem, station: str) -> None:
-        reason: str | None
-        try:
-            if self.of.archive is None:
-                raise BadInput(f"station {station} must bring it back first, and this server cannot order")
-            reason = await self.of.archive.ask(self.run.who, item.source, item.document)
-        except (StationUnavailable, StationTimeout) as error:
-            reason = error.detail
-        except RsError as error:
-            async with self.run.transaction() as conn:
-                await self.of.rows.set_item(conn, item.id, ItemState.FAILED, error.detail)
-            return
-        async with self.run.transaction() as conn:
-            if reason is None:
-                await self.of.rows.arrived(conn, item.id)
+        for item, order, station in await self.of.rows.ordered(self.run.id):
+            try:
+                asked = await self._asked(item, order, station)
+            except (StationUnavailable, StationTimeout):
+                raise
+            except RsError as error:
+                async with self.run.transaction() as conn:
+                    await self.of.rows.set_item(conn, item.id, ItemState.FAILED, error.detail)
             else:
-                await self.of.rows.ordering(conn, item.id, reason)
+                async with self.run.transaction() as conn:
+                    await self.of.rows.note_order(conn, item.id, asked.order, asked.waiting)
+
+    async def _asked(self, item: StagedItem, order: UUID | None, station: str) -> Asked:
+        if self.of.archive is None:
+            raise BadInput(f"station {station} must bring it back first, and this server cannot order")
+        return await self.of.archive.ask(self.run.who, item.source, order)
 
     # Publishing: what is whole.
 

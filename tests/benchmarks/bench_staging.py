@@ -246,7 +246,7 @@ def capped(bench: Bench) -> None:
     cap = 4 * 40 * MB
     for name, sizes in (("one large file", [GB]), ("38 x 64 MB", [64 * MB] * 38)):
         times = []
-        with far(bench, bytes_per_s=cap // 4, downloads=4, ranges=4), worker(bench):
+        with far(bench, bytes_per_s=cap // 4, downloads_at_once=4, ranges=4), worker(bench):
             for _ in range(ROUNDS):
                 begin = time.monotonic()
                 bench.ended(bench.job(sizes))
@@ -259,7 +259,7 @@ def small(bench: Bench) -> None:
     """Many small files: files per second, beside a sequential loop of GET and PUT; the station answers in 10 ms."""
     number = int(os.environ.get("RS_BENCH_FILES", "10000"))
     for latency_s in (0.0, 0.01):
-        with far(bench, latency_s=latency_s, downloads=8) as url, worker(bench) as process:
+        with far(bench, latency_s=latency_s, downloads_at_once=8) as url, worker(bench) as process:
             before, begin = _cpu(process.cpu_times()), time.monotonic()
             bench.ended(bench.job([30_000] * number, small_items=True))
             ours = number / (time.monotonic() - begin)

@@ -427,6 +427,8 @@ def _station(lab: Lab, name: str, kind: str, collection: str, scale: float) -> N
         "token_url": f"{url}{_TOKEN_PATH}",
         "grant": _FORM,
         "timeout_s": 10,
+        "failures": 20,
+        "pause_s": 2,
         "collections": {collection: {"title": collection, "constraints": {"constellation": ["sentinel-1"]}}},
     }
 

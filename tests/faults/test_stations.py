@@ -142,7 +142,7 @@ def _seconds(moment: str) -> float:
 
 
 def test_the_stations_pace_is_kept_by_all_workers_together(lab: Lab) -> None:
-    paced = {**lab.values["stations"], "adgs": {**lab.values["stations"]["adgs"], "requests_per_s": 5}}
+    paced = {**lab.values["stations"], "adgs": {**lab.values["stations"]["adgs"], "downloads_per_s": 5}}
     before = lab.values["stations"]
     lab.stations["adgs"].tell("PUT", "scenario", {"holdings": {"products": 20}})
     lab.write(stations=paced)
