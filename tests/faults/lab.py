@@ -130,6 +130,7 @@ class Lab:
     programs: dict[str, Program] = field(default_factory=dict)
     others: list[subprocess.Popen[str]] = field(default_factory=list)
     truths: dict[str, str] = field(default_factory=dict)
+    true_endpoint: str = ""  # of the object storage, when the workers reach it through a proxy
 
     @property
     def url(self) -> str:
@@ -292,7 +293,7 @@ class Lab:
         place = self.values["storage"]
         return boto3.client(
             "s3",
-            endpoint_url=self.values["storage"].get("true_endpoint", place["endpoint"]),
+            endpoint_url=self.true_endpoint or place["endpoint"],
             region_name=place["region"],
             aws_access_key_id=place["access_key"],
             aws_secret_access_key=place["secret_key"],
