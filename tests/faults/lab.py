@@ -382,6 +382,7 @@ def laboratory(home: Path, **staging: Any) -> Iterator[Lab]:
             "secret": "00" * 32,
             "stations": {},
             "staging": {**STAGING, **staging},
+            "orders": {"tend_s": 1, "poll_s": 1},
         },
     )
     lab.values["storage"].pop("iam_endpoint", None)
@@ -389,6 +390,7 @@ def laboratory(home: Path, **staging: Any) -> Iterator[Lab]:
         nursery = lab.run("nursery", "tests.faults.nursery")
         _station(lab, "sgs", "cadip", "sessions", scale=0.04)
         _station(lab, "adgs", "auxip", "aux", scale=0.001)
+        _station(lab, "archive", "lta", "old", scale=0.0001)
         lab.write()
         subprocess.run(
             [sys.executable, "-m", "rs_server.migrate"],

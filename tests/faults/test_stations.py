@@ -89,6 +89,20 @@ def test_an_evicted_file_fails_its_item_and_the_rest_goes_on(lab: Lab) -> None:
     lab.check_swept(collection)
 
 
+def test_what_an_archive_must_bring_back_is_ordered_waited_for_and_fetched(lab: Lab) -> None:
+    station = lab.stations["archive"]
+    station.tell("PUT", "scenario", {"holdings": {"products": 50}, "orders": {"queued_s": 1, "work_s": 3}})
+    found = lab.get("/lta/collections/old/items?limit=50")["features"]
+    offline = next(item["id"] for item in found if item["properties"]["rs:online"] is False)
+    collection = some_collection()
+    job = lab.stage("archive", [offline], collection)
+    eventually("the job says what it waits for", lambda: "ordered" in (lab.job(job).get("waiting") or ""))
+    lab.restart("worker")
+    ended = lab.ended(job)
+    assert ended["status"] == "successful", ended["message"]
+    lab.check_item("archive", lab.items(collection)[offline])
+
+
 def test_strict_publishes_all_or_nothing(lab: Lab) -> None:
     gone, kept = _session(lab, "gone too"), _session(lab, "kept too")
     lab.stations["sgs"].fault({"requests": "download", "name": f"*{gone}*_00002.raw", "evict": True})
