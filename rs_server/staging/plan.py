@@ -72,6 +72,11 @@ def is_offline(item: Mapping[str, Any]) -> bool:
     return (item.get("properties") or {}).get(ONLINE) is False
 
 
+def is_complete(item: Mapping[str, Any]) -> bool:
+    """Whether it is a session all of whose files are listed."""
+    return (item.get("properties") or {}).get(COMPLETE) is True
+
+
 def is_growing(item: Mapping[str, Any]) -> bool:
     """Whether files of the item are still to come."""
     return (item.get("properties") or {}).get(COMPLETE) is False

@@ -40,7 +40,7 @@ from rs_server.staging import found as finding
 from rs_server.staging.archive import Asked
 from rs_server.staging.found import Finder, Found
 from rs_server.staging.inputs import StagingInputs, StagingRequest, sorted_out
-from rs_server.staging.plan import Existing, Planned, Target, is_growing, same, transfers
+from rs_server.staging.plan import Existing, Planned, Target, is_complete, is_growing, same, transfers
 from rs_server.staging.publish import catalog_item, superseded
 from rs_server.staging.rows import Carried, ItemState, NewItem, Order, StagedItem, StagingRows
 from rs_server.staging.transfer import Reached, nowhere
@@ -234,7 +234,11 @@ class _Step:
     async def _note(self, found: Sequence[Found | NewItem]) -> None:
         ids = [each[0].item for each in found if isinstance(each, tuple)]
         there = await self.of.catalog.items(self.target.full, ids)
-        decided = [(each, ()) if isinstance(each, NewItem) else self._decided(*each, there) for each in found]
+        doubts = await _gathered(self._doubt_of(each) for each in found)
+        decided = [
+            (each, ()) if isinstance(each, NewItem) else self._decided(*each, there, doubt)
+            for each, doubt in zip(found, doubts, strict=True)
+        ]
         files = {new.source: planned for new, planned in decided}
         async with self.run.transaction() as conn:
             made = await self.of.rows.add_items(
@@ -244,9 +248,13 @@ class _Step:
             await self.of.rows.add_transfers(conn, self._order(), planned)
 
     def _decided(
-        self, source: Reference, document: dict[str, Any], there: Mapping[str, Mapping[str, Any]]
+        self,
+        source: Reference,
+        document: dict[str, Any],
+        there: Mapping[str, Mapping[str, Any]],
+        doubt: str | None,
     ) -> tuple[NewItem, tuple[Planned, ...]]:
-        """What is to be done with one item."""
+        """What is to be done with one item; ``doubt`` is what its station says against its files."""
         before = there.get(source.item)
         if before is not None and self.request.existing is Existing.FAIL:
             return NewItem(source, document, ItemState.FAILED, "it is in the collection already"), ()
@@ -260,7 +268,9 @@ class _Step:
         try:
             planned = self._transfers(source, document)
         except RsError as error:
-            return NewItem(source, document, ItemState.FAILED, error.detail), ()
+            doubt = error.detail
+        if doubt is not None:
+            return NewItem(source, document, ItemState.FAILED, doubt), ()
         return NewItem(source, document, ItemState.GROWING if growing else ItemState.CARRYING), planned
 
     def _same(self, document: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
@@ -305,8 +315,17 @@ class _Step:
 
     async def _doubt(self, source: Reference, document: Mapping[str, Any]) -> str | None:
         """What the station's own totals say against a session that looks complete."""
-        told = await self.of.stations.quality(source.service, source.collection, document)
+        try:
+            told = await self.of.stations.quality(source.service, source.collection, document)
+        except StationRefused:  # it does not tell them
+            return None
         return against_totals(document, told)
+
+    async def _doubt_of(self, found: Found | NewItem) -> str | None:
+        """The same of an item that was found, when it is a session that looks complete."""
+        if isinstance(found, NewItem) or not is_complete(found[1]):
+            return None
+        return await self._doubt(*found)
 
     # Ordering: files that an archive must bring back first.
 
