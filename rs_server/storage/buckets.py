@@ -140,7 +140,7 @@ class Storage:
     async def etags(self, prefix: str) -> dict[str, str]:
         """What the storage itself tells objects under a prefix apart by: their entity tags, by key."""
         found: dict[str, str] = {}
-        with _failures(f"listing {prefix}"):
+        with failures(f"listing {prefix}"):
             async for page in obstore.list(self._store, prefix):
                 found |= {entry["path"]: entry["e_tag"] or "" for entry in page}
         return found
