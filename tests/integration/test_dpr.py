@@ -187,6 +187,13 @@ class TestRuns:
         assert killed.status == "successful", killed.message
         assert eventually(lambda: clusters(platform) == [], 30)
 
+    def test_what_is_dismissed_while_no_worker_lives_is_swept(
+        self, platform: Any, alice: httpx.Client, session: dict[str, Any]
+    ) -> None:
+        killed = kill_once(platform, alice, session, after_s=9.0, dismissed=True)
+        assert killed.status == "dismissed", killed.message
+        assert eventually(lambda: clusters(platform) == [], 90)
+
     def test_a_failing_unit_says_what_failed_on_what_and_what_to_do(
         self, platform: Any, alice: httpx.Client, session: dict[str, Any]
     ) -> None:
