@@ -124,7 +124,7 @@ class RsClient:
         """Bring items of a station into a collection; the same as ``staging.stage``."""
         return self.staging.stage(items, to)
 
-    def process(self, processor: str, items: Items, to: str, **inputs: Any) -> Job:
+    def process(self, processor: str, items: Items, to: str | None = None, **inputs: Any) -> Job:
         """Run a processor on staged items; the same as ``dpr.run``."""
         return self.dpr.run(processor, items, to, **inputs)
 
