@@ -74,7 +74,8 @@ class TestPlans:
         with caller(platform, "bob") as bob:
             assert bob.get("/dpr/processes").json()["processes"] == []
             assert bob.get("/dpr/processes/s1-l0").status_code == 404
-            assert bob.post("/dpr/processes/s1-l0/plan", json={"inputs": {}}).status_code == 404
+            for route in ("plan", "execution"):
+                assert bob.post(f"/dpr/processes/s1-l0/{route}", json={"inputs": {}}).status_code == 403
 
     def test_a_plan_changes_nothing(self, alice: httpx.Client) -> None:
         before = alice.get("/jobs").json()["jobs"][:1]

@@ -78,7 +78,7 @@ PLAN: dict[str, Any] = {
     "steps": [
         {
             "inputs": [
-                {"name": "cadu", "id": "S1A_1", "files": 2, "bytes": 2_000_000, "why": "", "stage_to": "alice_cadu"}
+                {
                     "name": "cadu",
                     "id": "S1A_1",
                     "files": 2,
