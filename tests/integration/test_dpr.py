@@ -121,6 +121,7 @@ class TestRuns:
         }
         job = ended(alice, accepted(alice.post("/dpr/processes/s1-l0/execution", json=body)), within_s=300)
         assert job["status"] == "successful", job["message"]
+        assert (job["progress"], job["files_done"], job["files_total"]) == (100, 38, 38)
         lines = log(alice, job["jobID"])
         assert any(line.startswith("Workflow progress: 100%") for line in lines)
         assert any("workers there" in line for line in lines)
@@ -128,6 +129,7 @@ class TestRuns:
         (link,) = alice.get(f"/jobs/{job['jobID']}/results").json()["items"]
         item = alice.get(link["href"]).json()
         assert item_faults(item) == []
+        assert (item["collection"], item["properties"]["processing:level"]) == (f"alice_{collection}", "L0")
         self._told(platform, alice, job["jobID"], item)
         assert clusters(platform) == []
         assert open_keys(platform, job["jobID"]) == 0
