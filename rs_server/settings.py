@@ -104,7 +104,7 @@ class ClusterLimits(Section):
 
     workers: int = Field(2, ge=1)
     cores: int = Field(2, ge=1, description="Of each worker")
-    memory_gib: float = Field(4, gt=0, description="Of each worker, in GiB")
+    memory_gib: float = Field(8, gt=0, description="Of each worker, in GiB")
 
 
 class DaskSettings(Section):
