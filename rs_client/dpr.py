@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rs_client import display
 from rs_client.execution import Items, addresses, asked, execute
 from rs_client.jobs import Job
+from rs_client.plans import Plan
 
 if TYPE_CHECKING:
     from rs_client.session import RsClient
@@ -21,51 +20,6 @@ class ProcessorList(dict[str, str]):
 
     def _repr_html_(self) -> str:
         return display.table(("processor", "title"), list(self.items()))
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a job would do: inputs chosen and why, what must be staged, the cluster, the products; sizes in bytes.
-
-    ``document`` is the server's whole answer.
-    """
-
-    processor: str
-    bytes_to_read: int
-    bytes_to_stage: int
-    cluster: Mapping[str, Any]
-    problems: Sequence[str]
-    document: Mapping[str, Any] = field(repr=False, compare=False)
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> Plan:
-        """Read the server's form."""
-        return cls(
-            processor=document["processor"],
-            bytes_to_read=document["bytes_to_read"],
-            bytes_to_stage=document["bytes_to_stage"],
-            cluster=document["cluster"],
-            problems=tuple(document["problems"]),
-            document=document,
-        )
-
-    def rows(self) -> Iterator[tuple[str, str, str]]:
-        """The plan as a person reads it: what, which, why."""
-        for step in self.document["steps"]:
-            for each in (*step["inputs"], *step["adfs"]):
-                staged = f"; staged to {each['stage_to']} first" if each.get("stage_to") else ""
-                yield each["name"], f"{each['id']} ({display.size(each['bytes'])})", f"{each['why']}{staged}"
-            for each in step["outputs"]:
-                yield each["name"], each["id"], f"goes to {each['collection']}"
-        yield "cluster", ", ".join(f"{name} {value}" for name, value in self.cluster.items()), ""
-        yield from (("note", note, "") for note in self.document["notes"])
-        yield from (("problem", problem, "") for problem in self.problems)
-
-    def __str__(self) -> str:
-        return display.text_table(("what", "which", "why"), list(self.rows()))
-
-    def _repr_html_(self) -> str:
-        return display.table(("what", "which", "why"), list(self.rows()))
 
 
 class DprClient:
@@ -91,7 +45,7 @@ class DprClient:
     def plan(self, processor: str, items: Items, to: str | None = None, **inputs: Any) -> Plan:
         """What ``run`` with the same arguments would do; makes no job and changes nothing."""
         body = {"inputs": asked(processor, addresses(items), to, inputs)}
-        return Plan.of(self._session.http.post(f"{ROUTE}/{processor}/plan", body))
+        return Plan(self._session.http.post(f"{ROUTE}/{processor}/plan", body))
 
     def describe(self, processor: str) -> dict[str, Any]:
         """What a processor takes and gives (OGC API – Processes, process description), and its task table."""

@@ -22,7 +22,7 @@ def execute(
 ) -> Flow[dict[str, Any]]:
     """Start a process on items, once; ``to`` is the collection its results go to. Gives the job's document.
 
-    Raises ``Invalid`` when there is no item.
+    ``more`` are further inputs, among them items by the name of an input. Raises ``Invalid`` when there is no item.
     """
     body = {"inputs": asked(process, hrefs, to, more)}
     document: dict[str, Any] = yield from server.post_once(f"/processes/{process}/execution", body)
@@ -31,11 +31,11 @@ def execute(
 
 def asked(process: str, hrefs: Sequence[str], to: str | None, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The inputs of a process that is to run on items; ``Invalid`` when there is none."""
-    if not hrefs:
+    if not hrefs and not more:
         raise Invalid(f"there is no item to run {process} on", hint="look at what the search finds")
     stated = {"collection": to, **(more or {})}
     given = {name: value for name, value in stated.items() if value is not None}
-    return {"items": [{"href": href} for href in hrefs], **given}
+    return {**({"items": [{"href": href} for href in hrefs]} if hrefs else {}), **given}
 
 
 def addresses(items: Items) -> list[str]:

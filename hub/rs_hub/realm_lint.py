@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rs_hub.realm_file import Realm
-from rs_server.access.policy import Grant
+from rs_server.access.policy import Grant, Service
 
 MAX_ACCESS_TOKEN_S = 300
 
@@ -112,7 +112,8 @@ def only_service_accounts(realm: Realm) -> Faults:
 def roles_are_understood(realm: Realm) -> Faults:
     """A role that the access policy cannot read gives nothing to anybody."""
     for name in _defined(realm):
-        if Grant.parse(name) is None:
+        grant = Grant.parse(name)
+        if grant is None or grant.service not in Service:
             yield f"role {name}: the access policy does not know it"
 
 

@@ -7,7 +7,7 @@ from typing import cast
 import attr
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
-from pydantic import Field, create_model
+from pydantic import BaseModel, Field, create_model
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from stac_fastapi.api.app import StacApi
 from stac_fastapi.api.models import (
@@ -27,6 +27,11 @@ from stac_fastapi.extensions import (
     SearchFilterExtension,
     TokenPaginationExtension,
     TransactionExtension,
+)
+from stac_fastapi.extensions.aggregation import AggregationExtension
+from stac_fastapi.extensions.aggregation.request import (
+    AggregationExtensionGetRequest,
+    AggregationExtensionPostRequest,
 )
 from stac_fastapi.extensions.fields import FieldsConformanceClasses
 from stac_fastapi.extensions.free_text import FreeTextConformanceClasses
@@ -58,6 +63,7 @@ from rs_server import errors
 from rs_server.access.guards import current_principal
 from rs_server.bodies import bounded_body
 from rs_server.catalog import conditions, downloads, readers
+from rs_server.catalog.aggregation import CatalogAggregation
 from rs_server.catalog.client import CatalogClient, CatalogFilters
 from rs_server.catalog.extensions import Extensions
 from rs_server.catalog.lifecycle import Rules
@@ -141,14 +147,17 @@ def _stac_api(app: FastAPI, ours: LibrarySettings, writing: list[ApiExtension]) 
     """Fill the application with the routes of the STAC API."""
     on_search, on_items, on_collections = _search_extensions(), _item_extensions(), _collection_extension()
     post_search = create_post_request_model(on_search, base_model=PgstacSearch)
+    client = CatalogClient(  # type: ignore[call-arg] # fields of an untyped base
+        pgstac_search_model=post_search, landing_page_id=ours.stac_fastapi_landing_id
+    )
+    counting = AggregationExtension(client=CatalogAggregation(catalog=client))
+    counting.GET, counting.POST = _aggregation_requests()
     return StacApi(
         app=app,
         router=APIRouter(),
         settings=ours,
-        extensions=[*on_search, *on_items, *writing, on_collections],
-        client=CatalogClient(  # type: ignore[call-arg] # fields of an untyped base
-            pgstac_search_model=post_search, landing_page_id=ours.stac_fastapi_landing_id
-        ),
+        extensions=[*on_search, *on_items, *writing, counting, on_collections],
+        client=client,
         exceptions={},
         response_class=JSONResponse,
         search_get_request_model=create_get_request_model(on_search),
@@ -158,6 +167,21 @@ def _stac_api(app: FastAPI, ours: LibrarySettings, writing: list[ApiExtension]) 
         middlewares=[],
         health_check=health_check,
     )
+
+
+def _aggregation_requests() -> tuple[type[APIRequest], type[BaseModel]]:
+    """What may be asked to be counted: the searches, without their pages."""
+    extensions: list[ApiExtension] = [
+        QueryExtension(),
+        SearchFilterExtension(client=CatalogFilters()),
+        FreeTextExtension(conformance_classes=[FreeTextConformanceClasses.SEARCH]),
+    ]
+    by_get = create_request_model(
+        "AggregateGetRequest", base_model=AggregationExtensionGetRequest, extensions=extensions, request_type="GET"
+    )
+    mixed = type("AggregateBase", (AggregationExtensionPostRequest, PgstacSearch), {})
+    by_post = create_request_model("AggregatePostRequest", base_model=mixed, extensions=extensions, request_type="POST")
+    return cast("type[APIRequest]", by_get), cast("type[BaseModel]", by_post)
 
 
 def _items_request(extensions: list[ApiExtension]) -> type[APIRequest]:
@@ -173,6 +197,7 @@ def _search_extensions() -> list[ApiExtension]:
         SearchSortExtension(),
         FieldsExtension(),
         SearchFilterExtension(client=CatalogFilters()),
+        FreeTextExtension(conformance_classes=[FreeTextConformanceClasses.SEARCH]),
         TokenPaginationExtension(),
     ]
 
@@ -183,6 +208,7 @@ def _item_extensions() -> list[ApiExtension]:
         ItemCollectionSortExtension(),
         FieldsExtension(conformance_classes=[FieldsConformanceClasses.ITEMS]),
         ItemCollectionFilterExtension(client=CatalogFilters()),
+        FreeTextExtension(conformance_classes=[FreeTextConformanceClasses.ITEMS]),
         TokenPaginationExtension(),
     ]
 

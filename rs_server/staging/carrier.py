@@ -13,6 +13,7 @@ from uuid import UUID
 
 import structlog
 
+from rs_server import tracing
 from rs_server.database import persistently
 from rs_server.errors import RsError, StationError, StationTimeout, StationUnavailable, Unavailable
 from rs_server.settings import StagingSettings
@@ -132,7 +133,6 @@ class Carrier:
     async def _lane(self, lane: list[Transfer]) -> None:
         ended = [each for transfer in lane if (each := await self._carried(transfer))]
         jobs = await persistently(lambda: self._rows.end(ended))
-        await self._world.reached("before publish")
         for transfer in lane:
             self._running.pop(transfer.id, None)
         for job in jobs:
@@ -143,7 +143,10 @@ class Carrier:
         running = self._running.get(transfer.id)
         if running is None:
             return None
-        with structlog.contextvars.bound_contextvars(job=str(transfer.job), file=transfer.name):
+        with (
+            structlog.contextvars.bound_contextvars(job=str(transfer.job), file=transfer.name),
+            tracing.span("transfer", transfer.trace, file=transfer.name, station=transfer.station),
+        ):
             try:
                 digest = await carry(transfer, self._world, running.meter)
             except Lost:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from psycopg import AsyncConnection
 
+from rs_server import tracing
 from rs_server.access.guards import require
 from rs_server.access.policy import Principal, Right, Service, owns
 from rs_server.catalog.names import CollectionName, resolve
@@ -40,8 +41,10 @@ from rs_server.staging.inputs import StagingInputs, StagingRequest, sorted_out
 from rs_server.staging.plan import Existing, Planned, Target, is_growing, same, transfers
 from rs_server.staging.publish import catalog_item, superseded
 from rs_server.staging.rows import Carried, ItemState, NewItem, Order, StagedItem, StagingRows
+from rs_server.staging.transfer import Reached, nowhere
 from rs_server.storage.stac import Place
 
+STAGING = "staging"
 PLANNED = "planned"
 _BATCH = 200
 _LOOKED_AT_FIRST = 20  # items that are looked at before a job is admitted
@@ -99,6 +102,7 @@ class Staging:
     place: Place
     settings: StagingSettings = field(default_factory=StagingSettings)
     archive: Archive | None = None
+    reached: Reached = nowhere
 
     @property
     def finder(self) -> Finder:
@@ -108,7 +112,7 @@ class Staging:
     def process(self) -> Process[StagingInputs]:
         """The process as the engine takes it."""
         return Process(
-            id="staging",
+            id=STAGING,
             title="Staging",
             description="Copies the files of items into the object storage and publishes the items.",
             version="2.0.0",
@@ -121,7 +125,7 @@ class Staging:
     async def admit(self, who: Principal, inputs: StagingInputs) -> StagingRequest:
         """Check with the caller's rights that all of it may be had, and may be put where it shall go.
 
-        The first items are looked at: whoever asks for a few learns at once when one cannot be staged.
+        The first items are looked at: whoever asks for a few learns at once when none of them can be staged.
         """
         sources, searches = sorted_out(inputs.items, self.place.public_url)
         _refuse_twins(sources)
@@ -129,9 +133,9 @@ class Staging:
         for search in searches:
             await self.finder.collections(who, search)
         target = await self.target(who, inputs.collection)
-        await _gathered(
-            self._look(source, target, inputs.assets, follow=inputs.follow) for source in permitted[:_LOOKED_AT_FIRST]
-        )
+        doubts = await _gathered(self._doubt(source, target, inputs) for source in permitted[:_LOOKED_AT_FIRST])
+        if (doubt := next(filter(None, doubts), None)) and (inputs.strict or (None not in doubts and not searches)):
+            raise doubt
         return StagingRequest(
             items=tuple(source.path for source in permitted),
             searches=searches,
@@ -147,10 +151,16 @@ class Staging:
             raise NotFound(f"collection {target.full} does not exist")
         return target
 
-    async def _look(self, source: Reference, target: CollectionName, assets: Sequence[str], *, follow: bool) -> None:
-        document = await self.finder.one(source)
-        if not (follow and is_growing(document)):
-            transfers(source, document, self.finder.station_of(source), Target(target, "x"), frozenset(assets))
+    async def _doubt(self, source: Reference, target: CollectionName, inputs: StagingInputs) -> RsError | None:
+        """Why an item cannot be staged; an error when its station does not answer."""
+        try:
+            document = await self.finder.one(source)
+            if not (inputs.follow and is_growing(document)):
+                station = self.finder.station_of(source)
+                transfers(source, document, station, Target(target, "x"), frozenset(inputs.assets))
+        except (BadInput, NotFound) as error:
+            return error
+        return None
 
     async def run(self, run: Run) -> Outcome | Failure | Pause:
         """One step."""
@@ -337,9 +347,15 @@ class _Step:
             await self._publish_some()
 
     async def _publish_some(self) -> None:
+        await self.of.reached("before publish")
         if owns(self.run.who, self.target.owner):
             await self.of.catalog.ensure_collection(self.target, title=self.target.name)
         most = _MOST_ITEMS if self.request.strict else _BATCH
+        with tracing.leaf("catalog publish"):
+            await self._publish_whole(most)
+        await self.of.reached("after publish")
+
+    async def _publish_whole(self, most: int) -> None:
         async with self.run.transaction() as conn:
             items = await self.of.rows.items(self.run.id, [ItemState.WHOLE], most, conn)
             files = await self.of.rows.carried(conn, [item.id for item in items])

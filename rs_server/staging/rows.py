@@ -161,6 +161,15 @@ class Upload:
     upload: str
 
 
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """An object that may be left over, and the item of the catalog that may name it."""
+
+    key: str
+    collection: str
+    item: str
+
+
 class StagingRows:
     """The tables of staging."""
 
@@ -520,6 +529,36 @@ class StagingRows:
                 "DELETE FROM rs.parts WHERE transfer IN (SELECT id FROM mine)",
                 [upload.transfer, upload.upload],
             )
+
+    async def uploads_of(self, keys: Sequence[str]) -> dict[str, str | None]:
+        """Of the keys that are of transfers: the upload that a transfer still goes on with, if any does."""
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "SELECT key, CASE WHEN state IN ('waiting', 'paused', 'ordered', 'running') THEN upload END AS upload "
+                "FROM rs.transfers WHERE key = ANY(%s)",
+                [list(keys)],
+            )
+            return {row["key"]: row["upload"] for row in await found.fetchall()}
+
+    async def remains(self, grace_s: float) -> list[Remains]:
+        """Objects that jobs which ended some time ago may have left, and those that newer editions replaced."""
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "(SELECT t.key, j.request->>'collection' AS collection, i.item FROM rs.transfers t "
+                "JOIN rs.staging_items i ON i.id = t.item JOIN rs.jobs j ON j.id = t.job "
+                "WHERE NOT t.swept AND i.state <> 'published' AND j.finished < now() - make_interval(secs => %s) "
+                "AND t.fence > 0 LIMIT 500) "
+                "UNION ALL (SELECT key, collection, item FROM rs.leftovers WHERE due < now() LIMIT 500)",
+                [grace_s],
+            )
+            return [Remains(**row) for row in await found.fetchall()]
+
+    async def swept(self, remains: Sequence[Remains]) -> None:
+        """These were looked at, and need not be again."""
+        keys = [each.key for each in remains]
+        async with self._database.connection() as conn:
+            await conn.execute("UPDATE rs.transfers SET swept = true WHERE key = ANY(%s)", [keys])
+            await conn.execute("DELETE FROM rs.leftovers WHERE key = ANY(%s)", [keys])
 
     async def _mine(self, transfer: Transfer, query: str, **values: Any) -> None:
         async with self._database.connection() as conn:

@@ -74,16 +74,17 @@ def test_processors_by_id() -> None:
 
 PLAN: dict[str, Any] = {
     "processor": "s1-l0",
+    "version": "1.0.0",
     "steps": [
         {
             "inputs": [
-                {"name": "cadu", "id": "S1A_1", "why": "as given", "bytes": 2_000_000, "stage_to": "alice_cadu"}
+                {"name": "cadu", "id": "S1A_1", "files": 2, "bytes": 2_000_000, "why": "", "stage_to": "alice_cadu"}
             ],
-            "adfs": [{"name": "orbit", "id": "RESORB", "why": "latest valid", "bytes": 1000, "stage_to": None}],
-            "outputs": [{"name": "l0", "id": "S1A_1_L0", "collection": "alice_s1-l0"}],
+            "adfs": [{"name": "orbit", "id": "O", "files": 1, "bytes": 1000, "why": "latest", "stage_to": None}],
+            "outputs": [{"name": "l0", "id": "S1A_1_L0", "product:type": "S1_L0", "collection": "alice_s1-l0"}],
         }
     ],
-    "cluster": {"workers": 2},
+    "cluster": {"workers": 2, "cores": 2, "memory_gib": 1.75},
     "bytes_to_read": 2_001_000,
     "bytes_to_stage": 2_000_000,
     "notes": ["one orbit file is old"],
@@ -101,16 +102,9 @@ def test_a_plan_says_what_would_be_done_and_why() -> None:
     plan = DprClient(session(answer)).plan("s1-l0", A, parameters={"basis": "dual"})
     assert asked[0].url.path == "/dpr/processes/s1-l0/plan"
     assert json.loads(asked[0].content)["inputs"]["parameters"] == {"basis": "dual"}
-    assert (plan.bytes_to_read, plan.bytes_to_stage, plan.problems) == (2_001_000, 2_000_000, ())
-    assert [line.split("  ")[0] for line in str(plan).splitlines()] == [
-        "what",
-        "cadu",
-        "orbit",
-        "l0",
-        "cluster",
-        "note",
-    ]
-    assert "staged to alice_cadu first" in plan._repr_html_()
+    assert plan.problems == []
+    assert "2.0 MB of them staged first" in repr(plan)
+    assert "staged first into alice_cadu" in plan._repr_html_()
 
 
 def test_what_else_a_processor_takes_goes_along() -> None:
