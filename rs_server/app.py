@@ -9,11 +9,12 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 
-from rs_server import errors, memory, telemetry
+from rs_server import errors, memory, telemetry, tracing
 from rs_server.access import app as access_service
 from rs_server.access.authentication import Access, open_access
 from rs_server.access.changes import open_changes
 from rs_server.bodies import bounded_body
+from rs_server.bounds import Bounds
 from rs_server.catalog import app as catalog_service
 from rs_server.catalog import credentials as storage_service
 from rs_server.catalog.connections import open_connections
@@ -22,30 +23,25 @@ from rs_server.dpr import app as dpr_service
 from rs_server.frontend import docs, health
 from rs_server.frontend.address import PublicAddress
 from rs_server.frontend.health import Check
+from rs_server.needs import NEEDS
 from rs_server.processes import app as processes_service
 from rs_server.processes import events
 from rs_server.resources import Resources, open_resources
 from rs_server.settings import Settings, load
+from rs_server.staging import app as staging_service
+from rs_server.staging.figures import Figures
 from rs_server.stations import app as stations_service
 from rs_server.stations.kinds import KINDS
 
 TITLE = "RS-Python"
 DESCRIPTION = "Search stations, stage sessions, process them, publish products: one server, one login."
 
-# The only paths that answer without a login; a test holds every other route to one.
-PUBLIC = (
-    docs.PUBLIC
-    | health.PUBLIC
-    | processes_service.PUBLIC
-    | {"/auth/login", "/auth/logout"}
-    | {"/catalog/api", "/catalog/api.html"}
-)
-
 
 def from_environment() -> FastAPI:
     """The server of the settings file that ``RSPY_SETTINGS`` names."""
     settings = load()
     telemetry.configure_logging(settings.log_level)
+    tracing.configure("rs-server", settings.telemetry.collector)
     app = create_app(settings)
     memory.settle()
     return app
@@ -66,14 +62,16 @@ def create_app(settings: Settings) -> FastAPI:
     )
     errors.install(app)
     health.install(app, metrics)
-    docs.install(app, settings, PUBLIC)
+    docs.install(app, settings, NEEDS)
     if "catalog" in settings.services:
         app.include_router(storage_service.create_router())
     if "processes" in settings.services:
+        app.include_router(staging_service.create_router())
         app.include_router(processes_service.create_router(settings.public_url))
         app.include_router(dpr_service.create_router(settings.public_url))
     for prefix, service in mounted.items():
         app.mount(prefix, service)
+    app.add_middleware(Bounds, most_bytes=settings.most_body_bytes)
     app.add_middleware(PublicAddress, public_url=settings.public_url)
     app.add_middleware(telemetry.RequestLog, metrics=metrics)
     return app
@@ -115,6 +113,9 @@ async def _lifespan(
             "storage": resources.storage,
             "credentials": resources.credentials,
             "jobs": resources.jobs,
+            "staging": resources.staging,
+            "subscriptions": resources.subscriptions,
+            "figures": Figures(resources.database),
             "dpr": resources.dpr,
             "changes": job_changes,
             "access": access,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def read(folder: Path, quality: Path | None = None) -> SessionFolder:
         raise InputUnreadable(f"{folder} holds no file of a downlink session (DCS_…_ch1_DSDB_00001.raw)")
     if len(sessions) > 1:
         raise InputUnreadable(f"{folder} holds files of several sessions: {', '.join(sessions)}; give a folder of one")
-    for before, after in itertools.pairwise(files):
+    for before, after in pairwise(files):
         if (before.channel, before.block) == (after.channel, after.block):
             raise InputUnreadable(f"{before.path} and {after.path} are the same file of the session; take one away")
     found = [quality] if quality else sorted(folder.rglob(_QUALITY))

@@ -2,8 +2,9 @@
 
 A channel is a row of CADUs of 2044 octets (CCSDS 131.0-B): the sync marker ``1ACFFC1D`` and eight interleaved
 Reed–Solomon codewords, whose data are one AOS transfer frame (CCSDS 732.0-B): a primary header of 6 octets, and an
-M_PDU of 2 octets of header and a packet zone of 1776 octets. Behind the marker a station may have left the pseudo-noise
-sequence in.
+M_PDU of 2 octets of header and a packet zone of 1776 octets. A station may have left the pseudo-noise sequence in the
+code block. That sequence is itself a codeword in each of the eight, so the code cannot tell whether it was taken out:
+only the frame's version number does.
 
 Where a frame begins is decided by the markers alone, with a look ahead of less than two CADUs, so that the answer does
 not depend on how the channel was cut into files or pieces:
@@ -38,6 +39,8 @@ ZONE_SIZE = reedsolomon.INTERLEAVE * reedsolomon.DATA_SYMBOLS - HEADER_SIZE
 ZONE_START = MARKER_SIZE + HEADER_SIZE
 """Offset of the packet zone in a CADU."""
 
+AOS_VERSION = 0b01
+"""Transfer frame version number of AOS frames, as it stands in their first two bits."""
 IDLE_CHANNEL = 63
 NO_PACKET_STARTS = 0x7FF
 IDLE_ZONE = 0x7FE
@@ -81,6 +84,8 @@ class FrameCount:
     skipped_octets: int = 0
     corrected_fill: int = 0
     """Of the fill, those that had errors."""
+    foreign: int = 0
+    """Of the good and corrected, those that say they are no AOS frames (transfer frame version other than 2)."""
 
     @property
     def octets(self) -> int:
@@ -168,12 +173,12 @@ def _parse(octets: Octets, starts: Integers, fared: Octets, skipped: int, entry:
         first_header=first_header[kept],
         fared=fared[kept],
         entry=entry,
-        count=_count(fared, fill, skipped),
+        count=_count(fared, fill, headers[:, 0] >> 6 != AOS_VERSION, skipped),
         lock=lock,
     )
 
 
-def _count(fared: Octets, fill: Flags, skipped: int) -> FrameCount:
+def _count(fared: Octets, fill: Flags, foreign: Flags, skipped: int) -> FrameCount:
     return FrameCount(
         good=int(np.count_nonzero((fared == CLEAN) & ~fill)),
         corrected=int(np.count_nonzero((fared == CORRECTED) & ~fill)),
@@ -181,6 +186,7 @@ def _count(fared: Octets, fill: Flags, skipped: int) -> FrameCount:
         fill=int(np.count_nonzero(fill)),
         skipped_octets=skipped,
         corrected_fill=int(np.count_nonzero((fared == CORRECTED) & fill)),
+        foreign=int(np.count_nonzero((fared != UNCORRECTABLE) & ~fill & foreign)),
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import dask.array as da
+import dask.config
 import numpy as np
 from dask.base import compute as compute_all
 from dask.delayed import delayed
@@ -22,6 +24,22 @@ def array(pieces: Sequence[tuple[Callable[[], Any], int]]) -> Any:
         return np.zeros(0, np.uint8)
     parts = [da.from_delayed(_task(make), (size,), np.uint8) for make, size in pieces]  # type: ignore[no-untyped-call]
     return da.concatenate(parts)  # type: ignore[no-untyped-call]
+
+
+def rows(pieces: Sequence[tuple[Callable[[Any], Any], Any, tuple[int, ...]]], dtype: Any) -> Any:
+    """A lazy array, made piece by piece along its first axis: a callable, the (lazy) array it takes, and the shape."""
+    parts = [
+        da.from_delayed(delayed(make, pure=False, traverse=False)(source), shape, dtype)  # type: ignore[no-untyped-call]
+        for make, source, shape in pieces
+    ]
+    return da.concatenate(parts)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def here() -> Iterator[None]:
+    """Within this, work is done by threads of this process, whatever cluster is active."""
+    with dask.config.set(scheduler="threads"):
+        yield
 
 
 def _task(work: Callable[[], Any]) -> Any:

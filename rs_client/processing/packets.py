@@ -21,6 +21,7 @@ from dataclasses import astuple, dataclass, field, fields, replace
 
 import numpy as np
 
+from rs_client.processing import memory
 from rs_client.processing.compiled import compiled
 from rs_client.processing.frames import (
     COUNTER_RANGE,
@@ -389,14 +390,20 @@ def gather(
 ) -> None:
     """Copy packets out of the zones of their frames: packet ``i`` fills ``place[i]`` to ``end[i]`` of ``data``.
 
-    ``start``: where the frames lie in ``octets``; ``frame`` and ``offset``: where the packets begin.
+    ``start``: where the frames lie in ``octets``; ``frame`` and ``offset``: where the packets begin. Raises
+    ``IndexError`` before anything is copied from or to where there is nothing.
     """
+    source, target = octets.ctypes.data, data.ctypes.data
     for i in range(frame.size):
         at, number, within = place[i], frame[i], offset[i]
         while at < end[i]:
             many = min(end[i] - at, ZONE_SIZE - within)
+            if at < 0 or at + many > data.size or number < 0 or number >= start.size:
+                raise IndexError("a packet lies outside of its frames, or of its place")
             begin = start[number] + ZONE_START + within
-            data[at : at + many] = octets[begin : begin + many]
+            if begin < 0 or begin + many > octets.size:
+                raise IndexError("a frame lies outside of the octets")
+            memory.copy(target + at, source + begin, many)
             at, number, within = at + many, number + 1, 0
 
 

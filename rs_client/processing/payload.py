@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,11 +84,19 @@ class Work:
     """What a maker of products gets to know: the order, checked."""
 
     order: Order
+    until_written: ExitStack
+    """Closed when the product is written."""
 
     def products(self) -> dict[str, xr.DataTree]:
         """The inputs that are products, by name; lazy. Raises ``InputUnreadable``."""
         keys = self.order.storage
         return {one.input or "product": stores.open_product(one.href, keys) for one in self.order.inputs}
+
+    def product(self) -> xr.DataTree:
+        """The one input there is; lazy. Raises ``BadPayload`` if there are several."""
+        if len(self.order.inputs) > 1:
+            raise BadPayload(f"{self.order.processor} takes one product")
+        return stores.open_product(self.order.inputs[0].href, self.order.storage)
 
 
 type Maker = Callable[[Work], xr.DataTree]
@@ -126,8 +134,8 @@ def processor(function: Function) -> Callable[[Mapping[str, Any]], dict[str, Any
 
 def carry_out(order: Order, make: Maker) -> dict[str, Any]:
     """Make a product, write it, and say what it is."""
-    with on_cluster():
-        made = make(Work(order))
+    with on_cluster(), ExitStack() as until_written:
+        made = make(Work(order, until_written))
         size = stores.write(made, order.output, order.storage)
     return {
         "href": order.output,
@@ -195,7 +203,34 @@ def _blocks(files: Sequence[InputFile], keys: StorageKeys | None) -> list[xr.Dat
     return blocks
 
 
+def _echo(work: Work) -> xr.DataTree:
+    from rs_client.processing.echo import INPUT, OUTPUT, EchoSamples
+
+    order = work.order
+    made: xr.DataTree = EchoSamples().run({INPUT: work.product()}, name=order.name, **order.parameters)[OUTPUT]
+    return made
+
+
+def _quicklook(work: Work) -> xr.DataTree:
+    from rs_client.processing.quicklook import INPUT, OUTPUT, Quicklook
+
+    order = work.order
+    made: xr.DataTree = Quicklook().run({INPUT: work.product()}, name=order.name, **order.parameters)[OUTPUT]
+    return made
+
+
+def _safe_to_zarr(work: Work) -> xr.DataTree:
+    from rs_client.processing.safe import open_safe
+
+    if len(work.order.inputs) > 1:
+        raise BadPayload("safe-to-zarr takes one product")
+    return open_safe(work.order.inputs[0].href, work.order.storage, work.until_written)
+
+
 MAKERS: Mapping[str, Maker] = {
     "s1-l0": _level_zero,
+    "s1-echo": _echo,
+    "quicklook": _quicklook,
+    "safe-to-zarr": _safe_to_zarr,
 }
 """The processors of this package, by the name of their entry point."""

@@ -67,13 +67,15 @@ class SentinelOneLevelZero(EOProcessingUnit):
         or ``conventional``) and ``randomised`` (whether the pseudo-noise is still in), ``segment`` (octets decoded at
         once).
 
-        Raises ``BadPayload`` when a block is given twice, ``NothingFound`` when there is no packet in them.
+        Raises ``BadPayload`` when a block is given twice or the frames are not what the parameters say,
+        ``NothingFound`` when there is no packet in them.
         """
         value = inputs[INPUT]
         channels = _channels(_blocks(value) if isinstance(value, xr.DataTree) else value)
         session = _session(kwargs.get("session"), kwargs.get("name") or OUTPUT)
         coding = Coding(Basis(kwargs.get("basis") or Basis.DUAL), randomised=bool(kwargs.get("randomised")))
         decoded = _decode(channels, coding, int(kwargs.get("segment") or SEGMENT))
+        _refuse_foreign(decoded, coding)
         return {OUTPUT: assemble(kwargs.get("name") or session.id, session, decoded)}
 
 
@@ -107,6 +109,17 @@ def _decode(channels: Sequence[Channel], coding: Coding, size: int) -> list[Deco
     scans = iter(lazily.compute([partial(scan, channel, segment, coding) for channel, segment in work]))
     by_channel = [[next(scans) for _ in channel.segments(size)] for channel in channels]
     return [put_together(channel, coding, found, _again) for channel, found in zip(channels, by_channel, strict=True)]
+
+
+def _refuse_foreign(decoded: Sequence[Decoded], coding: Coding) -> None:
+    """The code does not see the pseudo-noise, but frames that nearly all say they are something else do tell."""
+    for one in decoded:
+        carrying = one.frames.good + one.frames.corrected
+        if one.frames.foreign > carrying / 2:
+            raise BadPayload(
+                f"the frames of channel {one.channel.number} are no AOS frames with the parameter randomised"
+                f" {'true' if coding.randomised else 'false'}; try the other"
+            )
 
 
 def _again(channel: Channel, segment: Segment, coding: Coding, lock: Lock) -> Scan:

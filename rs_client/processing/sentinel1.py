@@ -93,6 +93,13 @@ MODES: Mapping[int, str] = {
 """Measurement modes by event control code."""
 
 
+SWATHS: Mapping[int, str] = {
+    0: "S1", 1: "S2", 2: "S3", 3: "S4", 4: "S5-N", 5: "S5-S", 6: "S6", 10: "IW1", 11: "IW2", 12: "IW3",
+    13: "EW1", 14: "EW2", 15: "EW3", 16: "EW4", 17: "EW5", 18: "WV1", 19: "WV2",
+}  # fmt: skip
+"""Swaths by number."""
+
+
 @dataclass(frozen=True)
 class Derived:
     """A physical value made of codes."""
@@ -152,6 +159,11 @@ def fields(heads: Octets) -> dict[str, Values]:
 def mode(ecc_number: int) -> str:
     """The name of a measurement mode, given its event control code."""
     return MODES.get(ecc_number, f"mode {ecc_number}")
+
+
+def swath(number: int) -> str:
+    """The name of a swath, given its number."""
+    return SWATHS.get(number, f"swath{number}")
 
 
 def _unsigned(heads: Octets, octet: int, width: int) -> Integers:

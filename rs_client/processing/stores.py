@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -14,9 +15,10 @@ import xarray as xr
 import zarr
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, ConfigDict, SecretStr
 from xarray.backends.common import BackendArray
 from xarray.core import indexing
+from zarr.errors import ZarrUserWarning
 from zarr.storage import ObjectStore
 
 from rs_client.processing.errors import BadPayload, InputUnreadable, OutputRefused
@@ -32,6 +34,8 @@ type Store = S3Store | LocalStore
 
 class StorageKeys(BaseModel):
     """Where the object storage is, and the keys to it."""
+
+    model_config = ConfigDict(frozen=True)
 
     endpoint: str
     region: str
@@ -131,7 +135,11 @@ def write(tree: xr.DataTree, href: str, keys: StorageKeys | None) -> int:
         store = _place(href, keys, inside=True).store
         if _size(store):
             raise OutputRefused(f"{href} cannot be written: it is there already")
-        tree.to_zarr(ObjectStore(store), mode="w-", zarr_format=3, consolidated=True, encoding=_encoding(tree))
+        with warnings.catch_warnings():
+            # Zarr tells every writer that they are not in version 3 of the standard yet; without them a product would
+            # need a request for each of its arrays to be opened.
+            warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
+            tree.to_zarr(ObjectStore(store), mode="w-", zarr_format=3, consolidated=True, encoding=_encoding(tree))
         return _size(store)
     except (BaseError, OSError) as error:
         raise OutputRefused(f"{href} cannot be written: {reason(error)}") from error
@@ -179,6 +187,7 @@ def _place(href: str, keys: StorageKeys | None, *, inside: bool = False, make: b
     return _Place(_bucket(parts.netloc, keys, path_in_bucket if inside else None), "" if inside else path_in_bucket)
 
 
+@lru_cache(maxsize=8)  # each has connections of its own, and takes long to make
 def _bucket(bucket: str, keys: StorageKeys, prefix: str | None) -> S3Store:
     config: S3Config = {
         "bucket": bucket,
@@ -194,13 +203,23 @@ def _bucket(bucket: str, keys: StorageKeys, prefix: str | None) -> S3Store:
     return S3Store(prefix=prefix, config=config, client_options=options)
 
 
-def files_below(href: str, keys: StorageKeys | None) -> Iterator[tuple[str, bytes]]:
-    """Every file below an address: its path from there, and its bytes. Raises ``InputUnreadable``."""
+def below(href: str, keys: StorageKeys | None) -> list[str]:
+    """The paths of all files below an address, from there. Raises ``InputUnreadable``."""
     where = _place(href, keys, inside=True, make=False)
     try:
-        for page in obstore.list(where.store):
-            for entry in page:
-                yield entry["path"], bytes(obstore.get(where.store, entry["path"]).bytes())
+        return [entry["path"] for page in obstore.list(where.store) for entry in page]
+    except (BaseError, OSError) as error:
+        raise InputUnreadable(f"{href} cannot be read: {reason(error)}") from error
+
+
+def fetch(href: str, keys: StorageKeys | None, target: Path) -> None:
+    """Copy a file to this machine, piece by piece. Raises ``InputUnreadable``."""
+    where = _place(href, keys)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as file:
+            for piece in obstore.get(where.store, where.path).stream():
+                file.write(piece)
     except (BaseError, OSError) as error:
         raise InputUnreadable(f"{href} cannot be read: {reason(error)}") from error
 

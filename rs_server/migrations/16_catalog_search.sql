@@ -89,7 +89,7 @@ RETURNS TABLE (
 ) LANGUAGE plpgsql STABLE SET search_path TO pgstac, public AS $$
 #variable_conflict use_column
 DECLARE
-    condition text := concat_ws(' AND ', stac_search_to_where(request), rs.item_called(names));
+    condition text := rs.item_condition(request, names);
     expressions text[];
     falls boolean[];
     nullable boolean[];
@@ -135,4 +135,10 @@ BEGIN
     END IF;
     RETURN QUERY SELECT NULL, NULL, NULL::jsonb, NULL, NULL, NULL, NULL::text[], NULL, found;
 END
+$$;
+
+-- The condition of a search as SQL, for what is made of the items that match rather than of a page of them.
+CREATE OR REPLACE FUNCTION rs.item_condition(request jsonb, names text[]) RETURNS text LANGUAGE sql STABLE
+SET search_path TO pgstac, public AS $$
+    SELECT concat_ws(' AND ', stac_search_to_where(request), rs.item_called(names))
 $$;

@@ -135,6 +135,21 @@ class Stations:
             raise NotFound(f"collection {collection} has no item {item_id}")
         return page.items[0]
 
+    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """What the station says of each series of the item's files; empty where it says nothing, or not yet."""
+        station = self._station(service, collection)
+        kind = station.kind
+        if not kind.quality:
+            return []
+        key = f"{kind.entity_set}({_entity_id(item['properties'])})"
+        try:
+            answer = await station.session.query(key, {"$expand": kind.quality})
+        except StationRefused as error:
+            if error.members.get("answered") not in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_IMPLEMENTED):
+                raise
+            return []
+        return list(answer.get(kind.quality) or ())
+
     def takes_orders(self, service: str, collection: str) -> bool:
         """Whether items of the collection may have to be ordered."""
         return self._station(service, collection).kind.orders is not None
@@ -155,21 +170,6 @@ class Stations:
             raise StationRefused(station, "it answered JSON that is not a list of orders")
         states = [_state(station, each) for each in found]
         return {state.id: state for state in states if state.id in ids}
-
-    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """What the station says of each series of the item's files; empty where it says nothing, or not yet."""
-        station = self._station(service, collection)
-        kind = station.kind
-        if not kind.quality:
-            return []
-        key = f"{kind.entity_set}({_entity_id(item['properties'])})"
-        try:
-            answer = await station.session.query(key, {"$expand": kind.quality})
-        except StationRefused as error:
-            if error.members.get("answered") not in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_IMPLEMENTED):
-                raise
-            return []
-        return list(answer.get(kind.quality) or ())
 
     @asynccontextmanager
     async def download(

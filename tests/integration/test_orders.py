@@ -205,7 +205,7 @@ class Logins:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def authenticate(self, headers: Mapping[str, str], address: str = "") -> Principal:
+    async def authenticate(self, headers: Mapping[str, str], address: str) -> Principal:
         if "x-login" not in headers:
             raise NotAuthenticated("this needs a login")
         return self._world.caller(headers["x-login"])

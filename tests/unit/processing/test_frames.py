@@ -191,6 +191,15 @@ def test_what_stations_leave_in_the_frames(basis: Basis, randomised: bool) -> No
     assert np.array_equal(zones, clean[:, ZONE_START : ZONE_START + 1776])
 
 
+def test_the_pseudo_noise_is_a_codeword_that_only_the_version_gives_away() -> None:
+    frames = some_frames(np.random.default_rng(7))
+    sent = cadus(frames)
+    sent[:, 4:] ^= pseudo_noise()
+    _, found = collect(sent.reshape(-1))
+    assert (found.count.good, found.count.foreign) == (len(frames), len(frames))
+    assert collect(sent.reshape(-1), Coding(randomised=True))[1].count.foreign == 0
+
+
 def test_frames_may_be_taken_as_they_are() -> None:
     frames = some_frames(np.random.default_rng(8))
     sent = cadus(frames)
