@@ -13,7 +13,6 @@ import json
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Literal
 
 import cql2
@@ -27,6 +26,17 @@ LONGEST = 8_000  # characters of a filter
 DEEPEST = 40  # levels of parentheses; the parser runs out of stack somewhere above 100
 MOST_TERMS = 500  # leaves of the normal form
 
+# What STAC clients ask of any collection; items that have no such property do not match (STAC common metadata).
+ANYWHERE: Mapping[str, Property] = {
+    each.stac: each
+    for each in (
+        prop("mission", ""),
+        prop("platform", ""),
+        prop("constellation", ""),
+        prop("gsd", "", ValueType.DOUBLE),
+        prop("eo:cloud_cover", "", ValueType.DOUBLE),
+    )
+}
 FOOTPRINT = {"property": "geometry"}
 COLLECTION = prop("collection", "", required=True)  # known for each item before the station is asked
 
@@ -187,7 +197,7 @@ def parse(
     kind: StationKind,
     text: str | dict[str, Any],
     language: str,
-    foreign: Mapping[str, Property] = MappingProxyType({}),
+    foreign: Mapping[str, Property] = ANYWHERE,
 ) -> Filter:
     """Read a filter in ``cql2-text`` or ``cql2-json``; ``BadInput`` or ``UnsupportedFilter`` name what is wrong.
 
@@ -205,11 +215,10 @@ def parse(
     return read(kind, expression, foreign)
 
 
-def read(kind: StationKind, expression: Any, foreign: Mapping[str, Property] = MappingProxyType({})) -> Filter:
+def read(kind: StationKind, expression: Any, foreign: Mapping[str, Property] = ANYWHERE) -> Filter:
     """The normal form of a CQL2-JSON expression."""
     found = _Reader(kind, foreign).filter(expression, negated=False)
-    if foreign:
-        found = transform(found, lambda leaf: _without(leaf, kind))
+    found = transform(found, lambda leaf: _without(leaf, kind))
     if len(leaves(found)) > MOST_TERMS:
         raise BadInput(f"the filter has more than {MOST_TERMS} terms")
     return found
@@ -368,7 +377,7 @@ class _Reader:
 
     def _test(self, op: str, subject: Any, rest: list[Any], *, negated: bool) -> Filter:
         match op, rest:
-            case "between", [low, high]:
+            case "between", [low, high] | [[low, high]]:  # the second is how drafts of CQL2 had it
                 bounds: tuple[tuple[Comparison, Any], ...] = ((">=", low), ("<=", high))
                 terms = [self._compare(each, subject, bound, negated=negated) for each, bound in bounds]
                 return disjunction(terms) if negated else conjunction(terms)

@@ -7,11 +7,10 @@ refused: to leave it out would answer more than was asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from geojson_pydantic.geometries import Geometry
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from rs_server.errors import BadInput
 from rs_server.stations import filters, geometry, oldquery, search
@@ -19,7 +18,7 @@ from rs_server.stations.filters import Filter, conjunction
 from rs_server.stations.model import Property, StationKind
 from rs_server.stations.odata import SortKey
 from rs_server.stations.paging import Binding
-from rs_server.stations.search import DEFAULT_LIMIT, MOST_ITEMS, Fields, SearchRequest
+from rs_server.stations.search import DEFAULT_FIELDS, DEFAULT_LIMIT, MOST_ITEMS, Fields, SearchRequest
 
 Crs = Literal["http://www.opengis.net/def/crs/OGC/1.3/CRS84"]
 CRS84: Crs = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
@@ -56,16 +55,21 @@ class SearchQuery(BaseModel):
         include, exclude = _fields(_listed(self.fields) or [])
         return SearchBody.model_validate(
             {
-                **self.model_dump(by_alias=True),
+                **self.model_dump(by_alias=True, exclude={"fields"}),
                 "collections": _listed(self.collections),
                 "ids": _listed(self.ids),
                 "bbox": _numbers(self.bbox),
                 "intersects": _geometry(self.intersects),
                 "query": _query(self.query),
                 "sortby": [_sort_term(term) for term in _listed(self.sortby) or []],
-                "fields": {"include": include, "exclude": exclude},
+                **({} if self.fields is None else {"fields": _stated(include, exclude)}),
             }
         )
+
+
+def _several(value: Any) -> Any:
+    """One name stands for a list of it."""
+    return [value] if isinstance(value, str) else value
 
 
 class SortBy(BaseModel):
@@ -91,8 +95,8 @@ class SearchBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    collections: list[str] | None = None
-    ids: list[str] | None = None
+    collections: Annotated[list[str] | None, BeforeValidator(_several)] = None
+    ids: Annotated[list[str] | None, BeforeValidator(_several)] = None
     bbox: list[float] | None = None
     intersects: Geometry | None = None
     datetime: str | None = None
@@ -108,7 +112,7 @@ class SearchBody(BaseModel):
     def understood(
         self,
         kind: StationKind,
-        foreign: Mapping[str, Property] = MappingProxyType({}),
+        foreign: Mapping[str, Property] = filters.ANYWHERE,
         *,
         order: tuple[SortKey, ...] | None = None,
     ) -> SearchRequest:
@@ -127,7 +131,11 @@ class SearchBody(BaseModel):
 
     def wanted_fields(self) -> Fields:
         """Which members of an item are wanted."""
-        return Fields(tuple(self.fields.include or ()), tuple(self.fields.exclude or ()))
+        include, exclude = tuple(self.fields.include or ()), tuple(self.fields.exclude or ())
+        given = self.fields.model_fields_set
+        stated = "fields" in self.model_fields_set and ("include" in given or not given)
+        default = tuple(name for name in DEFAULT_FIELDS if name not in exclude)
+        return Fields(default if stated and not include else include, exclude)
 
     def binding(self, caller: str, place: str) -> Binding:
         """What a paging token of this search is bound to; ``place`` is where it is asked."""
@@ -196,6 +204,11 @@ def _query(text: str | None) -> Any:
 
 def _sort_term(term: str) -> dict[str, str]:
     return {"field": term.lstrip("+-"), "direction": "desc" if term.startswith("-") else "asc"}
+
+
+def _stated(include: list[str], exclude: list[str]) -> dict[str, list[str]]:
+    """The member ``fields`` of a body; only to want nothing is to want the default."""
+    return {"exclude": exclude, **({"include": include} if include or not exclude else {})}
 
 
 def _fields(terms: list[str]) -> tuple[list[str], list[str]]:

@@ -60,7 +60,8 @@ _JSON_TYPES: Mapping[ValueType, dict[str, str]] = {
     ValueType.GEOMETRY: {"$ref": "https://geojson.org/schema/Geometry.json"},
     ValueType.OBJECT: {"type": "object"},
 }
-_ALWAYS = ("type", "stac_version", "id", "collection", "geometry", "links")
+_ALWAYS = ("type", "stac_version", "id", "collection")
+_MEMBERS = frozenset({*_ALWAYS, "geometry", "bbox", "links", "assets", "properties", "stac_extensions"})
 
 Document = dict[str, Any]
 
@@ -157,14 +158,22 @@ def page(items: Sequence[Document], links: Sequence[Document], matched: int | No
 
 
 def narrowed(item: Document, fields: Fields) -> Document:
-    """The item with the members that are wanted, and those that make it an item."""
+    """The item with the members that are wanted, and those that say which item it is.
+
+    A member that is named itself is kept, though it or the group that it is in is not wanted.
+    """
     if not fields.include and not fields.exclude:
         return item
     found = _included(item, fields.include) if fields.include else {**item, "properties": {**item["properties"]}}
     for path in fields.exclude:
         group, name = _split(path)
-        found.get(group, {}).pop(name, None) if name else found.pop(group, None)
-    return {**{name: item[name] for name in _ALWAYS}, "properties": {}, "assets": {}, **found}
+        if path in fields.include:
+            continue
+        if name and isinstance(found.get(group), dict):
+            found[group] = {key: value for key, value in found[group].items() if key != name}
+        elif not name and not any(_split(each)[0] == group and _split(each)[1] for each in fields.include):
+            found.pop(group, None)
+    return {**{name: item[name] for name in _ALWAYS}, **found}
 
 
 def _included(item: Document, paths: Sequence[str]) -> Document:
@@ -183,7 +192,7 @@ def _split(path: str) -> tuple[str, str]:
     group, dot, name = path.partition(".")
     if dot and group in ("properties", "assets"):
         return group, name
-    return (path, "") if path in (*_ALWAYS, "assets", "properties", "bbox", "stac_extensions") else ("properties", path)
+    return (path, "") if path in _MEMBERS else ("properties", path)
 
 
 def _queryable(of: Property, allowed: Sequence[str] | None) -> Document:
