@@ -35,6 +35,7 @@ from rs_server.errors import BadInput, NotFound
 
 NOTHING = [""]  # an id that no collection has: an empty list would mean "every collection" to pgstac
 
+_NEVER = {"op": "=", "args": [{"property": "id"}, ""]}
 _DEFAULT_LIMIT = 10
 _NOT_PGSTACS = {
     "ids",
@@ -167,9 +168,12 @@ class CatalogClient(CoreCrudClient):
     async def narrowed_search(self, search: PgstacSearch, request: Request) -> tuple[dict[str, Any], list[str] | None]:
         """A search in pgstac's words, narrowed to what the caller may read, and the names of items that it asks for."""
         if (condition := getattr(search, "filter_expr", None)) is not None:
-            filters.checked(condition)
+            folded = filters.checked(condition)
+            search.filter_expr = folded if isinstance(folded, dict) else None if folded else _NEVER
         search.collections = await narrowed(search.collections, request)
         ours = search.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=_NOT_PGSTACS)
+        if len(box := ours.get("bbox") or ()) == 6:
+            ours["bbox"] = [*box[:2], *box[3:5]]  # items lie on the ground, and PostGIS does not intersect solids
         return ours, search.ids
 
     async def _searched(self, search: PgstacSearch, asked: Asked, request: Request) -> dict[str, Any]:
