@@ -1,5 +1,7 @@
 """The Python client of RS-Python: find, stage, process and open Sentinel data from one session."""
 
+from typing import TYPE_CHECKING
+
 from rs_client.codegen import code
 from rs_client.errors import (
     AuthExpired,
@@ -20,6 +22,9 @@ from rs_client.errors import (
     Timeout,
 )
 from rs_client.session import RsClient, User, connect
+
+if TYPE_CHECKING:
+    from rs_client.aio import AsyncRsClient, connect_async
 
 __all__ = [
     "AsyncRsClient",

@@ -11,7 +11,6 @@ import pystac
 
 from rs_client import display
 from rs_client.errors import Invalid, NotFound
-from rs_client.flow import Flow, Server
 from rs_client.prip import PRODUCT_WORDS
 from rs_client.stac import Collection, StacClient
 
@@ -77,12 +76,12 @@ class CatalogClient(StacClient):
         named += [_new(group, "group", rights, until) for group in _each(groups)]
         if not named:
             raise Invalid("nobody is named to share with", hint='share("…", users="bob") or groups="…"')
-        http = self.session.http
-        return ReaderList(http.run(_shared(http.server, collection, named)))
+        body = {"readers": [reader.document for reader in named]}
+        return _readers(self.session.http.put(_readers_path(collection), body))
 
     def readers(self, collection: str) -> ReaderList:
         """Who beside you may use a collection of yours."""
-        return ReaderList(self.session.http.run(_readers(self.session.http.server, collection)))
+        return _readers(self.session.http.get(_readers_path(collection)))
 
     def unshare(self, collection: str, *, user: str | None = None, group: str | None = None) -> None:
         """Take the rights of a user or a group on a collection back; ``Invalid`` unless one of them is named."""
@@ -113,9 +112,9 @@ class CatalogClient(StacClient):
         document = self.session.http.post("/catalog/collections", _plain(collection))
         return self._own(document)
 
-    def remove_collection(self, collection: str) -> None:
-        """Delete a collection of yours, with its items and their files."""
-        self.session.http.delete(f"/catalog/collections/{collection}")
+    def remove_collection(self, collection: str, *, with_items: bool = False) -> None:
+        """Delete a collection of yours; ``Conflict`` when it holds items, unless they and their files are to go too."""
+        self.session.http.delete(f"/catalog/collections/{collection}{'?force=true' if with_items else ''}")
 
 
 def _new(name: str, kind: Literal["user", "group"], rights: Iterable[Right], until: datetime | None) -> Reader:
@@ -127,18 +126,8 @@ def _new(name: str, kind: Literal["user", "group"], rights: Iterable[Right], unt
     return Reader(name, kind, tuple(right for right in RIGHTS if right in wanted), until)
 
 
-def _shared(server: Server, collection: str, named: Sequence[Reader]) -> Flow[list[Reader]]:
-    """Put the readers of a collection: those that there are, and those named now."""
-    who = {(reader.kind, reader.name) for reader in named}
-    others = [reader for reader in (yield from _readers(server, collection)) if (reader.kind, reader.name) not in who]
-    readers = [*others, *named]
-    yield from server.put(_readers_path(collection), {"readers": [reader.document for reader in readers]})
-    return readers
-
-
-def _readers(server: Server, collection: str) -> Flow[list[Reader]]:
-    answer = yield from server.get(_readers_path(collection))
-    return [Reader.of(document) for document in answer["readers"]]
+def _readers(answer: Mapping[str, Any]) -> ReaderList:
+    return ReaderList(Reader.of(document) for document in answer["readers"])
 
 
 def _readers_path(collection: str) -> str:

@@ -46,7 +46,8 @@ def _collection(collection: Collection) -> str:
 
 
 def _search(search: Search) -> str:
-    given = {_NAMES.get(name, name): _argument(name, value) for name, value in search.get_parameters().items()}
+    stated = search._parameters  # noqa: SLF001 - get_parameters() joins lists into texts, which cannot be undone
+    given = {_NAMES.get(name, name): _argument(name, value) for name, value in stated.items()}
     if given.get("limit") == 100:  # the library's own default
         del given["limit"]
     if search._max_items is not None:  # noqa: SLF001 - the library tells it no other way
@@ -61,7 +62,7 @@ def _argument(name: str, value: Any) -> Any:
     match name, value:
         case "sortby", [*keys]:
             return [f"{_SORTED[key['direction']]}{key['field']}" for key in keys]
-        case "bbox", _:
+        case _, tuple():
             return list(value)
     return value
 

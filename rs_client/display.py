@@ -27,6 +27,7 @@ MAX_BYTES = 50_000
 """No HTML of ours is larger than this."""
 _TABLE_BYTES = 38_000
 _CELL_CHARACTERS = 200
+_MESSAGE_CHARACTERS = 110
 _CELL = ' style="text-align:left;vertical-align:top"'
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _NAMES = 12
@@ -60,7 +61,11 @@ def progress(process: str, now: Progress) -> str:
     if now.files_total:
         parts.append(f"{now.files_done}/{now.files_total} files")
     if now.message:
-        parts.append(now.message)
+        parts.append(_short(now.message, _MESSAGE_CHARACTERS))
+    if now.waiting and now.waiting != now.message:
+        parts.append(f"waits for {now.waiting}")
+    if now.estimated_end and now.status not in ENDED:
+        parts.append(f"to end at {now.estimated_end.astimezone():%H:%M:%S}")
     return " · ".join(parts)
 
 
@@ -206,7 +211,7 @@ _ITEM_HEAD = ("id", "collection", "time", "platform", "size", "assets")
 
 def _item_row(one: pystac.Item) -> Sequence[Any]:
     properties = one.properties
-    begin = properties.get("start_datetime") or properties.get("datetime") or ""
+    begin = properties.get("start_datetime") or (one.datetime.isoformat() if one.datetime else "")
     volume = sum(asset.extra_fields.get("file:size") or 0 for asset in one.assets.values())
     platform = properties.get("platform", "")
     return one.id, one.collection_id or "", str(begin)[:19], platform, _size_of(volume), len(one.assets)
@@ -272,15 +277,15 @@ def _cell(value: Any) -> str:
     return escape(_short(value))
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, most: int = _CELL_CHARACTERS) -> str:
     text = " ".join(str(value).split())
-    return text if len(text) <= _CELL_CHARACTERS else f"{text[: _CELL_CHARACTERS - 1]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _count(found: Sequence[Any], matched: int | None) -> str:
     shown = min(len(found), MAX_ROWS)
     if matched is None:
-        return f"the first {shown}" if len(found) >= MAX_ROWS else f"{shown} items"
+        return f"the first {shown}" if len(found) >= MAX_ROWS else f"{shown} item{'s' * (shown != 1)}"
     return f"{shown} of {matched}"
 
 
@@ -305,13 +310,14 @@ def _size_of(volume: Any) -> str:
     return size(volume) if isinstance(volume, int | float) and volume else ""
 
 
-_MAP_WIDTH, _MAP_POINTS, _MAP_RINGS = 420, 60, 80
+_MAP_WIDTH, _MAP_POINTS, _MAP_RINGS = 420, 600, 80
 _LEAST_WIDTH = 30.0  # degrees of longitude that a map shows at least
 
 
 def footprints(found: Sequence[pystac.Item]) -> str:
     """Where items lie, as a small SVG map with a graticule of 10 or 30 degrees; nothing if none has a geometry."""
-    rings = [ring for one in found for ring in _rings(one.geometry or {})][:_MAP_RINGS]
+    whole = [ring for one in found for ring in _rings(one.geometry or {})][:_MAP_RINGS]
+    rings = [ring[:: 1 + len(ring) * len(whole) // _MAP_POINTS] for ring in whole]
     points = [point for ring in rings for point in ring]
     if not points:
         return ""
@@ -339,13 +345,12 @@ def _degrees(value: float, sides: str) -> str:
 
 
 def _rings(geometry: Mapping[str, Any]) -> Iterator[Sequence[Sequence[float]]]:
-    """The outer rings of a polygon or of several, thinned to what a small map shows."""
+    """The outer rings of a polygon or of several."""
     coordinates = geometry.get("coordinates") or ()
     polygons = {"Polygon": [coordinates], "MultiPolygon": coordinates}.get(str(geometry.get("type")), ())
     for polygon in polygons:
-        outer = [(float(x), float(y)) for x, y, *_ in polygon[0]] if polygon else []
-        if outer:
-            yield outer[:: max(1, len(outer) // _MAP_POINTS)]
+        if polygon:
+            yield [(float(x), float(y)) for x, y, *_ in polygon[0]]
 
 
 def _window(points: Sequence[Sequence[float]]) -> tuple[float, float, float, float]:

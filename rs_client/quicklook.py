@@ -1,14 +1,14 @@
 """A picture of a product: packets over time for Level-0, the image for what has one; small whatever the product's size.
 
-What is drawn is rendered by datashader from all the data, in one pass, and shown as a PNG; ``plot()`` gives the same
-as an interactive hvplot figure.
+The picture is made of all the data in one pass, and shown as a PNG; ``plot()`` gives the same as an interactive figure,
+where datashader draws what is zoomed into. It is not used for the picture: compiling it takes longer than drawing.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from rs_client.errors import Invalid
 
@@ -28,20 +29,12 @@ WIDTH, HEIGHT = 760, 260
 MAX_PNG = 34_000
 """Octets of the picture that goes into a page: with its Base64 form and its frame it stays below 50 kB."""
 _GROUND = "#ffffff"
-_COLOURS = (
-    "#1f77b4",
-    "#d62728",
-    "#2ca02c",
-    "#9467bd",
-    "#ff7f0e",
-    "#17becf",
-    "#e377c2",
-    "#8c564b",
-    "#bcbd22",
-    "#7f7f7f",
-)
+_INK, _LINE = "#333333", "#bbbbbb"
+_LIGHT, _DARK = (184, 216, 238), (8, 48, 107)
+_MARGIN, _FOOT = 70, 20  # pixels left of the lanes, and below them
+_LEAST_BINS, _PACKETS_A_BIN = 30, 4  # so few that a bin is empty where data is missing, not between two packets
+_LEAST_LANE, _LARGEST_LANE, _LEAST_LABEL = 3, 60, 12
 _STRETCH = (2, 98)  # percentiles that become black and white
-_LARGEST = 4_000_000  # samples of an image that are read
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +98,7 @@ def quicklook(tree: xr.DataTree, *, title: str, group: str | None = None, variab
 
 
 def _group(tree: xr.DataTree, name: str | None) -> xr.DataTree:
-    found = tree if name is None else tree.get(name)
+    found = tree if name is None else tree.get(name.strip("/"), None)
     if not isinstance(found, xr.DataTree):
         raise Invalid(f"there is no group {name}", hint=f"there are: {', '.join(tree.groups)}")
     return found
@@ -130,24 +123,56 @@ def _packets(places: list[xr.DataTree]) -> pd.DataFrame | None:
 
 
 def _drawn_packets(packets: pd.DataFrame, title: str) -> Quicklook:
-    import datashader as ds  # type: ignore[import-untyped,unused-ignore]
-    from datashader import transfer_functions as tf
-
+    """A lane for each APID, along sensing time: the darker, the more octets came; white where none did."""
     apids = sorted(packets["apid"].unique())
-    shown = packets.assign(
-        seconds=packets["time"].astype("datetime64[ns]").astype("int64"), apid=packets["apid"].astype("category")
-    )
-    canvas = ds.Canvas(WIDTH, HEIGHT)
-    counts = canvas.points(shown, "seconds", "octets", ds.count_cat("apid"))
-    key = {apid: _COLOURS[number % len(_COLOURS)] for number, apid in enumerate(apids)}
-    picture = tf.set_background(tf.dynspread(tf.shade(counts, color_key=key, min_alpha=120)), _GROUND).to_pil()
+    lanes = np.array([apids.index(apid) for apid in packets["apid"]])
+    instants = packets["time"].to_numpy().astype("datetime64[ns]").astype(np.int64)
+    bins = int(min(WIDTH - _MARGIN, max(_LEAST_BINS, len(packets) / len(apids) / _PACKETS_A_BIN)))
+    span = max(1, int(np.ptp(instants)))
+    columns = np.minimum((instants - instants.min()) * bins // span, bins - 1)
+    volume = np.zeros((len(apids), bins))
+    np.add.at(volume, (lanes, columns), packets["octets"].to_numpy())
     first, last = packets["time"].min(), packets["time"].max()
-    longest = int(packets["octets"].max())
     caption = (
-        f"{len(packets)} packets of {len(apids)} APIDs ({', '.join(apids)}) from {first:%Y-%m-%d %H:%M:%S} to "
-        f"{last:%H:%M:%S} UTC; across: time, up: length of a packet, to {longest} octets"
+        f"{len(packets)} packets, {int(packets['octets'].sum())} octets, of {len(apids)} APIDs, taken from "
+        f"{_instant(first)} to {_instant(last)} UTC; the darker, the more octets, white: none"
     )
-    return Quicklook(title, caption, picture.convert("RGB"), packets)
+    return Quicklook(title, caption, _framed(_shaded(volume), apids, _instant(first), _instant(last)), packets)
+
+
+def _shaded(volume: NDArray[np.float64]) -> Image:
+    """A picture of a pixel for each bin: white for nothing, else from light to dark."""
+    from PIL import Image
+
+    light, dark = np.array(_LIGHT), np.array(_DARK)
+    share = (volume / max(1.0, volume.max()))[..., np.newaxis]
+    colours = np.where(share > 0, light + (dark - light) * share, 255)
+    return Image.fromarray(colours.astype(np.uint8))
+
+
+def _framed(lanes: Image, apids: Sequence[str], first: str, last: str) -> Image:
+    """Lanes one pixel high as stripes with their names, on top of the time from left to right."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    height = max(_LEAST_LANE, min(_LARGEST_LANE, HEIGHT // len(apids)))
+    font = ImageFont.load_default(size=11)
+    picture = Image.new("RGB", (WIDTH, height * len(apids) + _FOOT), _GROUND)
+    draw = ImageDraw.Draw(picture)
+    stripes = lanes.resize((WIDTH - _MARGIN, height * len(apids)), Image.Resampling.NEAREST)
+    picture.paste(stripes, (_MARGIN, 0))
+    for number, apid in enumerate(apids):
+        top = number * height
+        draw.line([(0, top + height), (WIDTH, top + height)], fill=_LINE)
+        if height >= _LEAST_LABEL:
+            draw.text((4, top + height / 2), f"APID {apid}", fill=_INK, font=font, anchor="lm")
+    bottom = picture.height - _FOOT / 2
+    draw.text((_MARGIN, bottom), first, fill=_INK, font=font, anchor="lm")
+    draw.text((WIDTH - 4, bottom), last, fill=_INK, font=font, anchor="rm")
+    return picture
+
+
+def _instant(when: Any) -> str:
+    return f"{when:%Y-%m-%d %H:%M:%S.%f}"[:-3]
 
 
 def _image(places: list[xr.DataTree], variable: str | None) -> xr.DataArray | None:
@@ -164,22 +189,19 @@ def _images(places: list[xr.DataTree]) -> Iterator[xr.DataArray]:
 
 
 def _drawn_image(image: xr.DataArray, title: str) -> Quicklook:
-    import datashader as ds  # type: ignore[import-untyped,unused-ignore]
-    from datashader import transfer_functions as tf
+    """The first plane of an image, each pixel the mean of the samples under it, stretched between two percentiles."""
+    from PIL import Image
 
     plane = image[(0,) * (image.ndim - 2)]
-    step = max(1, int(np.ceil(np.sqrt(plane.size / _LARGEST))))
-    thin = plane[::step, ::step].to_numpy()
-    values = np.abs(thin).astype("float32")[::-1]  # the first line on top
-    flat = xr.DataArray(values, dims=("y", "x"), coords={"y": np.arange(len(thin)), "x": np.arange(thin.shape[1])})
-    low, high = np.nanpercentile(flat, _STRETCH)
-    raster = ds.Canvas(WIDTH, HEIGHT).raster(flat)
-    picture = tf.shade(raster, cmap=["black", "white"], how="linear", span=(low, max(high, low + 1e-12)))
+    sizes = abs(plane) if plane.dtype.kind == "c" else plane
+    steps = {d: max(1, n // most) for (d, n), most in zip(sizes.sizes.items(), (HEIGHT, WIDTH), strict=True)}
+    means = np.asarray(sizes.coarsen(steps, boundary="trim").mean().to_numpy(), np.float64)
+    low, high = np.nanpercentile(means, _STRETCH)
+    grey = np.clip((np.nan_to_num(means, nan=low) - low) / max(high - low, 1e-30), 0, 1) * 255
+    picture = Image.fromarray(grey.astype(np.uint8)).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
     shape = " × ".join(str(length) for length in plane.shape)
     caption = f"{image.name}: {shape} samples; black to white: {low:.4g} to {high:.4g}"
-    return Quicklook(
-        title, caption, tf.set_background(picture, _GROUND).to_pil().convert("RGB"), flat.rename(str(image.name))
-    )
+    return Quicklook(title, caption, picture.convert("RGB"), sizes.rename(str(image.name)))
 
 
 def _png(image: Image) -> bytes:

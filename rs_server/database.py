@@ -1,8 +1,10 @@
-"""Our connection pool to PostgreSQL, for the tables beside pgstac's own."""
+"""Our connections to PostgreSQL, for the tables beside pgstac's own."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +17,14 @@ from rs_server.errors import Unavailable
 from rs_server.settings import DatabaseSettings
 
 Row = dict[str, Any]
+
+_WRITE_AGAIN_S = 0.5
+_AWAY_S = 30.0
+
+
+# A process that was frozen in the middle of a transaction holds its locks against all others: the server ends it. And
+# nobody waits for a lock much longer than that.
+OPTIONS = "-c idle_in_transaction_session_timeout=5000 -c lock_timeout=10000"
 
 
 class Database:
@@ -29,7 +39,7 @@ class Database:
         try:
             async with self._pool.connection() as conn:
                 yield conn
-        except (psycopg.OperationalError, PoolTimeout) as error:
+        except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout, PoolTimeout) as error:
             raise Unavailable("the database does not answer", hint="try again in a few seconds") from error
 
     async def ping(self) -> None:
@@ -49,10 +59,22 @@ async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
         open=False,
         check=AsyncConnectionPool.check_connection,
         connection_class=AsyncConnection[Row],
-        kwargs={"row_factory": dict_row},
+        kwargs={"row_factory": dict_row, "options": OPTIONS},
     )
     await pool.open()
     try:
         yield Database(pool)
     finally:
         await pool.close()
+
+
+async def persistently[T](write: Callable[[], Awaitable[T]]) -> T:
+    """Write to the database, and bear with one that is away for a while: it may be restarting."""
+    end = time.monotonic() + _AWAY_S
+    while True:
+        try:
+            return await write()
+        except Unavailable:
+            if time.monotonic() > end:
+                raise
+        await asyncio.sleep(_WRITE_AGAIN_S)

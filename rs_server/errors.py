@@ -9,6 +9,7 @@
       Forbidden            403  known, and may not
       NotFound             404  does not exist, as far as the caller can tell
       Conflict             409  clashes with what is there
+        NotOnline          409  the station must bring it from its archive first
       PreconditionFailed   412  what is there is not what the caller believes
       TooManyRequests      429
       StationRefused       502  the station rejected our request or credentials, or answered nonsense
@@ -19,6 +20,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -70,12 +72,16 @@ class Conflict(RsError):
     """Clashes with what is there."""
 
 
+class NotOnline(Conflict):
+    """The station must bring it from its archive first: it can be had after an order."""
+
+
 class PreconditionFailed(RsError):
     """What is there is not what the caller believes it to be."""
 
 
 class TooManyRequests(RsError):
-    """The caller asks too often."""
+    """The caller asks too often; the member ``retry_after_s`` says how long to wait, in seconds."""
 
 
 class StationError(RsError):
@@ -167,7 +173,11 @@ def type_of(error: RsError) -> str:
 
 def answer(request: Request, error: RsError) -> Response:
     """One of our errors as a problem document."""
-    return problem(request, status_of(error), error.detail, type_=type_of(error), hint=error.hint, **error.members)
+    wait = error.members.get("retry_after_s")
+    headers = {"Retry-After": str(math.ceil(wait))} if isinstance(wait, float | int) else None
+    return problem(
+        request, status_of(error), error.detail, type_=type_of(error), headers=headers, hint=error.hint, **error.members
+    )
 
 
 async def _ours(request: Request, error: Exception) -> Response:

@@ -17,7 +17,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 SETTINGS_VARIABLE = "RSPY_SETTINGS"
 
-StationKindName = Literal["cadip", "auxip", "prip", "lta"]
 ServiceName = Literal["auth", "stations", "catalog", "processes"]
 
 
@@ -45,6 +44,10 @@ class AccessSettings(Section):
     audience: str = "rs-server"
     docs_client_id: str = Field("rs-client", description="Public client that the documentation page logs in with")
     leeway_s: float = Field(5, ge=0, description="Clock difference accepted between issuer and server, in seconds")
+    key_guesses: int = Field(30, ge=1, description="Wrong API keys that one address may send within a minute")
+    requests_per_s: float = Field(
+        500, gt=0, description="Requests of one caller in a second, on average; twice as many may come at once"
+    )
     directory: DirectorySettings | None = None
 
 
@@ -96,14 +99,27 @@ class CatalogSettings(Section):
     provider: str | None = Field(None, description="Who hosts the collections; named as their host where set")
 
 
+class ClusterLimits(Section):
+    """The most that the cluster of one job may have."""
+
+    workers: int = Field(2, ge=1)
+    cores: int = Field(2, ge=1, description="Of each worker")
+    memory_gib: float = Field(8, gt=0, description="Of each worker, in GiB")
+
+
 class DaskSettings(Section):
     """The Dask Gateway that processing jobs start their clusters on, and the identity they do it with."""
 
     gateway: str = "http://127.0.0.1:8000/services/dask-gateway"
     proxy_address: str = "gateway://127.0.0.1:8786"
     hub_token: SecretStr = Field(SecretStr(""), description="Token of the hub service that owns the clusters")
-    workers: int = Field(2, ge=1)
+    limits: dict[str, ClusterLimits] = Field(
+        default_factory=dict, description="By group of the caller, or * for everybody; the largest counts"
+    )
     start_timeout_s: float = Field(120, gt=0)
+    orphan_age_s: float = Field(
+        60, gt=0, description="A cluster of ours that no job knows of is stopped when it is as old, in seconds"
+    )
 
 
 class StationCollectionSettings(Section):
@@ -119,11 +135,23 @@ class StationCollectionSettings(Section):
 class StationSettings(Section):
     """One station (an interface delivery point) of a known kind."""
 
-    kind: StationKindName
+    kind: str = Field(description="One of the kinds that the server has a description of: cadip, auxip, prip, lta")
     url: str = Field(description="OData root, e.g. https://host/odata/v1")
     token_url: str | None = None
     grant: dict[str, SecretStr] = Field(default_factory=dict, description="Form sent to the token endpoint")
-    timeout_s: float = Field(30, gt=0)
+    client_in_header: bool = Field(
+        default=False, description="The token endpoint wants client_id and client_secret of the grant in a Basic header"
+    )
+    username: str | None = Field(None, description="For stations without a token endpoint: HTTP Basic")
+    password: SecretStr = SecretStr("")
+    timeout_s: float = Field(30, gt=0, description="Longest time until a whole answer to a query, in seconds")
+    idle_s: float = Field(15, gt=0, description="Longest silence of an answer or a download, in seconds")
+    answer_bytes: int = Field(256_000_000, ge=1, description="Longest answer to a query")
+    queries_at_once: int = Field(8, ge=1)
+    queries_per_s: float | None = Field(None, gt=0, description="Unset: as fast as they are answered")
+    downloads_at_once: int = Field(4, ge=1, description="Of all workers together, and of a server beside them")
+    failures: int = Field(5, ge=1, description="After so many failures in a row the station is left alone …")
+    pause_s: float = Field(30, gt=0, description="… for so many seconds")
     redirect_hosts: tuple[str, ...] = Field(
         (), description="Hosts, beside the station's own, that its downloads may redirect to"
     )
@@ -133,6 +161,44 @@ class StationSettings(Section):
     )
     counts: bool = Field(default=True, description="Whether $count is cheap enough to be asked with a first page")
     collections: dict[str, StationCollectionSettings] = Field(default_factory=dict)
+    user_downloads: int | None = Field(None, ge=1, description="Most downloads at a time for one user; unset: all")
+    ranges: int = Field(4, ge=1, description="Most downloads at a time of one file, as ranges; 1: whole files only")
+    bytes_per_s: int | None = Field(
+        None, ge=1, description="Most bytes per second, of all staging together; unset: any"
+    )
+    downloads_per_s: float | None = Field(
+        None, gt=0, description="Most downloads begun per second, of all staging together; unset: any"
+    )
+
+
+class StagingSettings(Section):
+    """How files are carried. Times in seconds."""
+
+    lanes: int = Field(8, ge=1, description="Connections to stations that one worker holds at a time")
+    part_bytes: int = Field(8 * 1024**2, ge=5 * 1024**2, le=1024**3, description="Bytes that are kept at a time")
+    lease_s: float = Field(10, gt=0, description="A worker that has not shown itself for so long is taken for dead")
+    patience_s: float = Field(3600, gt=0, description="How long a file may fail to come on before it is given up")
+    follow_every_s: float = Field(3, gt=0, description="Between two looks at a session that grows")
+    follow_idle_s: float = Field(1800, gt=0, description="A session that has not grown for so long never ends")
+    subscriptions_every_s: float = Field(10, gt=0, description="Between two looks for a standing order")
+    overlap_s: float = Field(86_400, ge=0, description="How late stations publish items under an earlier date")
+    grace_s: float = Field(3600, ge=0, description="How long objects that nothing refers to are kept")
+
+
+class OrderSettings(Section):
+    """How products of long-term archives are ordered, at each station."""
+
+    at_once: int = Field(10, ge=1, description="Most orders that a station has of us")
+    at_once_each: int = Field(2, ge=1, description="Most of them for one user; further ones wait")
+    poll_s: float = Field(30, gt=0, description="How often a station is asked about an order, in seconds")
+    again_s: float = Field(60, gt=0, description="Wait before a station that took no order is asked again")
+    tend_s: float = Field(5, gt=0, description="How often it is looked what is due")
+
+
+class TelemetrySettings(Section):
+    """Where traces go."""
+
+    collector: str | None = Field(None, description="OTLP over HTTP, e.g. http://host:4318. Unset: nothing is recorded")
 
 
 class Settings(BaseSettings):
@@ -147,7 +213,13 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     catalog: CatalogSettings = CatalogSettings()
     dask: DaskSettings = DaskSettings()
+    staging: StagingSettings = StagingSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     stations: dict[str, StationSettings] = Field(default_factory=dict)
+    orders: OrderSettings = OrderSettings()
+    most_body_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, description="Longest request body: some ten thousand items in one call"
+    )
     secret: SecretStr = Field(SecretStr(""), description="Signs paging tokens; 32 random bytes in hexadecimal")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

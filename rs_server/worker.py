@@ -8,6 +8,8 @@ works, and how many jobs of each at a time: by default all of them; a cluster ma
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -15,17 +17,20 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import structlog
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from rs_server import telemetry
+from rs_server import telemetry, tracing
 from rs_server.catalog.expiry import Expiry
 from rs_server.catalog.removal import Removal
 from rs_server.dpr.process import PREPARATION
 from rs_server.errors import Unavailable
+from rs_server.notices import listening
 from rs_server.processes.model import QUEUE
 from rs_server.processes.queue import Chore
-from rs_server.resources import Resources, open_resources
+from rs_server.resources import Resources, open_carrier, open_resources, open_sweeper
 from rs_server.settings import Settings, load
+from rs_server.staging.rows import CHANNEL
 
 log = structlog.get_logger(__name__)
 
@@ -41,16 +46,22 @@ class WorkerEnvironment(BaseSettings):
     heartbeat: Path | None = None
     # Preparation mostly waits for staging, which it must not keep from its turn.
     concurrency: dict[str, int] = {QUEUE: 4, PREPARATION: 16}
+    kill_at: str | None = Field(None, description="For tests: dies of SIGKILL at a named point, e.g. 'complete:3'")
 
 
 async def work(settings: Settings, environment: WorkerEnvironment) -> None:
     """Work until told to stop."""
-    async with open_resources(settings) as resources:
+    async with open_resources(settings, Killing(environment.kill_at).reached) as resources:
         log.info("worker_started", concurrency=environment.concurrency)
         await _beside(
             resources.queue.work(resources.jobs.perform, environment.concurrency, _chores(resources)),
             resources.queue.tend(resources.jobs.lost),
+            _carry(resources),
+            _sweep_staging(resources),
+            _look_for_subscriptions(resources),
             _sweep_keys(resources),
+            _sweep_leftovers(resources),
+            resources.orders.tend(),
             _show_life(resources, environment.heartbeat),
         )
     log.info("worker_stopped")
@@ -75,6 +86,49 @@ async def _beside(main: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, 
         task.result()
 
 
+async def _carry(resources: Resources) -> None:
+    """Carry files for staging."""
+    carrier = open_carrier(resources)
+    async with listening(resources.settings.database, CHANNEL, carrier):
+        await carrier.work()
+
+
+class Killing:
+    """Ends the process as a power cut does, when a point of its work is reached for the nth time."""
+
+    def __init__(self, kill_at: str | None) -> None:
+        self._point, _, count = (kill_at or "").partition(":")
+        self._left = int(count or 1)
+
+    async def reached(self, point: str) -> None:
+        """A point is reached."""
+        if point == self._point:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def _sweep_staging(resources: Resources) -> NoReturn:
+    """Take away what staging has left."""
+    sweeper = open_sweeper(resources)
+    while True:
+        await asyncio.sleep(sweeper.every_s)
+        try:
+            await sweeper.sweep()
+        except Unavailable as error:
+            log.warning("staging_not_swept", reason=error.detail)
+
+
+async def _look_for_subscriptions(resources: Resources) -> NoReturn:
+    """Stage what standing orders are about."""
+    while True:
+        await asyncio.sleep(1)
+        try:
+            await resources.subscriptions.look()
+        except Unavailable as error:
+            log.warning("subscriptions_not_looked_for", reason=error.detail)
+
+
 async def _sweep_keys(resources: Resources) -> NoReturn:
     """Revoke storage keys whose time is over."""
     while True:
@@ -83,6 +137,20 @@ async def _sweep_keys(resources: Resources) -> NoReturn:
         except Unavailable as error:
             log.warning("keys_not_swept", reason=error.detail)
         await asyncio.sleep(_SWEEP_S)
+
+
+async def _sweep_leftovers(resources: Resources) -> NoReturn:
+    """Take away what processing jobs have left; a gateway that is away is told once, not at every turn."""
+    told = False
+    while True:
+        await asyncio.sleep(_SWEEP_S)
+        try:
+            await resources.leftovers.sweep()
+            told = False
+        except Unavailable as error:
+            if not told:
+                log.warning("leftovers_not_swept", reason=error.detail)
+            told = True
 
 
 async def _show_life(resources: Resources, heartbeat: Path | None) -> NoReturn:
@@ -99,6 +167,7 @@ def main() -> int:
     """Work with the settings of the environment; 1 when the database is not there."""
     settings = load()
     telemetry.configure_logging(settings.log_level)
+    tracing.configure("rs-worker", settings.telemetry.collector)
     try:
         asyncio.run(work(settings, WorkerEnvironment()))
     except Unavailable as error:

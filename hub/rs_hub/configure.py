@@ -189,7 +189,15 @@ def _clusters(c: Config, settings: HubSettings) -> None:
 
 
 def _cluster_sizes(c: Config, settings: HubSettings) -> None:
+    from dask_gateway_server.options import Float, Integer, Options  # type: ignore[import-untyped]
+
     gateway, dask = settings.gateway, str(settings.venv_bin / "dask")
+    # What a caller may say of a worker; the rest of a cluster's size is how many of them it asks for.
+    c.UnsafeLocalBackend.cluster_options = Options(
+        Integer("worker_cores", default=gateway.worker_cores, min=1, max=gateway.most_worker_cores),
+        Float("worker_memory", default=gateway.worker_memory_gib, min=0.25, max=gateway.most_worker_memory_gib),
+        handler=worker_size,
+    )
     cluster = c.ClusterConfig
     cluster.scheduler_cmd = [dask, "scheduler"]  # distributed no longer installs dask-scheduler and dask-worker
     cluster.worker_cmd = [dask, "worker"]
@@ -198,6 +206,11 @@ def _cluster_sizes(c: Config, settings: HubSettings) -> None:
     cluster.scheduler_memory = int(gateway.scheduler_memory_gib * _GIB)
     cluster.cluster_max_workers = gateway.max_workers
     cluster.idle_timeout = gateway.idle_timeout_s
+
+
+def worker_size(options: Any) -> dict[str, int]:
+    """The chosen options as the backend takes them: memory in bytes."""
+    return {"worker_cores": options.worker_cores, "worker_memory": int(options.worker_memory * _GIB)}
 
 
 def _level(settings: HubSettings) -> int:

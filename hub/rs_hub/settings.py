@@ -80,6 +80,8 @@ class GatewaySettings(Section):
     encrypt_key: SecretStr = Field(description="Encrypts cluster credentials at rest; base64 of 32 bytes")
     worker_cores: int = Field(1, ge=1)
     worker_memory_gib: float = Field(2, gt=0, description="Memory limit of one worker, in GiB")
+    most_worker_cores: int = Field(4, ge=1, description="The most cores that a caller may ask for, for one worker")
+    most_worker_memory_gib: float = Field(8, gt=0, description="The most memory, in GiB, for one worker")
     scheduler_memory_gib: float = Field(2, gt=0, description="Memory limit of a scheduler, in GiB")
     max_workers: int = Field(4, ge=1, description="Workers that one cluster may have")
     idle_timeout_s: int = Field(1800, ge=0, description="A cluster without work stops after this, in seconds; 0: never")

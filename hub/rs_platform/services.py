@@ -79,6 +79,8 @@ def graph(site: Site) -> tuple[Node, ...]:
         Step("bucket", ("s3",), lambda: steps.ensure_bucket(site), completes="s3"),
         _station(site, "cadip-station"),
         _station(site, "auxip-station"),
+        _station(site, "prip-station"),
+        _station(site, "lta-station"),
         Step("migrations", ("databases",), lambda: steps.migrate(site)),
         _rs_server(site),
         _rs_worker(site),
@@ -236,6 +238,7 @@ def _rs_server(site: Site) -> Service:
         (
             *(site.python, "-m", "uvicorn", "--factory", "rs_server.app:from_environment"),
             *("--host", "127.0.0.1", "--port", str(site.ports["rs-server"]), "--no-access-log"),
+            "--no-proxy-headers",  # nothing stands in front: what a caller says of its address is not believed
         ),
         Http(site.ports.url("rs-server", "/ready"), '"ready":true'),
         needs=("migrations", "bucket"),

@@ -2,7 +2,9 @@
 
 A channel is a row of CADUs of 2044 octets (CCSDS 131.0-B): the sync marker ``1ACFFC1D`` and eight interleaved
 Reed–Solomon codewords, whose data are one AOS transfer frame (CCSDS 732.0-B): a primary header of 6 octets, and an
-M_PDU of 2 octets of header and a packet zone of 1776 octets.
+M_PDU of 2 octets of header and a packet zone of 1776 octets. A station may have left the pseudo-noise sequence in the
+code block. That sequence is itself a codeword in each of the eight, so the code cannot tell whether it was taken out:
+only the frame's version number does.
 
 Where a frame begins is decided by the markers alone, with a look ahead of less than two CADUs, so that the answer does
 not depend on how the channel was cut into files or pieces:
@@ -19,36 +21,52 @@ errors in it are taken for a slip and not mended.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rs_client.processing import reedsolomon
 from rs_client.processing.compiled import compiled
-from rs_client.processing.reedsolomon import CLEAN, CORRECTED, UNCORRECTABLE
-
-type Octets = NDArray[np.uint8]
-type Integers = NDArray[np.int64]
-type Flags = NDArray[np.bool_]
+from rs_client.processing.reedsolomon import CLEAN, CORRECTED, UNCORRECTABLE, Basis, Flags, Integers, Octets
 
 SYNC_MARKER = bytes.fromhex("1ACFFC1D")
 MARKER_SIZE = len(SYNC_MARKER)
-INTERLEAVE = 8
-CADU_SIZE = MARKER_SIZE + INTERLEAVE * reedsolomon.CODEWORD
+CADU_SIZE = MARKER_SIZE + reedsolomon.BLOCK
 HEADER_SIZE = 6 + 2
-ZONE_SIZE = INTERLEAVE * reedsolomon.DATA_SYMBOLS - HEADER_SIZE
+ZONE_SIZE = reedsolomon.INTERLEAVE * reedsolomon.DATA_SYMBOLS - HEADER_SIZE
+ZONE_START = MARKER_SIZE + HEADER_SIZE
+"""Offset of the packet zone in a CADU."""
 
+AOS_VERSION = 0b01
+"""Transfer frame version number of AOS frames, as it stands in their first two bits."""
 IDLE_CHANNEL = 63
 NO_PACKET_STARTS = 0x7FF
 IDLE_ZONE = 0x7FE
 COUNTER_RANGE = 1 << 24
 
-PIECE = 4096 * CADU_SIZE
-"""Octets worked on at once: enough to be quick, little enough to stay in reach of the processor (8 MB)."""
+LOOK_AHEAD = 2 * CADU_SIZE + MARKER_SIZE
+"""Octets after a place that decide whether a frame starts there."""
 
-_LOOK_AHEAD = 2 * CADU_SIZE + MARKER_SIZE
+
+@dataclass(frozen=True)
+class Coding:
+    """What a station left in the frames."""
+
+    basis: Basis = Basis.DUAL
+    randomised: bool = False
+    """The code blocks carry the pseudo-noise sequence of CCSDS 131.0-B."""
+    verified: bool = True
+    """Check and mend code blocks; without it, every frame is taken for whole."""
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Where the next frame is looked for; ``locked``: one is due right there."""
+
+    at: int = 0
+    locked: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,11 +82,20 @@ class FrameCount:
     bad: int = 0
     fill: int = 0
     skipped_octets: int = 0
+    corrected_fill: int = 0
+    """Of the fill, those that had errors."""
+    foreign: int = 0
+    """Of the good and corrected, those that say they are no AOS frames (transfer frame version other than 2)."""
 
     @property
     def octets(self) -> int:
         """Octets accounted for: as many as came in."""
-        return (self.good + self.corrected + self.bad + self.fill) * CADU_SIZE + self.skipped_octets
+        return self.frames * CADU_SIZE + self.skipped_octets
+
+    @property
+    def frames(self) -> int:
+        """Frames of all kinds."""
+        return self.good + self.corrected + self.bad + self.fill
 
     def __add__(self, other: FrameCount) -> FrameCount:
         return FrameCount(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
@@ -76,88 +103,100 @@ class FrameCount:
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """Frames that carry packets, in order of arrival; and the count of all that were seen beside them."""
+    """Frames in order of arrival, without fill, as places in the octets they were found in."""
 
-    zone: Octets
-    """n × 1776: the packet zones."""
+    start: Integers
+    """Offset of the CADU."""
     virtual_channel: NDArray[np.uint8]
     counter: Integers
     """Frame count of the virtual channel, 24 bits."""
     first_header: Integers
     """Offset in the zone of the first packet that starts in it; 0x7FF: none does."""
-    corrected: Flags
-    uncorrectable: Flags
-    """The frame has errors that could not be mended; its headers may be wrong as well."""
+    fared: NDArray[np.uint8]
+    """``CLEAN``, ``CORRECTED`` or ``UNCORRECTABLE``; the headers of the last kind may be wrong as well."""
+    entry: int
+    """Where the first frame of all began; where the search ended, if there is none."""
     count: FrameCount
+    lock: Lock
+    """Where to go on."""
 
     def __len__(self) -> int:
-        return len(self.zone)
+        return self.start.size
 
 
-def frames_of(blocks: Iterable[Octets]) -> Iterator[Frames]:
-    """The frames of one channel, piece by piece; ``blocks`` are its files in order, cut wherever they may be."""
-    rest, locked = np.zeros(0, np.uint8), False
-    for piece in _pieces(blocks):
-        octets = np.concatenate([rest, piece])
-        found, consumed, locked = _frames(octets, locked=locked, last=False)
-        rest = octets[consumed:]
-        yield found
-    yield _frames(rest, locked=locked, last=True)[0]
+def find_frames(octets: Octets, lock: Lock, stop: int, *, last: bool, coding: Coding) -> Frames:
+    """The frames that start from ``lock.at`` to before ``stop``; their code blocks are mended in place.
 
-
-def _pieces(blocks: Iterable[Octets]) -> Iterator[Octets]:
-    for block in blocks:
-        for start in range(0, block.size, PIECE):
-            yield block[start : start + PIECE]
-
-
-def _frames(octets: Octets, *, locked: bool, last: bool) -> tuple[Frames, int, bool]:
-    """The frames that can be told for sure, how many octets are done with, and whether the next frame is due there."""
+    Behind ``stop``, the octets reach on by ``LOOK_AHEAD``, or it is the ``last`` stretch and they end there.
+    """
     starts = np.empty(octets.size // CADU_SIZE + 1, np.int64)
     loose = np.zeros(starts.size, np.bool_)
-    found, consumed, locked = _locate(octets, starts, loose, locked, last)
-    blocks = np.empty((found, CADU_SIZE - MARKER_SIZE), np.uint8)
-    _gather(octets, starts, blocks)
-    fared = _repair(blocks, np.flatnonzero(loose[:found]))
-    return _parse(blocks, fared, skipped=consumed - found * CADU_SIZE), consumed, locked
+    found, at, locked = _locate(octets, lock.at, lock.locked, stop, last, starts, loose)
+    starts, loose = starts[:found], loose[:found]
+    fared = restore(octets, starts, loose, coding)
+    skipped = at - lock.at - found * CADU_SIZE
+    entry = int(starts[0]) if found else at
+    return _parse(octets, starts, fared, skipped, entry, Lock(at, locked))
 
 
-def _repair(blocks: Octets, loose: Integers) -> Octets:
-    """Verify and mend code blocks in place, but never mend the ``loose`` ones: they may have slipped."""
-    as_came = blocks[loose]
-    fared = reedsolomon.repair(blocks, INTERLEAVE)
-    blocks[loose] = as_came
-    fared[loose[fared[loose] == CORRECTED]] = UNCORRECTABLE
-    return fared
+def restore(octets: Octets, starts: Integers, loose: Flags, coding: Coding) -> NDArray[np.uint8]:
+    """Take the pseudo-noise out of code blocks, verify and mend them in place, and say how each fared."""
+    if coding.randomised:
+        _derandomise(octets, starts, pseudo_noise())
+    if not coding.verified:
+        return np.full(starts.size, CLEAN, np.uint8)
+    return reedsolomon.repair(octets, starts + MARKER_SIZE, loose, coding.basis)
 
 
-def _parse(blocks: Octets, fared: Octets, *, skipped: int) -> Frames:
-    """Code blocks as frames: their headers read, fill taken out."""
-    virtual_channel = (blocks[:, 1] & 0x3F).astype(np.uint8)
-    counter = blocks[:, 2].astype(np.int64) << 16 | blocks[:, 3].astype(np.int64) << 8 | blocks[:, 4]
-    first_header = (blocks[:, 6].astype(np.int64) & 0x07) << 8 | blocks[:, 7]
+@cache
+def pseudo_noise() -> Octets:
+    """The sequence that is added to a code block: x⁸ + x⁷ + x⁵ + x³ + 1, all ones at first, 255 bits long."""
+    bits = np.ones(255 * 8, np.uint8)
+    for n in range(8, bits.size):
+        bits[n] = bits[n - 1] ^ bits[n - 3] ^ bits[n - 5] ^ bits[n - 8]
+    return np.resize(np.packbits(bits), reedsolomon.BLOCK)
+
+
+def _parse(octets: Octets, starts: Integers, fared: Octets, skipped: int, entry: int, lock: Lock) -> Frames:
+    """Frames as their headers say, fill taken out."""
+    headers = octets[starts[:, None] + np.arange(MARKER_SIZE, ZONE_START)]
+    virtual_channel = (headers[:, 1] & 0x3F).astype(np.uint8)
+    counter = headers[:, 2].astype(np.int64) << 16 | headers[:, 3].astype(np.int64) << 8 | headers[:, 4]
+    first_header = (headers[:, 6].astype(np.int64) & 0x07) << 8 | headers[:, 7]
     bad = fared == UNCORRECTABLE
     fill = ~bad & ((virtual_channel == IDLE_CHANNEL) | (first_header == IDLE_ZONE))
     kept = np.flatnonzero(~fill)
     return Frames(
-        zone=blocks[kept, HEADER_SIZE : HEADER_SIZE + ZONE_SIZE],
+        start=starts[kept],
         virtual_channel=virtual_channel[kept],
         counter=counter[kept],
         first_header=first_header[kept],
-        corrected=fared[kept] == CORRECTED,
-        uncorrectable=bad[kept],
-        count=_count(fared, fill, skipped),
+        fared=fared[kept],
+        entry=entry,
+        count=_count(fared, fill, headers[:, 0] >> 6 != AOS_VERSION, skipped),
+        lock=lock,
     )
 
 
-def _count(fared: Octets, fill: Flags, skipped: int) -> FrameCount:
+def _count(fared: Octets, fill: Flags, foreign: Flags, skipped: int) -> FrameCount:
     return FrameCount(
         good=int(np.count_nonzero((fared == CLEAN) & ~fill)),
         corrected=int(np.count_nonzero((fared == CORRECTED) & ~fill)),
         bad=int(np.count_nonzero(fared == UNCORRECTABLE)),
         fill=int(np.count_nonzero(fill)),
         skipped_octets=skipped,
+        corrected_fill=int(np.count_nonzero((fared == CORRECTED) & fill)),
+        foreign=int(np.count_nonzero((fared != UNCORRECTABLE) & ~fill & foreign)),
     )
+
+
+@compiled
+def _derandomise(octets: Octets, starts: Integers, noise: Octets) -> None:
+    for n in range(starts.size):
+        begin = starts[n] + MARKER_SIZE
+        block = octets[begin : begin + noise.size]
+        for i in range(noise.size):
+            block[i] ^= noise[i]
 
 
 @compiled
@@ -198,18 +237,19 @@ def _cut_short(octets: Octets, at: int) -> int:
 @compiled
 def _locate(
     octets: Octets,
+    at: int,
+    locked: bool,  # noqa: FBT001 - compiled functions know no keywords
+    stop: int,
+    last: bool,  # noqa: FBT001
     starts: Integers,
     loose: Flags,
-    locked: bool,  # noqa: FBT001 - compiled functions know no keywords
-    last: bool,  # noqa: FBT001
 ) -> tuple[int, int, bool]:
     """Fill in where frames start; return how many, the octets done with, and whether a frame is due there.
 
-    Unless these octets are the last ones, it stops where the look ahead would leave them. ``loose`` marks frames whose
-    end nothing confirms: neither a marker right behind them, nor one a frame later.
+    ``loose`` marks frames whose end nothing confirms: neither a marker right behind them, nor one a frame later.
     """
-    size, at, found = octets.size, 0, 0
-    limit = size - (CADU_SIZE if last else _LOOK_AHEAD)
+    size, found = octets.size, 0
+    limit = min(stop - 1, size - CADU_SIZE) if last else stop - 1
     while at <= limit:
         end = at + CADU_SIZE
         if _marker(octets, at):
@@ -224,11 +264,3 @@ def _locate(
             found += 1
         at = end
     return found, size if last else at, locked
-
-
-@compiled
-def _gather(octets: Octets, starts: Integers, blocks: Octets) -> None:
-    """Copy code blocks out of the stream."""
-    for n in range(blocks.shape[0]):
-        begin = starts[n] + 4
-        blocks[n] = octets[begin : begin + blocks.shape[1]]

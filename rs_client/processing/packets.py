@@ -5,30 +5,38 @@ nothing of it is missing and every first header pointer on its way agrees; other
 counted, and the next packet is looked for at the next pointer. An uncorrectable frame is used only if it is the one
 that is due on its virtual channel, and then only to carry on a packet that began before it: no packet header is read
 from it.
+
+A channel is worked on in segments, each by itself and in any order (:func:`parts_of`): from the first pointer of a
+virtual channel on, what is found there depends on nothing before it. Only the frames up to that pointer, the *lead*,
+need to know what runs on from the segment before; :class:`Assembly` walks through them, segment after segment, and
+gets what one walk through the whole channel would get.
+
+Nothing is copied: a packet is a place, the running number of a frame of its virtual channel, and an offset in its zone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, field, fields, replace
 
 import numpy as np
 
+from rs_client.processing import memory
 from rs_client.processing.compiled import compiled
 from rs_client.processing.frames import (
     COUNTER_RANGE,
     NO_PACKET_STARTS,
     ZONE_SIZE,
-    Flags,
-    FrameCount,
+    ZONE_START,
     Frames,
-    Integers,
-    Octets,
 )
+from rs_client.processing.reedsolomon import CORRECTED, UNCORRECTABLE, Flags, Integers, Octets
 
 IDLE_APID = 0x7FF
 PRIMARY_HEADER = 6
 SMALLEST_PACKET = PRIMARY_HEADER + 1
+HEAD = 68
+"""Octets kept of the beginning of each packet: both headers of a SAR packet."""
 
 _UNKNOWN = -1
 _NOT_BEGUN = -1
@@ -57,183 +65,317 @@ class PacketCount:
 
 @dataclass(frozen=True, eq=False)
 class Packets:
-    """Packets of one APID and one virtual channel, in order of arrival."""
+    """Packets of one virtual channel in order of arrival, as places in its frames; without idle packets."""
 
-    data: Octets
-    """All packets, back to back, primary headers included."""
+    frame: Integers
+    """Running number of the frame that a packet starts in."""
     offset: Integers
-    """n + 1 offsets into ``data``."""
-    virtual_channel: int
+    """Where in the zone of that frame."""
+    length: Integers
+    """Octets, primary header included."""
     interruptions: Integers
-    """How often the row of packets had broken off on the virtual channel before the packet: rises after a gap."""
+    """How often the row of packets had broken off before the packet: rises after a gap."""
     corrected: Flags
+    """A frame under the packet was mended."""
     uncorrectable: Flags
-    """A frame under the packet was mended, or could not be."""
+    """A frame under the packet could not be mended."""
+    head: Octets
+    """n × 68: how the packet begins, zeros behind a shorter one."""
 
     def __len__(self) -> int:
-        return len(self.offset) - 1
+        return self.frame.size
 
-
-@dataclass(frozen=True)
-class ChannelPackets:
-    """All packets of a downlink channel by APID, and the account of its octets."""
-
-    channel: int
-    by_apid: Mapping[int, Sequence[Packets]]
-    frames: FrameCount
-    packets: PacketCount
+    def chosen(self, which: Integers | slice | Flags) -> Packets:
+        """Some of them."""
+        return Packets(*(getattr(self, each.name)[which] for each in fields(self)))
 
 
 @dataclass(frozen=True, eq=False)
-class _Row:
-    """Frames of one virtual channel that a packet still runs through, and what the next frame must be."""
+class Row:
+    """Frames of one virtual channel in hand, each with its zone."""
 
-    frames: Frames
-    start: int = _NOT_BEGUN
-    """Where the running packet starts in the first of the frames; or no packet runs, and the next pointer is due."""
-    due: int = _UNKNOWN
-    """Counter of the first of the frames, or of the next one."""
-    interruptions: int = 0
+    start: Integers
+    """Where the frames lie in the channel."""
+    counter: Integers
+    first_header: Integers
+    fared: Octets
+    zone: Octets
+    """n × 1776."""
+
+    def __len__(self) -> int:
+        return self.start.size
+
+    def chosen(self, which: Integers | slice | Flags) -> Row:
+        """Some of them."""
+        return Row(*(getattr(self, each.name)[which] for each in fields(self)))
+
+    def joined(self, other: Row) -> Row:
+        """These and then others."""
+        return Row(*(np.concatenate([getattr(row, each.name) for row in (self, other)]) for each in fields(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One virtual channel in one segment: the lead as it came, and what was found from the first pointer on."""
+
+    lead: Row
+    """All frames up to the one with the first pointer, that one included; all, where there is no pointer."""
+    start: Integers
+    """Where the usable frames from that one on lie in the channel; empty where there is no pointer."""
+    fared: Octets
+    packets: Packets
+    rest: Row
+    """The frames that a packet still runs through at the end."""
+    rest_start: int
+    """Where in the first of them it starts; -1: no packet runs."""
+    due: int
+    """Counter that the next frame must have."""
+    count: PacketCount
+
+
+@dataclass(frozen=True, eq=False)
+class VirtualChannel:
+    """All of one virtual channel: its usable frames, and the packets in them."""
+
+    start: Integers
+    """Where the frames lie in the channel."""
+    fared: Octets
+    packets: Packets
+
+
+def parts_of(octets: Octets, frames: Frames, base: int) -> dict[int, Part]:
+    """What the frames of a segment hold, by virtual channel; ``base``: where in the channel ``octets`` begin."""
+    numbers = np.unique(frames.virtual_channel).tolist()
+    return {number: _part(octets, frames, np.flatnonzero(frames.virtual_channel == number), base) for number in numbers}
+
+
+def _part(octets: Octets, frames: Frames, members: Integers, base: int) -> Part:
+    bad = frames.fared[members] == UNCORRECTABLE
+    usable = np.ones(members.size, np.bool_)
+    _place(frames.counter[members], bad, _UNKNOWN, usable)
+    pointers = np.flatnonzero(usable & ~bad & (frames.first_header[members] < ZONE_SIZE))
+    if pointers.size == 0:
+        return _unpointed(_row(octets, frames, members, base))
+    first = int(pointers[0])
+    lead = _row(octets, frames, members[: first + 1], base)
+    return _pointed(octets, frames, members[first:][usable[first:]], base, lead)
+
+
+def _row(octets: Octets, frames: Frames, members: Integers, base: int) -> Row:
+    start = frames.start[members]
+    zone = octets[start[:, None] + np.arange(ZONE_START, ZONE_START + ZONE_SIZE)]
+    return Row(start + base, frames.counter[members], frames.first_header[members], frames.fared[members], zone)
+
+
+def _unpointed(lead: Row) -> Part:
+    nothing = lead.chosen(slice(0, 0))
+    return Part(lead, nothing.start, nothing.fared, no_packets(), nothing, _NOT_BEGUN, _UNKNOWN, PacketCount())
+
+
+def _pointed(octets: Octets, frames: Frames, members: Integers, base: int, lead: Row) -> Part:
+    """Walk from the first pointer on, as if nothing came before it."""
+    start, counter, fared = frames.start[members], frames.counter[members], frames.fared[members]
+    steps = np.append(0, np.diff(counter) - 1) % COUNTER_RANGE
+    steps[0] = 0
+    walk = _Walk(octets, start, frames.first_header[members], fared, steps != 0)
+    found = walk.go(0, int(frames.first_header[members[0]]))
+    packets, count = _kept(found.packets)
+    rest = _row(octets, frames, members[found.frame :], base)
+    return Part(
+        lead=lead,
+        start=start + base,
+        fared=fared,
+        packets=packets,
+        rest=rest,
+        rest_start=found.start,
+        due=int(counter[-1] + 1) % COUNTER_RANGE,
+        count=replace(
+            count, dropped_octets=found.dropped, interruptions=found.interruptions, frames_missing=_missing(steps)
+        ),
+    )
+
+
+def _missing(steps: Integers) -> int:
+    """Frames that counters skip; a step backwards skips none."""
+    return int(steps[steps < COUNTER_RANGE // 2].sum())
+
+
+def no_packets() -> Packets:
+    """No packets at all."""
+    none = np.zeros(0, np.int64)
+    return Packets(none, none, none, none, none.astype(np.bool_), none.astype(np.bool_), np.zeros((0, HEAD), np.uint8))
+
+
+def _kept(packets: Packets) -> tuple[Packets, PacketCount]:
+    """The packets that are not idle, and the count of all."""
+    idle = apid_of(packets.head) == IDLE_APID
+    kept = packets.chosen(~idle)
+    return kept, PacketCount(
+        packets=len(kept),
+        packet_octets=int(kept.length.sum()),
+        idle_packets=int(np.count_nonzero(idle)),
+        idle_octets=int(packets.length[idle].sum()),
+    )
+
+
+def apid_of(head: Octets) -> Integers:
+    """The application process identifiers in primary headers (n × at least 2 octets)."""
+    return (head[:, 0].astype(np.int64) & 0x07) << 8 | head[:, 1]
 
 
 @dataclass(eq=False)
+class _Open:
+    """A virtual channel while segment after segment is added."""
+
+    row: Row
+    row_start: int = _NOT_BEGUN
+    row_number: int = 0
+    """Running number of the row's first frame."""
+    due: int = _UNKNOWN
+    interruptions: int = 0
+    start: list[Integers] = field(default_factory=list)
+    fared: list[Octets] = field(default_factory=list)
+    packets: list[Packets] = field(default_factory=list)
+    frames: int = 0
+
+    def add_frames(self, start: Integers, fared: Octets) -> None:
+        self.start.append(start)
+        self.fared.append(fared)
+        self.frames += start.size
+
+    def add_packets(self, packets: Packets, number: int, interruptions: int) -> None:
+        self.packets.append(
+            replace(packets, frame=packets.frame + number, interruptions=packets.interruptions + interruptions)
+        )
+
+
+class Assembly:
+    """Puts the parts of a downlink channel together, in order."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, _Open] = {}
+        self.count = PacketCount()
+
+    def add(self, parts: Mapping[int, Part], uncorrectable: int) -> None:
+        """Add the next segment; ``uncorrectable``: how many such frames it has."""
+        used = sum(self._add(number, part) for number, part in sorted(parts.items()))
+        self.count += PacketCount(frames_unusable=uncorrectable - used)
+
+    def finish(self) -> dict[int, VirtualChannel]:
+        """The channel is over: what still runs is not whole. The virtual channels by number."""
+        for each in self._open.values():
+            if len(each.row):
+                self.count += PacketCount(dropped_octets=len(each.row) * ZONE_SIZE - max(each.row_start, 0))
+        return {number: _closed(each) for number, each in sorted(self._open.items())}
+
+    def _add(self, number: int, part: Part) -> int:
+        """Add the part of one virtual channel; how many uncorrectable frames were of use."""
+        state = self._open.setdefault(number, _Open(part.lead.chosen(slice(0, 0))))
+        before, lead, found = self._walk_lead(state, part)
+        count = PacketCount(dropped_octets=found.dropped, interruptions=found.interruptions - state.interruptions)
+        known = part.start.size > 0
+        packets = found.packets
+        if known:
+            pointer = (len(before) + len(lead) - 1) * ZONE_SIZE + int(part.lead.first_header[-1])
+            packets = packets.chosen(packets.frame * ZONE_SIZE + packets.offset < pointer)
+        kept, kept_count = _kept(packets)
+        state.add_packets(kept, state.row_number, 0)
+        self.count += count + kept_count + part.count
+        fresh = lead.chosen(slice(0, len(lead) - known))  # the frame with the pointer comes with those after it
+        state.add_frames(fresh.start, fresh.fared)
+        state.interruptions = found.interruptions
+        if known:
+            self._follow(state, part)
+        else:
+            _carry_on(state, before.joined(lead), found)
+        used = np.count_nonzero(fresh.fared == UNCORRECTABLE) + np.count_nonzero(part.fared == UNCORRECTABLE)
+        return int(used)
+
+    def _walk_lead(self, state: _Open, part: Part) -> tuple[Row, Row, _Found]:
+        """Walk through the frames carried along and the usable ones of the lead."""
+        before, lead = state.row, part.lead
+        bad = lead.fared == UNCORRECTABLE
+        usable = np.ones(len(lead), np.bool_)
+        _place(lead.counter, bad, state.due, usable)
+        lead = lead.chosen(usable)
+        due = np.append(state.due, lead.counter[:-1] + 1)[: len(lead)]
+        steps = (lead.counter - due) % COUNTER_RANGE
+        if state.due == _UNKNOWN and len(lead):
+            steps[0] = 0
+        self.count += PacketCount(frames_missing=_missing(steps))
+        if len(lead):
+            state.due = int(lead.counter[-1] + 1) % COUNTER_RANGE
+        row = before.joined(lead)
+        broken = np.append(np.zeros(len(before), np.bool_), steps != 0)
+        begins = np.arange(len(row), dtype=np.int64) * ZONE_SIZE - ZONE_START
+        walk = _Walk(row.zone.reshape(-1), begins, row.first_header, row.fared, broken)
+        return before, lead, walk.go(state.interruptions, state.row_start)
+
+    def _follow(self, state: _Open, part: Part) -> None:
+        """Take over what was found from the pointer on."""
+        state.add_packets(part.packets, state.frames, state.interruptions)
+        state.row, state.row_start, state.due = part.rest, part.rest_start, part.due
+        state.interruptions += part.count.interruptions
+        state.add_frames(part.start, part.fared)
+        state.row_number = state.frames - len(part.rest)
+
+
+def _carry_on(state: _Open, row: Row, found: _Found) -> None:
+    state.row, state.row_start = row.chosen(slice(found.frame, None)), found.start
+    state.row_number = state.frames - len(state.row)
+
+
+def _closed(state: _Open) -> VirtualChannel:
+    packets = state.packets or [no_packets()]
+    joined = Packets(*(np.concatenate([getattr(one, each.name) for one in packets]) for each in fields(Packets)))
+    return VirtualChannel(np.concatenate(state.start), np.concatenate(state.fared), joined)
+
+
+@dataclass(frozen=True, eq=False)
 class _Found:
-    """Room for what the walk finds."""
+    """What a walk found, and where it ended."""
 
-    start: Integers
-    stop: Integers
-    interruptions: Integers
-    state: Integers = field(default_factory=lambda: np.zeros(5, np.int64))
-
-
-def packets_of(channel: int, batches: Iterable[Frames]) -> ChannelPackets:
-    """Put the packets of one downlink channel together; ``batches`` are its frames in order, however they are cut."""
-    rows: dict[int, _Row] = {}
-    by_apid: dict[int, list[Packets]] = {}
-    frame_count, packet_count = FrameCount(), PacketCount()
-    for batch in batches:
-        frame_count += batch.count
-        for virtual_channel, frames in _by_virtual_channel(batch, rows):
-            found, rows[virtual_channel], count = _extend(rows.get(virtual_channel), frames)
-            packet_count += count
-            for apid, packets in found.items():
-                by_apid.setdefault(apid, []).append(packets)
-        packet_count += PacketCount(frames_unusable=int(np.count_nonzero(batch.uncorrectable)))
-    packet_count += sum((_abandon(row) for row in rows.values()), PacketCount())
-    return ChannelPackets(channel, by_apid, frame_count, packet_count)
+    packets: Packets
+    frame: int
+    """The frame to carry on from."""
+    start: int
+    """Where in it a packet starts, or -1."""
+    interruptions: int
+    dropped: int
 
 
-def _by_virtual_channel(batch: Frames, rows: Mapping[int, _Row]) -> Iterable[tuple[int, Frames]]:
-    """The frames of each virtual channel that is known for sure; uncorrectable frames go where they say."""
-    known = {*rows, *np.unique(batch.virtual_channel[~batch.uncorrectable]).tolist()}
-    for virtual_channel in sorted(known):
-        members = np.flatnonzero(batch.virtual_channel == virtual_channel)
-        if members.size:
-            yield virtual_channel, _select(batch, members)
+class _Walk:
+    """Frames of one virtual channel, ready to be walked through."""
 
+    def __init__(self, octets: Octets, start: Integers, first_header: Integers, fared: Octets, broken: Flags) -> None:
+        self._octets, self._start, self._fared = octets, start, fared
+        self._head = np.where(fared == UNCORRECTABLE, _UNKNOWN, first_header)
+        self._head[(self._head >= ZONE_SIZE) & (self._head != NO_PACKET_STARTS)] = _UNKNOWN
+        self._broken = broken
 
-def _select(frames: Frames, members: Integers | slice) -> Frames:
-    return replace(
-        frames,
-        zone=frames.zone[members],
-        virtual_channel=frames.virtual_channel[members],
-        counter=frames.counter[members],
-        first_header=frames.first_header[members],
-        corrected=frames.corrected[members],
-        uncorrectable=frames.uncorrectable[members],
-        count=FrameCount(),
-    )
+    def go(self, interruptions: int, start: int) -> _Found:
+        """Walk from a packet that starts at ``start`` of the first frame, or from the first pointer if that is -1."""
+        room = self._start.size * ZONE_SIZE // SMALLEST_PACKET + 1
+        begin, end, breaks = (np.empty(room, np.int64) for _ in range(3))
+        state = np.array([0, start, 0, interruptions, 0], np.int64)
+        _walk(self._octets, self._start, self._head, self._broken, begin, end, breaks, state)
+        frame, start, total, interruptions, dropped = state.tolist()
+        packets = self._packets(begin[:total], end[:total], breaks[:total].copy())
+        return _Found(packets, frame, start, interruptions, dropped)
 
-
-def _join(first: Frames, second: Frames) -> Frames:
-    return Frames(
-        zone=np.concatenate([first.zone, second.zone]),
-        virtual_channel=np.concatenate([first.virtual_channel, second.virtual_channel]),
-        counter=np.concatenate([first.counter, second.counter]),
-        first_header=np.concatenate([first.first_header, second.first_header]),
-        corrected=np.concatenate([first.corrected, second.corrected]),
-        uncorrectable=np.concatenate([first.uncorrectable, second.uncorrectable]),
-        count=FrameCount(),
-    )
-
-
-def _extend(row: _Row | None, frames: Frames) -> tuple[dict[int, Packets], _Row, PacketCount]:
-    """Carry on a virtual channel with more frames: whole packets by APID, what is left to carry on, and the count."""
-    row = row or _Row(_select(frames, slice(0, 0)))
-    members, carried = _in_row(row, frames)
-    after = int(members.counter[-1] + 1) % COUNTER_RANGE if len(members) else row.due
-    steps = (members.counter - np.append(row.due, members.counter[:-1] + 1)) % COUNTER_RANGE
-    if row.due == _UNKNOWN and len(members):
-        steps[0] = 0
-    found, dropped = _walk_row(row, members, steps != 0)
-    packets, kept = _cut(members, found)
-    first, start, _, interruptions, _ = found.state.tolist()
-    rest = _select(members, slice(first, len(members)))
-    due = int(rest.counter[0]) if len(rest) else after
-    count = replace(
-        kept,
-        dropped_octets=dropped,
-        interruptions=interruptions - row.interruptions,
-        frames_missing=int(steps[steps < COUNTER_RANGE // 2].sum()),
-        frames_unusable=-int(np.count_nonzero(members.uncorrectable[carried:])),
-    )
-    return packets, _Row(rest, start, due, interruptions), count
-
-
-def _in_row(row: _Row, frames: Frames) -> tuple[Frames, int]:
-    """The frames carried along and the new ones, without uncorrectable ones that are not due."""
-    members = _join(row.frames, frames) if len(row.frames) else frames
-    if members.uncorrectable.any():
-        usable = np.ones(len(members), np.bool_)
-        _place(members.counter, members.uncorrectable, row.due, usable)
-        members = _select(members, np.flatnonzero(usable))
-    return members, len(row.frames)
-
-
-def _walk_row(row: _Row, members: Frames, broken: Flags) -> tuple[_Found, int]:
-    """Find the packets of a row of frames, and how many octets went with packets that broke off."""
-    head = np.where(members.uncorrectable, _UNKNOWN, members.first_header)
-    head[(head >= ZONE_SIZE) & (head != NO_PACKET_STARTS)] = _UNKNOWN
-    room = len(members) * ZONE_SIZE // SMALLEST_PACKET + 1
-    found = _Found(np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64))
-    found.state[:] = 0, row.start, 0, row.interruptions, 0
-    _walk(members.zone, head, broken, found.start, found.stop, found.interruptions, found.state)
-    return found, int(found.state[4])
-
-
-def _cut(members: Frames, found: _Found) -> tuple[dict[int, Packets], PacketCount]:
-    """Copy the packets out of the zones, one array for each APID; idle packets are counted and left."""
-    total = int(found.state[2])
-    start, stop = found.start[:total], found.stop[:total]
-    flat = members.zone.reshape(-1)
-    apid = (flat[start].astype(np.int64) & 0x07) << 8 | flat[start + 1]
-    idle = apid == IDLE_APID
-    packets = {
-        int(one): _cut_one(members, found, np.flatnonzero(apid == one)) for one in np.unique(apid[~idle]).tolist()
-    }
-    length = stop - start
-    return packets, PacketCount(
-        packets=int(np.count_nonzero(~idle)),
-        packet_octets=int(length[~idle].sum()),
-        idle_packets=int(np.count_nonzero(idle)),
-        idle_octets=int(length[idle].sum()),
-    )
-
-
-def _cut_one(members: Frames, found: _Found, chosen: Integers) -> Packets:
-    start, stop = found.start[chosen], found.stop[chosen]
-    offset = np.append(0, np.cumsum(stop - start))
-    data = np.empty(offset[-1], np.uint8)
-    gather(members.zone.reshape(-1), start, offset, data)
-    first, last = start // ZONE_SIZE, (stop - 1) // ZONE_SIZE
-    return Packets(
-        data=data,
-        offset=offset,
-        virtual_channel=int(members.virtual_channel[0]),
-        interruptions=found.interruptions[chosen],
-        corrected=_any_between(members.corrected, first, last),
-        uncorrectable=_any_between(members.uncorrectable, first, last),
-    )
+    def _packets(self, begin: Integers, end: Integers, breaks: Integers) -> Packets:
+        head = np.zeros((begin.size, HEAD), np.uint8)
+        _peek(self._octets, self._start, begin, end, head)
+        first, last = begin // ZONE_SIZE, (end - 1) // ZONE_SIZE
+        return Packets(
+            frame=first,
+            offset=begin % ZONE_SIZE,
+            length=end - begin,
+            interruptions=breaks,
+            corrected=_any_between(self._fared == CORRECTED, first, last),
+            uncorrectable=_any_between(self._fared == UNCORRECTABLE, first, last),
+            head=head,
+        )
 
 
 def _any_between(flags: Flags, first: Integers, last: Integers) -> Flags:
@@ -242,16 +384,40 @@ def _any_between(flags: Flags, first: Integers, last: Integers) -> Flags:
     return np.asarray(before[last + 1] > before[first])
 
 
-def _abandon(row: _Row) -> PacketCount:
-    """The channel is over: what still runs is not whole."""
-    return PacketCount(dropped_octets=len(row.frames) * ZONE_SIZE - max(row.start, 0) if len(row.frames) else 0)
+@compiled
+def gather(
+    octets: Octets, start: Integers, frame: Integers, offset: Integers, place: Integers, end: Integers, data: Octets
+) -> None:
+    """Copy packets out of the zones of their frames: packet ``i`` fills ``place[i]`` to ``end[i]`` of ``data``.
+
+    ``start``: where the frames lie in ``octets``; ``frame`` and ``offset``: where the packets begin. Raises
+    ``IndexError`` before anything is copied from or to where there is nothing.
+    """
+    source, target = octets.ctypes.data, data.ctypes.data
+    for i in range(frame.size):
+        at, number, within = place[i], frame[i], offset[i]
+        while at < end[i]:
+            many = min(end[i] - at, ZONE_SIZE - within)
+            if at < 0 or at + many > data.size or number < 0 or number >= start.size:
+                raise IndexError("a packet lies outside of its frames, or of its place")
+            begin = start[number] + ZONE_START + within
+            if begin < 0 or begin + many > octets.size:
+                raise IndexError("a frame lies outside of the octets")
+            memory.copy(target + at, source + begin, many)
+            at, number, within = at + many, number + 1, 0
 
 
 @compiled
-def gather(source: Octets, start: Integers, offset: Integers, data: Octets) -> None:
-    """Copy pieces of ``source`` back to back: piece ``i`` fills ``offset[i]`` to ``offset[i + 1]`` of ``data``."""
-    for i in range(start.size):
-        data[offset[i] : offset[i + 1]] = source[start[i] : start[i] + offset[i + 1] - offset[i]]
+def _peek(octets: Octets, start: Integers, begin: Integers, end: Integers, head: Octets) -> None:
+    """Copy the beginnings of packets; all frames they run through are there."""
+    for i in range(begin.size):
+        many = min(end[i] - begin[i], head.shape[1])
+        frame, within = begin[i] // ZONE_SIZE, begin[i] % ZONE_SIZE
+        for k in range(many):
+            head[i, k] = octets[start[frame] + ZONE_START + within]
+            within += 1
+            if within == ZONE_SIZE:
+                frame, within = frame + 1, 0
 
 
 @compiled
@@ -279,8 +445,9 @@ def _next_start(head: Integers, broken: Flags, frame: int) -> int:
 
 
 @compiled
-def _octet(zone: Octets, at: int) -> int:
-    return np.int64(zone[at // ZONE_SIZE, at % ZONE_SIZE])  # type: ignore[return-value]  # a machine integer once compiled
+def _octet(octets: Octets, start: Integers, at: int) -> int:
+    place = start[at // ZONE_SIZE] + ZONE_START + at % ZONE_SIZE
+    return np.int64(octets[place])  # type: ignore[return-value]  # a machine integer once compiled
 
 
 @compiled
@@ -315,7 +482,14 @@ def _header_fault(head: Integers, broken: Flags, at: int) -> int:
 
 @compiled
 def _walk(
-    zone: Octets, head: Integers, broken: Flags, starts: Integers, stops: Integers, breaks: Integers, state: Integers
+    octets: Octets,
+    start: Integers,
+    head: Integers,
+    broken: Flags,
+    begins: Integers,
+    ends: Integers,
+    breaks: Integers,
+    state: Integers,
 ) -> None:
     """From packet to packet through the frames of a virtual channel.
 
@@ -333,7 +507,7 @@ def _walk(
     while at < size:
         fault, stop = _header_fault(head, broken, at), size + 1
         if fault < 0 and at + PRIMARY_HEADER <= size:
-            stop = at + SMALLEST_PACKET + (_octet(zone, at + 4) << 8) + _octet(zone, at + 5)
+            stop = at + SMALLEST_PACKET + (_octet(octets, start, at + 4) << 8) + _octet(octets, start, at + 5)
             fault = _fault(head, broken, at, stop)
         if fault >= 0:
             interruptions += 1
@@ -345,6 +519,6 @@ def _walk(
         elif stop > size:
             break
         else:
-            starts[found], stops[found], breaks[found] = at, stop, interruptions
+            begins[found], ends[found], breaks[found] = at, stop, interruptions
             found, at = found + 1, stop
     state[0], state[1], state[2], state[3], state[4] = at // ZONE_SIZE, at % ZONE_SIZE, found, interruptions, dropped

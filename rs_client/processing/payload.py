@@ -1,214 +1,236 @@
-"""Runs a processing order on a worker: inputs out of object storage, the unit, the product back into it.
+"""Runs a processing order: inputs out of object storage, the processor, the product back into it.
 
 An order (``payload``) is a plain dict, so that whoever gives it needs none of the packages used here::
 
     {"processor": "s1-l0",
      "inputs": [{"channel": 1, "block": 1, "href": "s3://bucket/key", "size": 314571600}, …],
      "output": "s3://bucket/prefix/NAME.zarr",
-     "session": {"id": …, "platform": …, "constellation": …, "orbit": …},
+     "session": {"id": …, "platform": …, "constellation": …, "orbit": …, "quality": [{"Channel": 1, …}, …]},
+     "parameters": {"basis": "dual"},
      "storage": {"endpoint": …, "region": …, "access_key_id": …, "secret_access_key": …}}
 
-``file:`` addresses work as well and need no ``storage``. The product is called NAME.
+An input that is a product has ``{"input": "l0", "href": "s3://bucket/prefix/NAME.zarr"}``, ``input`` being its name in
+the task table. ``session`` tells what is known of the first input, ``quality`` what the station counted (CADIP's
+``QualityInfo``). ``file:`` addresses work as well and need no ``storage``. The product is called NAME.
+
+Run on a worker of a Dask cluster, the order spreads over the cluster; else over the threads of this process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from typing import Any
 
-import numpy as np
-import obstore
 import xarray as xr
-from obstore.exceptions import BaseError
-from obstore.store import LocalStore, S3Store
-from pydantic import BaseModel, Field, SecretStr, ValidationError
-from zarr.storage import ObjectStore
+from pydantic import BaseModel, Field, ValidationError
 
-from rs_client.processing.errors import BadPayload, InputUnreadable, OutputRefused
+from rs_client.processing import stores
+from rs_client.processing.errors import BadPayload
 from rs_client.processing.product import Session
-
-if TYPE_CHECKING:
-    from obstore.store import ClientConfig, S3Config
+from rs_client.processing.quality import Told
+from rs_client.processing.stores import StorageKeys
 
 SUFFIX = ".zarr"
-DATA_CHUNK = 1 << 24
-"""Octets of packets in one chunk of the store (16 MiB)."""
-COLUMN_CHUNK = 1 << 20
-"""Packets in one chunk of a column."""
 
-type Store = S3Store | LocalStore
-
-
-class StorageKeys(BaseModel):
-    """Where the object storage is, and the keys to it."""
-
-    endpoint: str
-    region: str
-    access_key_id: str
-    secret_access_key: SecretStr
-    session_token: SecretStr | None = None
+type Function = Callable[..., xr.DataTree]
 
 
 class InputFile(BaseModel):
-    """One file of the session."""
+    """One input: a file of a session, or a product."""
 
-    channel: int = Field(ge=1, le=255)
-    block: int = Field(ge=0)
+    input: str = ""
     href: str
-    size: int = Field(ge=0)
+    size: int | None = Field(default=None, ge=0)
+    channel: int | None = Field(default=None, ge=1, le=255)
+    block: int | None = Field(default=None, ge=0)
 
 
 class SessionFacts(BaseModel):
-    """What the station told of the session; more than this may be there."""
+    """What is known of the first input; more than this may be there."""
 
     id: str
     platform: str | None = None
     constellation: str | None = None
     orbit: int | None = None
+    quality: list[dict[str, Any]] = []
 
     def session(self) -> Session:
         """The same as the product knows it."""
-        return Session(self.id, self.platform or "", self.constellation or "", self.orbit)
+        told = tuple(Told.parse(values) for values in self.quality)
+        return Session(self.id, self.platform or "", self.constellation or "", self.orbit, told)
 
 
 class Order(BaseModel):
     """A payload."""
 
-    processor: str = Field(pattern="^s1-l0$")
+    processor: str
     inputs: list[InputFile] = Field(min_length=1)
     output: str = Field(pattern=rf"[^/]\{SUFFIX}$")
     session: SessionFacts
+    parameters: dict[str, Any] = {}
     storage: StorageKeys | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the product."""
+        return self.output.rpartition("/")[2].removesuffix(SUFFIX)
 
 
 @dataclass(frozen=True)
-class _Place:
-    """A store, and a path in it."""
+class Work:
+    """What a maker of products gets to know: the order, checked."""
 
-    store: Store
-    path: str
+    order: Order
+    until_written: ExitStack
+    """Closed when the product is written."""
+
+    def products(self) -> dict[str, xr.DataTree]:
+        """The inputs that are products, by name; lazy. Raises ``InputUnreadable``."""
+        keys = self.order.storage
+        return {one.input or "product": stores.open_product(one.href, keys) for one in self.order.inputs}
+
+    def product(self) -> xr.DataTree:
+        """The one input there is; lazy. Raises ``BadPayload`` if there are several."""
+        if len(self.order.inputs) > 1:
+            raise BadPayload(f"{self.order.processor} takes one product")
+        return stores.open_product(self.order.inputs[0].href, self.order.storage)
+
+
+type Maker = Callable[[Work], xr.DataTree]
 
 
 def run_payload(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the product that is ordered, and say what it is.
+    """Make the product that is ordered with one of the processors of this package, and say what it is.
 
     Returns ``{"href", "size", "stac_discovery", "quality"}``, ``size`` in bytes. Raises a ``ProcessingFailed``:
     ``BadPayload``, ``InputUnreadable``, ``NothingFound`` or ``OutputRefused``. What was written before a failure is
     left for the caller to delete.
     """
-    order = _order(payload)
-    from rs_client.processing.s1_l0 import INPUT, OUTPUT, SentinelOneLevelZero
+    order = read_order(payload)
+    if order.processor not in MAKERS:
+        raise BadPayload(f"the payload is not valid: processor: {order.processor} is none of {', '.join(MAKERS)}")
+    return carry_out(order, MAKERS[order.processor])
 
-    made = SentinelOneLevelZero().run(
-        {INPUT: _blocks(order)},
-        name=order.output.rpartition("/")[2].removesuffix(SUFFIX),
-        session=order.session.session(),
-    )[OUTPUT]
+
+def processor(function: Function) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """A processor of your own: a function of products that returns a product.
+
+    The function gets the products by the names of the task table, and the parameters of the order by theirs. What this
+    returns is what an entry point of the group ``rs.processors`` has to name.
+    """
+
+    def run(payload: Mapping[str, Any]) -> dict[str, Any]:
+        def make(work: Work) -> xr.DataTree:
+            return function(**work.products(), **work.order.parameters)
+
+        return carry_out(read_order(payload), make)
+
+    run.__doc__ = function.__doc__
+    return run
+
+
+def carry_out(order: Order, make: Maker) -> dict[str, Any]:
+    """Make a product, write it, and say what it is."""
+    with on_cluster(), ExitStack() as until_written:
+        made = make(Work(order, until_written))
+        size = stores.write(made, order.output, order.storage)
     return {
         "href": order.output,
-        "size": write(made, order.output, order.storage),
-        "stac_discovery": made.attrs["stac_discovery"],
-        "quality": made.attrs["quality"],
+        "size": size,
+        "stac_discovery": made.attrs.get("stac_discovery", {}),
+        "quality": made.attrs.get("quality", {}),
     }
 
 
-def _order(payload: Mapping[str, Any]) -> Order:
+def read_order(payload: Mapping[str, Any]) -> Order:
+    """A payload, checked. Raises ``BadPayload``, which tells no value: they may be keys."""
     try:
         return Order.model_validate(payload)
     except ValidationError as error:
-        # Only where and what: the values may be keys.
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_input=False)]
         raise BadPayload(f"the payload is not valid: {'; '.join(faults)}") from None
 
 
-def _blocks(order: Order) -> Iterator[xr.DataTree]:
-    """The inputs in the order the unit needs them, each fetched when it is asked for."""
+@contextmanager
+def on_cluster() -> Iterator[None]:
+    """On a worker of a cluster, Dask's work goes to the whole cluster, and the worker's thread is free meanwhile."""
+    if not on_worker():
+        yield
+        return
+    from distributed import worker_client
+
+    with worker_client():
+        yield
+
+
+def on_worker() -> bool:
+    """Whether this is a task on a worker of a Dask cluster."""
+    if "distributed" not in sys.modules:
+        return False
+    from distributed import get_worker
+
+    try:
+        get_worker()
+    except ValueError:
+        return False
+    return True
+
+
+def _level_zero(work: Work) -> xr.DataTree:
+    from rs_client.processing.s1_l0 import INPUT, OUTPUT, SentinelOneLevelZero
+
+    order = work.order
+    made: xr.DataTree = SentinelOneLevelZero().run(
+        {INPUT: _blocks(order.inputs, order.storage)},
+        name=order.name,
+        session=order.session.session(),
+        **order.parameters,
+    )[OUTPUT]
+    return made
+
+
+def _blocks(files: Sequence[InputFile], keys: StorageKeys | None) -> list[xr.DataTree]:
     from rs_client.processing.s1_l0 import cadu_block
 
-    for file in sorted(order.inputs, key=lambda file: (file.channel, file.block)):
-        yield cadu_block(read(file, order.storage), file.channel, file.block)
+    blocks = []
+    for file in files:
+        if file.channel is None or file.block is None or file.size is None:
+            raise BadPayload(f"{file.href} is no file of a session: it lacks its channel, block or size")
+        blocks.append(cadu_block(stores.octets(file.href, file.size, keys), file.channel, file.block))
+    return blocks
 
 
-def read(file: InputFile, keys: StorageKeys | None) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    """The octets of an input. Raises ``InputUnreadable``, also when they are not as many as announced."""
-    where = _place(file.href, keys)
-    try:
-        octets = np.frombuffer(obstore.get(where.store, where.path).bytes(), np.uint8)
-    except (BaseError, OSError) as error:
-        raise InputUnreadable(f"{file.href} cannot be read: {_reason(error)}") from error
-    if octets.size != file.size:
-        raise InputUnreadable(f"{file.href} has {octets.size} octets, where {file.size} were announced")
-    return octets
+def _echo(work: Work) -> xr.DataTree:
+    from rs_client.processing.echo import INPUT, OUTPUT, EchoSamples
+
+    order = work.order
+    made: xr.DataTree = EchoSamples().run({INPUT: work.product()}, name=order.name, **order.parameters)[OUTPUT]
+    return made
 
 
-def write(tree: xr.DataTree, href: str, keys: StorageKeys | None) -> int:
-    """Write a product as Zarr v3 with consolidated metadata; how many bytes it takes.
+def _quicklook(work: Work) -> xr.DataTree:
+    from rs_client.processing.quicklook import INPUT, OUTPUT, Quicklook
 
-    Raises ``OutputRefused``, also when something is there already: a product is never mixed with an older one.
-    """
-    try:
-        store = _place(href, keys, inside=True).store
-        if _size(store):
-            raise OutputRefused(f"{href} cannot be written: it is there already")
-        tree.to_zarr(ObjectStore(store), mode="w-", zarr_format=3, consolidated=True, encoding=_encoding(tree))
-        return _size(store)
-    except (BaseError, OSError) as error:
-        raise OutputRefused(f"{href} cannot be written: {_reason(error)}") from error
+    order = work.order
+    made: xr.DataTree = Quicklook().run({INPUT: work.product()}, name=order.name, **order.parameters)[OUTPUT]
+    return made
 
 
-def _size(store: Store) -> int:
-    return sum(entry["size"] for page in obstore.list(store) for entry in page)
+def _safe_to_zarr(work: Work) -> xr.DataTree:
+    from rs_client.processing.safe import open_safe
+
+    if len(work.order.inputs) > 1:
+        raise BadPayload("safe-to-zarr takes one product")
+    return open_safe(work.order.inputs[0].href, work.order.storage, work.until_written)
 
 
-def _encoding(tree: xr.DataTree) -> dict[str, dict[str, Any]]:
-    """How each variable is stored. Raw packets hardly compress, and uncompressed chunks can be read in ranges."""
-    return {
-        group.path: {str(name): _stored(str(name), variable) for name, variable in group.variables.items()}
-        for group in tree.subtree
-    }
-
-
-def _stored(name: str, variable: xr.Variable) -> dict[str, Any]:
-    bound = DATA_CHUNK if name == "data" else COLUMN_CHUNK
-    stored: dict[str, Any] = {"chunks": tuple(max(1, min(size, bound)) for size in variable.shape)}
-    if name == "data":
-        stored["compressors"] = ()
-    if variable.dtype.kind == "M":
-        stored |= {"units": "nanoseconds since 1970-01-01", "calendar": "proleptic_gregorian", "dtype": "int64"}
-    return stored
-
-
-def _place(href: str, keys: StorageKeys | None, *, inside: bool = False) -> _Place:
-    """The store an address lies in, and its path there; ``inside``: a store that holds nothing but what lies below."""
-    parts = urlsplit(href)
-    if parts.scheme == "file":
-        path = Path(unquote(parts.path))
-        return _Place(LocalStore(path, mkdir=True), "") if inside else _Place(LocalStore(path.parent), path.name)
-    if parts.scheme != "s3" or not parts.netloc or not parts.path.strip("/"):
-        raise BadPayload(f"{href} is not an address in object storage (s3://bucket/key)")
-    if keys is None:
-        raise BadPayload(f"{href} lies in object storage, but the payload has no keys to it")
-    path_in_bucket = parts.path.lstrip("/")
-    return _Place(_bucket(parts.netloc, keys, path_in_bucket if inside else None), "" if inside else path_in_bucket)
-
-
-def _bucket(bucket: str, keys: StorageKeys, prefix: str | None) -> S3Store:
-    config: S3Config = {
-        "bucket": bucket,
-        "endpoint": keys.endpoint,
-        "region": keys.region,
-        "access_key_id": keys.access_key_id,
-        "secret_access_key": keys.secret_access_key.get_secret_value(),
-        "virtual_hosted_style_request": False,
-    }
-    if keys.session_token:
-        config["session_token"] = keys.session_token.get_secret_value()
-    options: ClientConfig = {"allow_http": keys.endpoint.startswith("http://")}
-    return S3Store(prefix=prefix, config=config, client_options=options)
-
-
-def _reason(error: Exception) -> str:
-    return (str(error) or type(error).__name__).partition("\n")[0][:300]
+MAKERS: Mapping[str, Maker] = {
+    "s1-l0": _level_zero,
+    "s1-echo": _echo,
+    "quicklook": _quicklook,
+    "safe-to-zarr": _safe_to_zarr,
+}
+"""The processors of this package, by the name of their entry point."""

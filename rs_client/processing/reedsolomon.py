@@ -2,25 +2,32 @@
 
 Symbols are elements of GF(2⁸) with the field polynomial x⁸ + x⁷ + x² + x + 1; the generator polynomial has the 32 roots
 β¹¹² … β¹⁴³ with β = α¹¹. On the link the symbols stand in the dual basis: bit ``j`` of a symbol, the most significant
-first, is the trace of ``symbol · α^(117 j)``. Both transformations are linear, so verification runs on the symbols as
-they came: the tables carry the basis. Only a damaged codeword is turned to the conventional basis and back.
+first, is the trace of ``symbol · α^(117 j)``. Verification divides in the dual basis (see ``vector``); a damaged
+codeword is mended in the conventional one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rs_client.processing import vector
 from rs_client.processing.compiled import compiled
 
 type Octets = NDArray[np.uint8]
+type Integers = NDArray[np.int64]
+type Flags = NDArray[np.bool_]
 
+INTERLEAVE = 8
 DATA_SYMBOLS = 223
 CHECK_SYMBOLS = 32
 CODEWORD = DATA_SYMBOLS + CHECK_SYMBOLS
+BLOCK = INTERLEAVE * CODEWORD
+"""Octets of one code block: eight codewords, symbol by symbol in turn."""
 CORRECTABLE = CHECK_SYMBOLS // 2
 """Wrong symbols that one codeword can carry and still be mended."""
 
@@ -33,33 +40,36 @@ _FIRST_ROOT = 112
 _DUAL_STEP = 117
 
 
+class Basis(StrEnum):
+    """How the symbols of the code stand in octets."""
+
+    DUAL = "dual"
+    CONVENTIONAL = "conventional"
+
+
 @dataclass(frozen=True, eq=False)
 class Tables:
     """Everything the code needs, computed once from its definition."""
 
-    power: NDArray[np.int64]
+    power: Integers
     """α to the power of the index, twice round, so that sums of two logarithms need no reduction."""
-    logarithm: NDArray[np.int64]
+    logarithm: Integers
     to_dual: Octets
     from_dual: Octets
-    feedback: NDArray[np.uint64]
-    """256 × 4 words: the generator times a feedback symbol, in the dual basis, highest power first."""
 
 
 @cache
 def tables() -> Tables:
-    """The tables of the code (some 14 kB)."""
+    """The tables of the code (some 7 kB)."""
     power = _powers()
     logarithm = np.zeros(256, np.int64)
     logarithm[power[:255]] = np.arange(255)
     to_dual = np.array([_dual(symbol, power, logarithm) for symbol in range(256)], np.uint8)
     from_dual = np.argsort(to_dual).astype(np.uint8)
-    rows = _products(from_dual[:, None].astype(np.int64), _generator(power, logarithm)[None, :], power, logarithm)
-    feedback = to_dual[rows].view(">u8").astype(np.uint64)
-    return Tables(power, logarithm, to_dual, from_dual, feedback)
+    return Tables(power, logarithm, to_dual, from_dual)
 
 
-def _powers() -> NDArray[np.int64]:
+def _powers() -> Integers:
     power = np.zeros(510, np.int64)
     value = 1
     for exponent in range(255):
@@ -70,13 +80,7 @@ def _powers() -> NDArray[np.int64]:
     return power
 
 
-def _products(
-    a: NDArray[np.int64], b: NDArray[np.int64], power: NDArray[np.int64], logarithm: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    return np.where((a == 0) | (b == 0), 0, power[logarithm[a] + logarithm[b]])
-
-
-def _dual(symbol: int, power: NDArray[np.int64], logarithm: NDArray[np.int64]) -> int:
+def _dual(symbol: int, power: Integers, logarithm: Integers) -> int:
     """A conventional symbol in the dual basis: its traces against the powers of α¹¹⁷."""
     bits = 0
     for j in range(8):
@@ -85,7 +89,7 @@ def _dual(symbol: int, power: NDArray[np.int64], logarithm: NDArray[np.int64]) -
     return bits
 
 
-def _trace(symbol: int, power: NDArray[np.int64], logarithm: NDArray[np.int64]) -> int:
+def _trace(symbol: int, power: Integers, logarithm: Integers) -> int:
     """The sum of the eight conjugates of an element: 0 or 1."""
     if symbol == 0:
         return 0
@@ -93,65 +97,98 @@ def _trace(symbol: int, power: NDArray[np.int64], logarithm: NDArray[np.int64]) 
     return int(np.bitwise_xor.reduce(conjugates))
 
 
-def _generator(power: NDArray[np.int64], logarithm: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Coefficients of the generator polynomial below its leading one, highest power first."""
-    coefficients = np.array([1], np.int64)
-    for root in range(_FIRST_ROOT, _FIRST_ROOT + CHECK_SYMBOLS):
-        factor = np.array([power[_ROOT_STEP * root % 255]], np.int64)
-        shifted = _products(coefficients, factor, power, logarithm)
-        coefficients = np.append(coefficients, 0) ^ np.append(0, shifted)
-    return coefficients[1:]
+def repair(octets: Octets, starts: Integers, loose: Flags, basis: Basis = Basis.DUAL) -> Octets:
+    """Verify code blocks, mend in place those that can be, and say how each fared.
 
-
-def repair(blocks: Octets, depth: int) -> Octets:
-    """Verify code blocks of ``depth`` interleaved codewords, mend in place those that can be, and say how each fared.
-
-    ``blocks`` is an array of n × (255 · depth) octets, C-contiguous. The answer has one of ``CLEAN``, ``CORRECTED``,
-    ``UNCORRECTABLE`` a block. A block is left as it came unless all its codewords could be mended.
+    ``octets`` is writable; ``starts`` are the offsets of code blocks (2040 octets each) in it. Those that are ``loose``
+    are verified but never mended. The answer has one of ``CLEAN``, ``CORRECTED``, ``UNCORRECTABLE`` a block. A block is
+    left as it came unless all its codewords could be mended.
     """
     made = tables()
-    damaged = np.zeros((len(blocks), depth), np.bool_)
-    _verify(blocks, depth, made.feedback, damaged)
-    fared = np.full(len(blocks), CLEAN, np.uint8)
-    for index in np.flatnonzero(damaged.any(axis=1)):
-        fared[index] = _mend_block(blocks[index].reshape(CODEWORD, depth), np.flatnonzero(damaged[index]), made)
+    same = np.arange(256, dtype=np.uint8)
+    damaged = np.zeros(starts.size, np.uint64)
+    _verify(octets, starts, basis == Basis.CONVENTIONAL, made.to_dual, damaged)
+    hurt = np.flatnonzero(damaged)
+    fared = np.full(starts.size, CLEAN, np.uint8)
+    fared[hurt] = UNCORRECTABLE
+    hurt = hurt[~loose[hurt]]
+    into, back = (made.from_dual, made.to_dual) if basis == Basis.DUAL else (same, same)
+    for index in hurt:
+        block = octets[starts[index] : starts[index] + BLOCK].reshape(CODEWORD, INTERLEAVE)
+        lanes = np.flatnonzero(damaged[index : index + 1].view(np.uint8))
+        if _mend_block(block, lanes, into, back, made.power, made.logarithm):
+            fared[index] = CORRECTED
     return fared
 
 
-def _mend_block(block: Octets, lanes: NDArray[np.int64], made: Tables) -> int:
-    words = made.from_dual[block[:, lanes].T]
-    for word in words:
-        if not _mend(word, made.power, made.logarithm):
-            return UNCORRECTABLE
-    block[:, lanes] = made.to_dual[words.T]
-    return CORRECTED
-
-
 @compiled
-def _verify(blocks: Octets, depth: int, feedback: NDArray[np.uint64], damaged: NDArray[np.bool_]) -> None:
-    """Divide the data of each codeword by the generator, and compare the remainder with the check symbols."""
-    state = np.empty((depth, 4), np.uint64)
-    eight, top = np.uint64(8), np.uint64(56)
-    for n in range(blocks.shape[0]):
-        block = blocks[n]
-        state[:] = 0
+def _verify(
+    octets: Octets,
+    starts: Integers,
+    conventional: bool,  # noqa: FBT001 - compiled functions know no keywords
+    to_dual: Octets,
+    damaged: NDArray[np.uint64],
+) -> None:
+    """Divide the data of each codeword by the generator, and compare the remainder with the check symbols.
+
+    ``damaged`` gets a word for each block; octet ``i`` of it is not zero where codeword ``i`` is not whole.
+    """
+    symbols = np.zeros((CODEWORD, vector.FRAMES), np.uint64)
+    each = symbols.view(np.uint8).reshape(CODEWORD, vector.FRAMES, INTERLEAVE)
+    remainder = np.zeros((CHECK_SYMBOLS, vector.FRAMES), np.uint64)
+    for base in range(0, starts.size, vector.FRAMES):
+        many = min(vector.FRAMES, starts.size - base)
+        for v in range(many):
+            _load(octets, starts[base + v], each, v)
+        if conventional:
+            _convert(each, to_dual)
+        remainder[:] = 0
         for i in range(DATA_SYMBOLS):
-            for lane in range(depth):
-                a, b, c, d = state[lane, 0], state[lane, 1], state[lane, 2], state[lane, 3]
-                row = feedback[np.uint8(a >> top) ^ block[i * depth + lane]]
-                state[lane, 0] = ((a << eight) | (b >> top)) ^ row[0]
-                state[lane, 1] = ((b << eight) | (c >> top)) ^ row[1]
-                state[lane, 2] = ((c << eight) | (d >> top)) ^ row[2]
-                state[lane, 3] = (d << eight) ^ row[3]
+            vector.divide(symbols.ctypes.data + i * vector.ROW, remainder.ctypes.data, i % CHECK_SYMBOLS)
         for i in range(CHECK_SYMBOLS):
-            shift = np.uint64(56 - 8 * (i % 8))
-            for lane in range(depth):
-                if np.uint8(state[lane, i // 8] >> shift) != block[(DATA_SYMBOLS + i) * depth + lane]:
-                    damaged[n, lane] = True
+            row = (DATA_SYMBOLS + i) % CHECK_SYMBOLS
+            for v in range(many):
+                damaged[base + v] |= remainder[row, v] ^ symbols[DATA_SYMBOLS + i, v]
 
 
 @compiled
-def _mend(word: Octets, power: NDArray[np.int64], logarithm: NDArray[np.int64]) -> bool:
+def _load(octets: Octets, start: int, each: NDArray[np.uint8], v: int) -> None:
+    for i in range(CODEWORD):
+        for lane in range(INTERLEAVE):
+            each[i, v, lane] = octets[start + i * INTERLEAVE + lane]
+
+
+@compiled
+def _convert(each: NDArray[np.uint8], table: Octets) -> None:
+    flat = each.reshape(-1)
+    for n in range(flat.size):
+        flat[n] = table[flat[n]]
+
+
+@compiled
+def _mend_block(
+    block: Octets,
+    lanes: Integers,
+    into: Octets,
+    back: Octets,
+    power: Integers,
+    logarithm: Integers,
+) -> bool:
+    """Mend the codewords ``lanes`` of a block in place; false, and untouched, if one of them cannot be."""
+    words = np.empty((lanes.size, CODEWORD), np.uint8)
+    for n in range(lanes.size):
+        for i in range(CODEWORD):
+            words[n, i] = into[block[i, lanes[n]]]
+        if not _mend(words[n], power, logarithm):
+            return False
+    for n in range(lanes.size):
+        for i in range(CODEWORD):
+            block[i, lanes[n]] = back[words[n, i]]
+    return True
+
+
+@compiled
+def _mend(word: Octets, power: Integers, logarithm: Integers) -> bool:
     """Correct one codeword (conventional basis) in place; false, and untouched, if it has more than 16 errors.
 
     Syndromes, Berlekamp–Massey, a search of all roots, Forney. The mended word is accepted only if its syndromes
@@ -174,14 +211,14 @@ def _mend(word: Octets, power: NDArray[np.int64], logarithm: NDArray[np.int64]) 
 
 
 @compiled
-def _times(a: int, b: int, power: NDArray[np.int64], logarithm: NDArray[np.int64]) -> int:
+def _times(a: int, b: int, power: Integers, logarithm: Integers) -> int:
     if a == 0 or b == 0:
         return 0
     return power[logarithm[a] + logarithm[b]]  # type: ignore[no-any-return]  # a machine integer once compiled
 
 
 @compiled
-def _syndromes(word: Octets, power: NDArray[np.int64], logarithm: NDArray[np.int64]) -> NDArray[np.int64]:
+def _syndromes(word: Octets, power: Integers, logarithm: Integers) -> Integers:
     """The word's polynomial (first symbol: highest power) at the roots of the generator."""
     syndromes = np.zeros(CHECK_SYMBOLS, np.int64)
     for j in range(CHECK_SYMBOLS):
@@ -194,9 +231,7 @@ def _syndromes(word: Octets, power: NDArray[np.int64], logarithm: NDArray[np.int
 
 
 @compiled
-def _locator(
-    syndromes: NDArray[np.int64], power: NDArray[np.int64], logarithm: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], int]:
+def _locator(syndromes: Integers, power: Integers, logarithm: Integers) -> tuple[Integers, int]:
     """Berlekamp–Massey: the shortest register that makes the syndromes, lowest power first, and its length."""
     current = np.zeros(CHECK_SYMBOLS + 1, np.int64)
     previous = np.zeros(CHECK_SYMBOLS + 1, np.int64)
@@ -222,12 +257,12 @@ def _locator(
 
 @compiled
 def _errors(
-    locator: NDArray[np.int64],
+    locator: Integers,
     degree: int,
-    syndromes: NDArray[np.int64],
-    power: NDArray[np.int64],
-    logarithm: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    syndromes: Integers,
+    power: Integers,
+    logarithm: Integers,
+) -> tuple[Integers, Integers, int]:
     """Places (index in the word) and values of the errors, and how many there are."""
     places = np.zeros(CHECK_SYMBOLS, np.int64)
     values = np.zeros(CHECK_SYMBOLS, np.int64)
@@ -254,9 +289,7 @@ def _errors(
 
 
 @compiled
-def _evaluator(
-    locator: NDArray[np.int64], syndromes: NDArray[np.int64], power: NDArray[np.int64], logarithm: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _evaluator(locator: Integers, syndromes: Integers, power: Integers, logarithm: Integers) -> Integers:
     """Ω = S · Λ mod x³², lowest power first."""
     product = np.zeros(CHECK_SYMBOLS, np.int64)
     for i in range(CHECK_SYMBOLS):
@@ -266,7 +299,7 @@ def _evaluator(
 
 
 @compiled
-def _at(polynomial: NDArray[np.int64], exponent: int, power: NDArray[np.int64], logarithm: NDArray[np.int64]) -> int:
+def _at(polynomial: Integers, exponent: int, power: Integers, logarithm: Integers) -> int:
     """A polynomial (lowest power first) at α to the exponent."""
     value = 0
     for i in range(polynomial.shape[0]):
@@ -276,7 +309,7 @@ def _at(polynomial: NDArray[np.int64], exponent: int, power: NDArray[np.int64], 
 
 
 @compiled
-def _slope(polynomial: NDArray[np.int64], exponent: int, power: NDArray[np.int64], logarithm: NDArray[np.int64]) -> int:
+def _slope(polynomial: Integers, exponent: int, power: Integers, logarithm: Integers) -> int:
     """The formal derivative of a polynomial at α to the exponent: in characteristic 2 the odd terms alone."""
     value = 0
     for i in range(1, polynomial.shape[0], 2):

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
 import xarray as xr
 from eopf.computing.abstract import EOProcessingUnit
-from eopf.computing.types import DataTypeValue, MappingAuxiliary, MappingDataType
+from eopf.computing.types import MappingAuxiliary, MappingDataType
 
+from rs_client.processing import lazily
+from rs_client.processing.channel import SEGMENT, Block, Channel, Decoded, Scan, Segment, put_together, scan
 from rs_client.processing.errors import BadPayload
-from rs_client.processing.frames import Octets, frames_of
-from rs_client.processing.packets import ChannelPackets, packets_of
+from rs_client.processing.frames import Coding, Lock
 from rs_client.processing.product import Session, assemble
+from rs_client.processing.reedsolomon import Basis
 
 INPUT = "cadu"
 OUTPUT = "l0"
 
 
-def cadu_block(octets: Octets, channel: int, block: int) -> xr.DataTree:
-    """One file of a session as an input of the unit: its octets as they came, and where it belongs."""
-    dataset = xr.Dataset({"octets": ("octet", octets)}, attrs={"channel": channel, "block": block})
-    return xr.DataTree(dataset)
+def cadu_block(octets: Any, channel: int, block: int) -> xr.DataTree:
+    """One file of a session as an input of the unit: its octets as they came, and where it belongs.
+
+    ``octets``: an array of uint8, or a lazy variable of the dimension ``octet``.
+    """
+    variable = octets if isinstance(octets, xr.Variable) else xr.Variable(("octet",), octets)
+    return xr.DataTree(xr.Dataset({"octets": variable}, attrs={"channel": channel, "block": block}))
 
 
 class SentinelOneLevelZero(EOProcessingUnit):
     """CADU → frames → packets by APID.
 
-    The input ``cadu`` is a row of :func:`cadu_block` trees in order of channel, then block. It is read once, one file
-    after the other, so a generator that fetches each when it is asked for keeps only one in memory.
+    The input ``cadu`` are :func:`cadu_block` trees, in any order. They are decoded in segments, on the Dask cluster
+    that is active or on threads; the packets of the product are lazy, and read their octets again from the inputs.
+    The product is the same whatever the segments and the workers.
     """
 
     PROCESSOR_NAME = "s1_l0"
@@ -56,35 +61,67 @@ class SentinelOneLevelZero(EOProcessingUnit):
         mode: str | None = None,  # noqa: ARG002 - eopf's; this unit has one mode
         **kwargs: Any,
     ) -> dict[str, xr.DataTree]:
-        """Make the product. Parameters: ``name`` of the product, ``session`` (a ``Session``).
+        """Make the product.
 
-        Raises ``BadPayload`` when blocks are not in order, ``NothingFound`` when there is no packet in them.
+        Parameters: ``name`` of the product, ``session`` (a ``Session``, or a mapping of its facts), ``basis`` (``dual``
+        or ``conventional``) and ``randomised`` (whether the pseudo-noise is still in), ``segment`` (octets decoded at
+        once).
+
+        Raises ``BadPayload`` when a block is given twice or the frames are not what the parameters say,
+        ``NothingFound`` when there is no packet in them.
         """
-        blocks = _row(inputs[INPUT])
-        channels = [_channel(number, row) for number, row in groupby(blocks, lambda tree: int(tree.attrs["channel"]))]
-        if len({channel.channel for channel in channels}) < len(channels):
-            raise BadPayload("the blocks of a downlink channel must follow one another")
-        session = kwargs.get("session") or Session(id=kwargs.get("name") or OUTPUT)
-        return {OUTPUT: assemble(kwargs.get("name") or session.id, session, _together(channels))}
+        value = inputs[INPUT]
+        channels = _channels(_blocks(value) if isinstance(value, xr.DataTree) else value)
+        session = _session(kwargs.get("session"), kwargs.get("name") or OUTPUT)
+        coding = Coding(Basis(kwargs.get("basis") or Basis.DUAL), randomised=bool(kwargs.get("randomised")))
+        decoded = _decode(channels, coding, int(kwargs.get("segment") or SEGMENT))
+        _refuse_foreign(decoded, coding)
+        return {OUTPUT: assemble(kwargs.get("name") or session.id, session, decoded)}
 
 
-def _row(value: DataTypeValue) -> Iterable[xr.DataTree]:
-    return [value] if isinstance(value, xr.DataTree) else value
+def _blocks(tree: xr.DataTree) -> list[xr.DataTree]:
+    """One block, or the blocks that are a tree's children, as eopf's triggering opens them."""
+    return list(tree.children.values()) or [tree]
 
 
-def _channel(number: int, row: Iterator[xr.DataTree]) -> ChannelPackets:
-    return packets_of(number, frames_of(_octets(row)))
+def _session(told: Session | Mapping[str, Any] | None, name: str) -> Session:
+    from rs_client.processing.payload import SessionFacts
+
+    return told if isinstance(told, Session) else SessionFacts.model_validate({"id": name, **(told or {})}).session()
 
 
-def _octets(row: Iterator[xr.DataTree]) -> Iterator[Octets]:
-    before = -1
-    for tree in row:
-        block = int(tree.attrs["block"])
-        if block <= before:
-            raise BadPayload(f"block {block} of channel {tree.attrs['channel']} does not come after block {before}")
-        before = block
-        yield np.asarray(tree["octets"].values, np.uint8)
+def _channels(trees: Iterable[xr.DataTree]) -> list[Channel]:
+    files: dict[int, dict[int, xr.Variable]] = {}
+    for tree in trees:
+        channel, block = int(tree.attrs["channel"]), int(tree.attrs["block"])
+        if block in files.setdefault(channel, {}):
+            raise BadPayload(f"block {block} of channel {channel} is there twice")
+        files[channel][block] = tree["octets"].variable
+    return [
+        Channel(number, [Block(block, octets) for block, octets in sorted(blocks.items())])
+        for number, blocks in sorted(files.items())
+    ]
 
 
-def _together(channels: Sequence[ChannelPackets]) -> list[ChannelPackets]:
-    return sorted(channels, key=lambda channel: channel.channel)
+def _decode(channels: Sequence[Channel], coding: Coding, size: int) -> list[Decoded]:
+    """All segments of all channels at once; then each channel put together."""
+    work = [(channel, segment) for channel in channels for segment in channel.segments(size)]
+    scans = iter(lazily.compute([partial(scan, channel, segment, coding) for channel, segment in work]))
+    by_channel = [[next(scans) for _ in channel.segments(size)] for channel in channels]
+    return [put_together(channel, coding, found, _again) for channel, found in zip(channels, by_channel, strict=True)]
+
+
+def _refuse_foreign(decoded: Sequence[Decoded], coding: Coding) -> None:
+    """The code does not see the pseudo-noise, but frames that nearly all say they are something else do tell."""
+    for one in decoded:
+        carrying = one.frames.good + one.frames.corrected
+        if one.frames.foreign > carrying / 2:
+            raise BadPayload(
+                f"the frames of channel {one.channel.number} are no AOS frames with the parameter randomised"
+                f" {'true' if coding.randomised else 'false'}; try the other"
+            )
+
+
+def _again(channel: Channel, segment: Segment, coding: Coding, lock: Lock) -> Scan:
+    """Decode a segment once more, where the other work is done."""
+    return lazily.compute([partial(scan, channel, segment, coding, lock)])[0]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rs_client.processing.frames import Integers, Octets
+from rs_client.processing.reedsolomon import Integers, Octets
 
 type Values = NDArray[Any]
 
@@ -82,6 +82,24 @@ FIELDS: Mapping[str, Field] = {
 }
 
 
+MODES: Mapping[int, str] = {
+    1: "S1", 2: "S2", 3: "S3", 4: "S4", 5: "S5-N", 6: "S6", 8: "IW", 9: "WV", 10: "S5-S", 11: "S1 without ICAL",
+    12: "S2 without ICAL", 13: "S3 without ICAL", 14: "S4 without ICAL", 15: "RFC", 16: "test", 17: "EN S3",
+    18: "AN S1", 19: "AN S2", 20: "AN S3", 21: "AN S4", 22: "AN S5-N", 23: "AN S5-S", 24: "AN S6",
+    25: "S5-N without ICAL", 26: "S5-S without ICAL", 27: "S6 without ICAL", 31: "EN S3 without ICAL", 32: "EW",
+    33: "AN S1 without ICAL", 34: "AN S3 without ICAL", 35: "AN S6 without ICAL", 37: "NC S1", 38: "NC S2",
+    39: "NC S3", 40: "NC S4", 41: "NC S5-N", 42: "NC S5-S", 43: "NC S6", 44: "NC EW", 45: "NC IW", 46: "NC WV",
+}  # fmt: skip
+"""Measurement modes by event control code."""
+
+
+SWATHS: Mapping[int, str] = {
+    0: "S1", 1: "S2", 2: "S3", 3: "S4", 4: "S5-N", 5: "S5-S", 6: "S6", 10: "IW1", 11: "IW2", 12: "IW3",
+    13: "EW1", 14: "EW2", 15: "EW3", 16: "EW4", 17: "EW5", 18: "WV1", 19: "WV2",
+}  # fmt: skip
+"""Swaths by number."""
+
+
 @dataclass(frozen=True)
 class Derived:
     """A physical value made of codes."""
@@ -91,21 +109,21 @@ class Derived:
     meaning: str
 
 
-def sequence_count(data: Octets, offset: Integers) -> NDArray[np.uint16]:
-    """The 14-bit sequence counts of packets that lie back to back in ``data``."""
-    return _unsigned(_heads(data, offset, PRIMARY_HEADER), 2, 2).astype(np.uint16) & np.uint16(0x3FFF)
+def sequence_count(heads: Octets) -> NDArray[np.uint16]:
+    """The 14-bit sequence counts of packets, of which the first octets are given (n × at least 4)."""
+    return _unsigned(heads, 2, 2).astype(np.uint16) & np.uint16(0x3FFF)
 
 
-def times(data: Octets, offset: Integers) -> NDArray[np.datetime64]:
+def times(heads: Octets, length: Integers) -> NDArray[np.datetime64]:
     """UTC of packets, ``datetime64[ns]``; ``NaT`` for packets without a secondary header.
 
-    The time code is the first thing in the secondary header of every Sentinel-1 packet: GPS seconds (32 bits) and
-    fractions (16 bits).
+    ``heads``: the first octets (n × at least 12), ``length``: octets of each packet. The time code is the first thing
+    in the secondary header of every Sentinel-1 packet: GPS seconds (32 bits) and fractions (16 bits).
     """
-    found = np.full(offset.size - 1, np.datetime64("NaT", "ns"))
-    timed = np.flatnonzero((np.diff(offset) >= _TIME_END) & (data[offset[:-1]] & 0x08 != 0))
-    heads = data[offset[timed][:, None] + np.arange(_TIME_END)]
-    found[timed] = gps_to_utc(_unsigned(heads, PRIMARY_HEADER, 4), _unsigned(heads, PRIMARY_HEADER + 4, 2))
+    found = np.full(length.size, np.datetime64("NaT", "ns"))
+    timed = np.flatnonzero((length >= _TIME_END) & (heads[:, 0] & 0x08 != 0))
+    chosen = heads[timed]
+    found[timed] = gps_to_utc(_unsigned(chosen, PRIMARY_HEADER, 4), _unsigned(chosen, PRIMARY_HEADER + 4, 2))
     return found
 
 
@@ -123,24 +141,29 @@ def gps_to_utc(coarse: Integers, fine: Integers) -> NDArray[np.datetime64]:
     return np.asarray(epoch + (seconds * 1_000_000_000 + nanoseconds).astype("timedelta64[ns]"))
 
 
-def is_sar(data: Octets, offset: Integers) -> bool:
+def is_sar(heads: Octets, length: Integers) -> bool:
     """Whether these are SAR packets: all are long enough for the header, and nearly all carry its sync marker."""
-    if offset.size < 2 or np.diff(offset).min() < SAR_HEADER:
+    if length.size == 0 or length.min() < SAR_HEADER:
         return False
-    marked = _unsigned(_heads(data, offset, SAR_HEADER), PRIMARY_HEADER + 6, 4) == SYNC_MARKER
+    marked = _unsigned(heads, PRIMARY_HEADER + 6, 4) == SYNC_MARKER
     return bool(marked.mean() > 0.9)
 
 
-def fields(data: Octets, offset: Integers) -> dict[str, Values]:
-    """The fields of the secondary header of SAR packets: codes, and the physical values made of them."""
-    heads = _heads(data, offset, SAR_HEADER)
+def fields(heads: Octets) -> dict[str, Values]:
+    """The fields of the secondary header of SAR packets (n × 68 octets): codes, and physical values made of them."""
     codes = {name: _code(heads, field) for name, field in FIELDS.items()}
     wide = {name: code.astype(np.float64) for name, code in codes.items() if name.endswith("_code")}
     return {**codes, **{name: derived.value(wide) for name, derived in DERIVED.items()}}
 
 
-def _heads(data: Octets, offset: Integers, size: int) -> Octets:
-    return np.asarray(data[offset[:-1, None] + np.arange(size)])
+def mode(ecc_number: int) -> str:
+    """The name of a measurement mode, given its event control code."""
+    return MODES.get(ecc_number, f"mode {ecc_number}")
+
+
+def swath(number: int) -> str:
+    """The name of a swath, given its number."""
+    return SWATHS.get(number, f"swath{number}")
 
 
 def _unsigned(heads: Octets, octet: int, width: int) -> Integers:

@@ -8,6 +8,7 @@ point (group ``rs.processors``) names. For ``s1-l0 = "rs_client.processing.paylo
     description: Takes the space packets out of a downlink session.
     version: 1.0.0
     level: L0
+    unit: rs_client.processing.s1_l0:SentinelOneLevelZero
     inputs:
       cadu:                      # the name that inputs and payloads use
         title: Files of a downlink session
@@ -155,6 +156,8 @@ class TaskTable(_Model):
     description: str
     version: str
     level: str
+    unit: str = Field(default="", pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$")
+    """``module:Class`` of its EOPF processing unit; empty: the callable that the entry point names is all there is."""
     inputs: Mapping[Name, Input] = Field(min_length=1)
     adfs: Mapping[Name, Adf] = {}
     outputs: Mapping[Name, Output] = Field(min_length=1)

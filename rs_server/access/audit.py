@@ -95,6 +95,14 @@ async def write(conn: AsyncConnection[Row], entry: Entry) -> None:
     )
 
 
+async def noted(conn: AsyncConnection[Row], entry: Entry) -> bool:
+    """Whether the same was put on record before: for what is to be noted once."""
+    cursor = await conn.execute(
+        "SELECT 1 FROM rs.audit WHERE object = %s AND action = %s LIMIT 1", [entry.object, entry.action]
+    )
+    return await cursor.fetchone() is not None
+
+
 def tell(*entries: Entry) -> None:
     """Write the log lines."""
     for entry in entries:

@@ -13,10 +13,12 @@ from rs_server.access.apikeys import ApiKeys, KeyVerifier
 from rs_server.access.changes import Changes
 from rs_server.access.directory import Directory
 from rs_server.access.grants import Grants
+from rs_server.access.limits import Guesses, Rates
+from rs_server.access.logins import Logins, open_logins
 from rs_server.access.policy import Principal
-from rs_server.access.tokens import KeySet, TokenVerifier, key_set_url
+from rs_server.access.tokens import KeySet, TokenVerifier, key_set_url, principal
 from rs_server.database import Database
-from rs_server.errors import BadInput, NotAuthenticated
+from rs_server.errors import BadInput, NotAuthenticated, TooManyRequests
 from rs_server.settings import AccessSettings
 
 LOCAL_USER = Principal(login="local", subject="local", everything=True, via="local")
@@ -27,7 +29,7 @@ _HOW = "send `Authorization: Bearer <access token>` or `x-api-key: <key>`"
 class LocalAuthenticator:
     """Everybody is the one local user: there is no issuer, and the server listens on a loopback address only."""
 
-    async def authenticate(self, headers: Mapping[str, str]) -> Principal:  # noqa: ARG002
+    async def authenticate(self, headers: Mapping[str, str], address: str) -> Principal:  # noqa: ARG002
         """The local user."""
         return LOCAL_USER
 
@@ -38,36 +40,49 @@ class LocalAuthenticator:
 class CredentialAuthenticator:
     """Callers prove who they are with an access token or an API key."""
 
-    def __init__(self, tokens: TokenVerifier, keys: KeyVerifier | None, grants: Grants) -> None:
+    def __init__(
+        self, tokens: TokenVerifier, keys: KeyVerifier | None, grants: Grants, logins: Logins, rates: Rates
+    ) -> None:
         self._tokens = tokens
         self._keys = keys
         self._grants = grants
+        self._logins = logins
+        self._rates = rates
 
-    async def authenticate(self, headers: Mapping[str, str]) -> Principal:
+    async def authenticate(self, headers: Mapping[str, str], address: str) -> Principal:
         """The caller, with what owners gave them.
 
-        Raises ``NotAuthenticated`` without credentials that hold, ``BadInput`` with two of them.
+        Raises ``NotAuthenticated`` without credentials that hold, ``BadInput`` with two of them, ``TooManyRequests``
+        for who guesses or asks too often.
         """
-        return await self._grants.added(await self._proven(headers))
-
-    async def _proven(self, headers: Mapping[str, str]) -> Principal:
         key, authorization = headers.get(apikeys.HEADER), headers.get("authorization")
         if key is not None and authorization is not None:
             raise BadInput("two credentials at once", hint=_HOW)
-        if key is not None:
-            return await self._of_key(key)
-        if authorization is not None:
-            return await self._tokens.verify(_bearer(authorization))
-        raise NotAuthenticated("this needs a login", hint=_HOW)
+        if key is None and authorization is None:
+            raise NotAuthenticated("this needs a login", hint=_HOW)
+        try:
+            who = await (self._of_key(key, address) if key is not None else self._of_token(authorization or ""))
+        except (NotAuthenticated, TooManyRequests) as error:
+            self._logins.refused(address, error.detail)
+            raise
+        self._rates.take(who.subject)
+        return await self._grants.added(who)
 
     async def ready(self) -> None:
         """Raise ``Unavailable`` unless credentials can be verified."""
         await self._tokens.ready()
 
-    async def _of_key(self, key: str) -> Principal:
+    async def _of_token(self, authorization: str) -> Principal:
+        claims = await self._tokens.claims(_bearer(authorization))
+        who = principal(claims)
+        if session := claims.get("sid") or claims.get("jti"):
+            await self._logins.seen(who, str(session))
+        return who
+
+    async def _of_key(self, key: str, address: str) -> Principal:
         if self._keys is None:
             raise NotAuthenticated("API keys are not accepted here", hint="no directory is configured to look users up")
-        return await self._keys.verify(key)
+        return await self._keys.verify(key, address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +104,20 @@ async def open_access(
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[Access]:
     """The authenticator that the settings ask for; ``transport`` stands in for the network in tests."""
-    keys, grants = ApiKeys(database), Grants(database, changes)
+    keys, grants = ApiKeys(database, changes), Grants(database, changes)
     if settings.issuer is None:
         yield Access(LocalAuthenticator(), keys, grants, None)
         return
-    async with httpx.AsyncClient(transport=transport, timeout=5, trust_env=False) as http:
+    async with (
+        open_logins(database) as logins,
+        httpx.AsyncClient(transport=transport, timeout=5, trust_env=False) as http,
+    ):
         issuer = settings.issuer.rstrip("/")
         tokens = TokenVerifier(settings, issuer, KeySet(key_set_url(settings, issuer), http))
         directory = Directory(settings.directory, http) if settings.directory else None
-        verifier = KeyVerifier(keys, directory) if directory else None
-        yield Access(CredentialAuthenticator(tokens, verifier, grants), keys, grants, directory)
+        verifier = KeyVerifier(keys, directory, Guesses(settings.key_guesses)) if directory else None
+        authenticator = CredentialAuthenticator(tokens, verifier, grants, logins, Rates(settings.requests_per_s))
+        yield Access(authenticator, keys, grants, directory)
 
 
 def _bearer(authorization: str) -> str:

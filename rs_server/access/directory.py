@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
+from rs_server.access.policy import Principal, Via
 from rs_server.access.recent import Recent
 from rs_server.errors import Unavailable
 from rs_server.settings import DirectorySettings
@@ -29,6 +30,15 @@ class User:
     enabled: bool
     roles: frozenset[str]
     groups: frozenset[str]
+
+    @property
+    def is_service(self) -> bool:
+        """Whether it is a client's own account (Keycloak keeps these names for them), not a person."""
+        return self.login.startswith("service-account-")
+
+    def principal(self, via: Via) -> Principal:
+        """The same as the caller of a request."""
+        return Principal(self.login, self.subject, self.roles, self.groups, via=via)
 
 
 class Directory:

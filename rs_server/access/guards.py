@@ -15,8 +15,8 @@ from rs_server.errors import Forbidden, NotFound, Unavailable
 class Authenticator(Protocol):
     """Turns the headers of a request into a caller."""
 
-    async def authenticate(self, headers: Mapping[str, str]) -> Principal:
-        """The caller, or ``NotAuthenticated``; header names come in lower case."""
+    async def authenticate(self, headers: Mapping[str, str], address: str) -> Principal:
+        """The caller, or ``NotAuthenticated``; header names come in lower case, ``address`` is the peer's."""
         ...
 
 
@@ -26,7 +26,7 @@ async def current_principal(request: Request) -> Principal:
     The application's lifespan puts its ``Authenticator`` into the request state as ``authenticator``.
     """
     authenticator: Authenticator = request.state.authenticator
-    principal = await authenticator.authenticate(request.headers)
+    principal = await authenticator.authenticate(request.headers, request.client.host if request.client else "")
     request.state.principal = principal
     return principal
 
@@ -34,7 +34,7 @@ async def current_principal(request: Request) -> Principal:
 Caller = Annotated[Principal, Depends(current_principal)]
 
 
-def require(who: Principal, right: Right, service: Service, resource: str) -> None:
+def require(who: Principal, right: Right, service: str, resource: str) -> None:
     """Refuse with 403, naming the role that is missing."""
     if not policy.allows(who, right, service, resource):
         _require_known(who, service)
@@ -46,7 +46,7 @@ def require(who: Principal, right: Right, service: Service, resource: str) -> No
         )
 
 
-def require_visible(who: Principal, service: Service, resource: str, what: str) -> None:
+def require_visible(who: Principal, service: str, resource: str, what: str) -> None:
     """Answer 404 for what the caller may not read: it does not exist, as far as they can tell."""
     if not policy.allows(who, Right.READ, service, resource):
         _require_known(who, service)
@@ -71,7 +71,7 @@ def require_unscoped(who: Principal, what: str) -> None:
         )
 
 
-def _require_known(who: Principal, service: Service) -> None:
+def _require_known(who: Principal, service: str) -> None:
     """Do not refuse for want of a grant that could not be read: the caller may hold it."""
-    if who.granted is None and service is Service.CATALOG:
+    if who.granted is None and service == Service.CATALOG:
         raise Unavailable("who shares which collection with you cannot be read", hint="try again in a few seconds")

@@ -31,7 +31,7 @@ class Right(StrEnum):
 
 
 class Service(StrEnum):
-    """Whose resource it is."""
+    """Whose resource it is. A kind of station that is added later is a service of its name without standing here."""
 
     CATALOG = "catalog"
     CADIP = "cadip"
@@ -41,6 +41,8 @@ class Service(StrEnum):
     PROCESSES = "processes"
     AUTH = "auth"
 
+
+Via = Literal["bearer", "api_key", "local"]  # how a caller proved who they are
 
 API_KEYS = "keys"  # the resource of Service.AUTH that Right.ISSUE is about
 AUDIT = "audit"  # the resource of Service.AUTH that the record of everybody's doings is
@@ -60,7 +62,7 @@ class Principal:
     roles: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     everything: bool = False  # no issuer configured: one local user
-    via: Literal["bearer", "api_key", "local"] = "bearer"  # how the caller proved who they are
+    via: Via = "bearer"
     granted: frozenset[str] | None = frozenset()  # roles that owners of collections gave; None: not known just now
     scopes: frozenset[str] | None = None  # of an API key; None: it is not narrowed
 
@@ -81,7 +83,7 @@ class Principal:
 class Grant:
     """One role, read."""
 
-    service: Service
+    service: str
     resource: str
     right: Right
 
@@ -91,13 +93,13 @@ class Grant:
         head, _, right = role.rpartition("_")
         prefix, _, rest = head.partition("_")
         service, _, resource = rest.partition("_")
-        if prefix != "rs" or not resource or right not in Right or service not in Service:
+        if prefix != "rs" or not resource or right not in Right:
             return None
-        return cls(Service(service), resource, Right(right))
+        return cls(service, resource, Right(right))
 
-    def covers(self, service: Service, resource: str, right: Right) -> bool:
+    def covers(self, service: str, resource: str, right: Right) -> bool:
         """Whether this grant answers a question about one concrete resource."""
-        return self.service is service and self.right is right and _matches(self.resource, resource)
+        return self.service == service and self.right is right and _matches(self.resource, resource)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def collection_resource(owner: str, collection: str) -> str:
     return f"{owner}:{collection}"
 
 
-def allows(who: Principal, right: Right, service: Service, resource: str) -> bool:
+def allows(who: Principal, right: Right, service: str, resource: str) -> bool:
     """The one question. Owners hold every right on their own catalog collections."""
     return _holds(who, right, service, resource) and _in_scope(who, right, service, resource)
 
@@ -130,7 +132,7 @@ def owns(who: Principal, owner: str, collection: str = "*") -> bool:
     return who.everything or (owner == who.login and _in_scope(who, Right.OWN, Service.CATALOG, resource))
 
 
-def permitted(who: Principal, right: Right, service: Service, resources: Iterable[str]) -> list[str]:
+def permitted(who: Principal, right: Right, service: str, resources: Iterable[str]) -> list[str]:
     """The resources of a listing or a search that the caller may see; possibly none of them."""
     return [resource for resource in resources if allows(who, right, service, resource)]
 
@@ -142,31 +144,39 @@ def may_scope(who: Principal, scope: str) -> bool:
         return False
     if grant.right is Right.OWN:
         owner, _, collection = grant.resource.partition(":")
-        return grant.service is Service.CATALOG and owns(who, owner, collection)
+        return grant.service == Service.CATALOG and owns(who, owner, collection)
     return allows(who, grant.right, grant.service, grant.resource)
 
 
-def role(right: Right, service: Service, resource: str) -> str:
+def held(who: Principal) -> frozenset[str]:
+    """The role texts of ours that the caller holds, however they came by them, within their scopes."""
+    texts = who.roles | (who.granted or frozenset())
+    if who.scopes is not None:
+        texts = frozenset(scope for scope in who.scopes if may_scope(who, scope))
+    return frozenset(text for text in texts if Grant.parse(text) is not None)
+
+
+def role(right: Right, service: str, resource: str) -> str:
     """The role that gives a right: for the message of a refusal, for an owner's grant, for a scope."""
     return f"rs_{service}_{resource}_{right}"
 
 
-def _holds(who: Principal, right: Right, service: Service, resource: str) -> bool:
-    if who.everything or (service is Service.CATALOG and resource.partition(":")[0] == who.login):
+def _holds(who: Principal, right: Right, service: str, resource: str) -> bool:
+    if who.everything or (service == Service.CATALOG and resource.partition(":")[0] == who.login):
         return True
     question = (service, right)
     given = who.granted or frozenset()
     return resource in _read(who.roles).get(question, _NONE) or resource in _read(given).get(question, _NONE)
 
 
-def _in_scope(who: Principal, right: Right, service: Service, resource: str) -> bool:
+def _in_scope(who: Principal, right: Right, service: str, resource: str) -> bool:
     return who.scopes is None or resource in _read(who.scopes).get((service, right), _NONE)
 
 
 @lru_cache(maxsize=4096)  # a listing asks about hundreds of resources with the same roles
-def _read(roles: frozenset[str]) -> Mapping[tuple[Service, Right], _Resources]:
+def _read(roles: frozenset[str]) -> Mapping[tuple[str, Right], _Resources]:
     """What a set of roles names, by service and right."""
-    found: dict[tuple[Service, Right], _Resources] = {}
+    found: dict[tuple[str, Right], _Resources] = {}
     for grant in filter(None, map(Grant.parse, roles)):
         resources = found.setdefault((grant.service, grant.right), _Resources())
         if "*" in grant.resource.split(":"):

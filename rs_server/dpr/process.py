@@ -1,55 +1,60 @@
-"""The processes of data processing (DPR): one for each processor, from items of the catalog to a published product."""
+"""The processes of data processing (DPR): one for each processor, from items to published products.
+
+A job has two steps, each done by the workers of a queue of its own: preparation chooses the inputs, has staged what is
+missing and writes the orders; then a cluster carries them out, and the products are published. What a step came to is
+kept, so that any worker can go on where another one was cut off.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from pydantic import BaseModel, Field
+import yaml
+from psycopg import AsyncConnection
 
-from rs_server.access.guards import require, require_visible
+from rs_server.access.guards import require
 from rs_server.access.policy import Principal, Right, Service, owns
 from rs_server.catalog.names import CollectionName, resolve
+from rs_server.database import Row
+from rs_server.dpr import preparation, provenance
 from rs_server.dpr.execute import Cluster, Clusters, ProcessingFailed
-from rs_server.dpr.payload import Work, payload, work
+from rs_server.dpr.payload import Order, Target, order, tagged
+from rs_server.dpr.plan import CATALOG, Plan, Step
+from rs_server.dpr.preparation import Preparation
 from rs_server.dpr.processors import Processor
-from rs_server.dpr.publish import Made, catalog_item
+from rs_server.dpr.publish import Made, catalog_item, report_key
+from rs_server.dpr.records import Record, Records
+from rs_server.dpr.request import ProcessorInputs, ProcessorRequest, form, mode_of, parameters
+from rs_server.dpr.sizing import Size
 from rs_server.errors import BadInput, NotFound
-from rs_server.processes.model import Inputs, Outcome, Process, Progress
-from rs_server.processes.references import ItemInputs, Reference, parse, read
-from rs_server.processes.run import Run
+from rs_server.processes.model import QUEUE, HandOver, Outcome, Process, Progress
+from rs_server.processes.references import Reference
+from rs_server.processes.run import Run, Superseded
+from rs_server.settings import ClusterLimits
 from rs_server.storage import layout
 from rs_server.storage.credentials import Credentials, Scope
 from rs_server.storage.stac import Place
 
 KEY_LIFE = timedelta(hours=12)  # the longest that a processor may run; its key is revoked when it ends
 PREPARATION = "preparation"  # the queue of the first step: it chooses inputs, and waits for those that must be staged
-_KEY = "storage_key"  # the name of the key in use, remembered for the next attempt
-
-
-class ProcessorInputs(Inputs):
-    """What to process, and where to put the products."""
-
-    items: ItemInputs
-    collection: str = Field(
-        title="Collection",
-        description="Collection of the catalog to publish in; a new one of the caller's own is made",
-        min_length=1,
-        max_length=200,
-    )
-
-
-class ProcessorRequest(BaseModel):
-    """What was admitted: paths of catalog items, and the full id of the collection."""
-
-    items: tuple[str, ...]
-    collection: str
+KEY = "storage_key"  # the name of the key in use, remembered for the next attempt
+_TOLD = "told"  # until when the events of a run were read, by the scheduler's clock
+_MOST_LINES = 1000  # of a run's log in the log of its job; all of them are in the product's report
+_PREPARED, _PROCESSED = 10, 95  # percent
 
 
 class Bucket(Protocol):
     """What processing needs of the object storage."""
+
+    async def put_stream(self, key: str, chunks: AsyncIterator[bytes]) -> int:
+        """Write an object; its size."""
+        ...
 
     async def delete_prefix(self, prefix: str) -> None:
         """Delete what lies under a prefix."""
@@ -57,6 +62,10 @@ class Bucket(Protocol):
 
     async def prefix_size(self, prefix: str) -> int:
         """Bytes under a prefix."""
+        ...
+
+    async def etags(self, prefix: str) -> dict[str, str]:
+        """The entity tags of the objects under a prefix, by key."""
         ...
 
 
@@ -72,7 +81,7 @@ class Keys(Protocol):
         ...
 
 
-class Catalog(Protocol):
+class Catalog(preparation.Catalog, Protocol):
     """What processing needs of the catalog."""
 
     async def has_collection(self, name: CollectionName) -> bool:
@@ -83,25 +92,31 @@ class Catalog(Protocol):
         """Make a collection, unless it is there."""
         ...
 
-    async def item(self, collection_id: str, item_id: str) -> dict[str, Any]:
-        """An item; ``NotFound``."""
-        ...
-
-    async def upsert_item(self, item: dict[str, Any]) -> None:
-        """Publish an item."""
+    async def publish(self, conn: AsyncConnection[Row], items: Sequence[Mapping[str, Any]]) -> None:
+        """Publish items as part of a transaction."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Processing:
-    """One processor as a process, with the outside world that it works on."""
+class World:
+    """The outside world that processing works on."""
 
-    processor: Processor
     clusters: Clusters
     storage: Bucket
     keys: Keys
     catalog: Catalog
+    stations: preparation.Stations
+    records: Records
     place: Place
+    limits: Mapping[str, ClusterLimits]
+
+
+@dataclass(frozen=True, slots=True)
+class Processing:
+    """One processor as a process."""
+
+    processor: Processor
+    world: World
 
     def process(self) -> Process[ProcessorInputs]:
         """The process as the engine takes it."""
@@ -111,133 +126,303 @@ class Processing:
             title=task.title,
             description=task.description,
             version=task.version,
-            inputs=ProcessorInputs,
+            inputs=form(self.processor),
             outputs={"items": "The products published"},
             admit=self.admit,
             run=self.run,
+            queue=PREPARATION,
+        )
+
+    @property
+    def preparation(self) -> Preparation:
+        """The step that chooses and stages."""
+        world = self.world
+        return Preparation(
+            self.processor, world.catalog, world.stations, world.limits, world.place.public_url, world.place.bucket
         )
 
     async def admit(self, who: Principal, inputs: ProcessorInputs) -> ProcessorRequest:
-        """Check with the caller's rights that the inputs may be read and are there, and the output may be written."""
-        sources = tuple(_full(source, who) for source in read(inputs.items, self.place.public_url))
-        target = resolve(inputs.collection, who)
-        _permit(who, sources, target)
-        if not owns(who, target.owner) and not await self.catalog.has_collection(target):
-            raise NotFound(f"collection {target.full} does not exist")
-        await self._work(sources, target)
-        return ProcessorRequest(items=tuple(source.path for source in sources), collection=target.full)
+        """Check with the caller's rights that the inputs may be read and are there, and the outputs may be written."""
+        request = await self.request(who, inputs)
+        plan = await self.preparation.plan(who, request)
+        wrong = [problem for problem in plan.problems if problem.startswith("inputs.")]
+        if wrong:
+            raise BadInput(wrong[0])
+        return request
+
+    async def request(self, who: Principal, inputs: ProcessorInputs) -> ProcessorRequest:
+        """The request that inputs state, with all that they name found."""
+        mode = mode_of(self.processor, inputs.mode)
+        collections = {name: self._collection(who, inputs, name) for name in mode.outputs}
+        for target in collections.values():
+            require(who, Right.WRITE, Service.CATALOG, target.resource)
+            if not owns(who, target.owner) and not await self.world.catalog.has_collection(target):
+                raise NotFound(f"collection {target.full} does not exist")
+        given = inputs.sources(self.processor)
+        found = {
+            name: await self.preparation.references(who, f"inputs.{name}", sources)
+            for name, sources in given.items()
+            if sources
+        }
+        return ProcessorRequest(
+            inputs={name: tuple(each.path for each in references) for name, references in found.items()},
+            adfs=await self._adfs(who, inputs),
+            collections={name: target.full for name, target in collections.items()},
+            parameters=parameters(self.processor, inputs.parameters),
+            mode=inputs.mode,
+            workers=inputs.workers,
+        )
+
+    def _collection(self, who: Principal, inputs: ProcessorInputs, output: str) -> CollectionName:
+        """The collection of an output: the one that is given, else the caller's own for the type of product."""
+        given = inputs.collection if isinstance(inputs.collection, str) else (inputs.collection or {}).get(output)
+        if given is not None:
+            return resolve(given, who)
+        kind = self.processor.task.outputs[output].product_type
+        return CollectionName(who.login, kind.lower().replace("_", "-").strip("-"))
+
+    async def _adfs(self, who: Principal, inputs: ProcessorInputs) -> dict[str, str]:
+        known = self.processor.task.adfs
+        if unknown := set(inputs.adfs) - set(known):
+            raise BadInput(
+                f"inputs.adfs.{min(unknown)}: {self.processor.id} takes no such auxiliary file",
+                hint=f"it takes {', '.join(known) or 'none'}",
+            )
+        found = {}
+        for name, reference in inputs.adfs.items():
+            (found[name],) = await self.preparation.references(who, f"inputs.adfs.{name}", (reference,))
+        return {name: reference.path for name, reference in found.items()}
+
+    # --- the two steps ------------------------------------------------------------------------------------------------
 
     async def run(self, run: Run) -> Outcome:
-        """Process each item, then publish the products."""
+        """Do the step that is due: prepare, or carry out what was prepared."""
         request = ProcessorRequest.model_validate(run.request)
-        sources = tuple(parse(path, self.place.public_url, "items") for path in request.items)
-        target = CollectionName.parse(request.collection)
-        _permit(run.who, sources, target)
-        todo = [replace(each, run=str(run.id)) for each in await self._work(sources, target)]
-        await self._end_key(run)
-        made = await self._process(run, todo)
-        return await self._publish(run, target, made)
+        self._permit(run.who, request)
+        record = await self.world.records.get(run.id)
+        if record is None:
+            await self._prepare(run, request)
+            raise HandOver(QUEUE, "prepared; waiting for a worker that runs it")
+        return await self._carry_out(run, record)
 
-    async def _work(self, sources: Sequence[Reference], target: CollectionName) -> list[Work]:
-        return [
-            work(
-                self.processor,
-                source,
-                await self.catalog.item(source.collection, source.item),
-                target,
-                self.place.bucket,
-            )
-            for source in sources
+    def _permit(self, who: Principal, request: ProcessorRequest) -> None:
+        for name in request.collections.values():
+            require(who, Right.WRITE, Service.CATALOG, CollectionName.parse(name).resource)
+
+    async def _prepare(self, run: Run, request: ProcessorRequest) -> None:
+        plan = await self.preparation.bring_in(run, request)
+        orders = [await self._order(run, plan, step) for step in plan.steps]
+        for note in plan.notes:
+            await run.say(note)
+        for chosen in plan.chosen:
+            await run.say(f"{chosen.name}: {chosen.source.item}, {chosen.why}")
+        document = plan.document(self.world.place.public_url)
+        await self.world.records.prepared(run.id, document, [each.document() for each in orders])
+        await run.settle(Progress(_PREPARED, 0, plan.octets, 0, plan.files))
+
+    async def _order(self, run: Run, plan: Plan, step: Step) -> Order:
+        counted = await self.preparation.told(step)
+        made = order(self.processor, plan, step, self.world.place.bucket, str(run.id), counted)
+        tags: dict[str, str] = {}
+        for prefix in made.read:
+            tags |= await self.world.storage.etags(prefix)
+        return tagged(made, tags)
+
+    async def _carry_out(self, run: Run, record: Record) -> Outcome:
+        orders = [Order.parse(each) for each in record.orders]
+        made = dict(record.made)
+        if any(each.label not in made for each in orders):
+            size = Size(**record.plan["cluster"])
+            async with self.world.clusters.open(run, size) as cluster:
+                for number, each in enumerate(orders):
+                    if each.label not in made:
+                        work = _Work(self.world, run, cluster, each, _Share(orders, number))
+                        made[each.label] = await work.result()
+        await run.settle(_Share(orders, len(orders)).progress(0))
+        return await self._publish(run, record, orders, made)
+
+    # --- publication --------------------------------------------------------------------------------------------------
+
+    async def _publish(
+        self, run: Run, record: Record, orders: Sequence[Order], made: Mapping[str, Mapping[str, Any]]
+    ) -> Outcome:
+        targets = [(each, target) for each in orders for target in each.targets]
+        names = sorted({target.collection for _, target in targets})
+        await run.say(f"publishing in {', '.join(names)}")
+        facts = {**record.plan, "job": str(run.id)}
+        editions = [
+            (each, target, await self._edition(each, target, facts, made[each.label])) for each, target in targets
         ]
+        for name in map(CollectionName.parse, names):
+            if owns(run.who, name.owner):
+                await self.world.catalog.ensure_collection(name, title=name.name)
+        before = [await self._before(target) for _, target in targets]
+        now = datetime.now(UTC)
+        items = [catalog_item(each, target, edition, self.world.place, now) for each, target, edition in editions]
+        async with run.transaction() as conn:  # all of them, and only while the job is ours: not while it is dismissed
+            await self.world.catalog.publish(conn, items)
+        for (_, target), item in zip(targets, before, strict=True):
+            for prefix in superseded(target, self.world.place.bucket, item):
+                await self.world.storage.delete_prefix(prefix)
+        paths = tuple(Reference(CATALOG, target.collection, target.id).path for _, target in targets)
+        total = sum(edition.size for _, _, edition in editions)
+        return Outcome(f"made {', '.join(target.id for _, target in targets)}, {total} bytes", {"items": paths})
 
-    async def _process(self, run: Run, todo: Sequence[Work]) -> list[tuple[Work, Made]]:
-        made = []
-        async with self.clusters.open(run) as cluster:
-            for number, each in enumerate(todo):
-                await run.settle(_progress(todo, number))
-                await run.say(f"processing {each.source.item}: {len(each.files)} files")
-                made.append((each, await self._product(run, cluster, each)))
-        await run.settle(_progress(todo, len(todo)))
-        return made
-
-    async def _product(self, run: Run, cluster: Cluster, each: Work) -> Made:
-        """Make one product whole, or leave nothing of it."""
-        await self.storage.delete_prefix(each.write_prefix)  # what an attempt that was cut off has left
-        keys = await self.keys.issue(run.who.login, f"job {run.id}", each.scope, KEY_LIFE)
-        try:
-            await run.remember(**{_KEY: keys.name})
-            answer = await cluster.call(f"{each.product}-{run.id}", each.processor.target, payload(each, keys))
-        except BaseException:
-            await self.keys.revoke(keys.name)  # first, so that nothing is written behind the deletion
-            await self.storage.delete_prefix(each.write_prefix)
-            raise
-        await self.keys.revoke(keys.name)
-        return await self._made(each, answer)
-
-    async def _made(self, each: Work, answer: Mapping[str, Any]) -> Made:
+    async def _edition(self, each: Order, target: Target, facts: Mapping[str, Any], made: Mapping[str, Any]) -> Made:
+        """The product with its reports, all in their place; nobody sees them before the item is published."""
+        answer = made["products"].get(target.output) or {}
         discovery = answer.get("stac_discovery")
-        size = await self.storage.prefix_size(each.write_prefix)
+        size = await self.world.storage.prefix_size(f"{target.prefix}{target.asset}/")
         if not isinstance(discovery, Mapping) or size == 0:
-            raise ProcessingFailed(f"{each.processor.id} ended without a product of {each.source.item}")
-        return Made(size, discovery)
+            raise ProcessingFailed(f"{facts['processor']} ended without the product {target.id}")
+        report = {name: made.get(name) for name in ("seconds", "peak_memory_mib", "report")} | {
+            "quality": answer.get("quality")
+        }
+        texts = {
+            "payload": yaml.safe_dump(each.payload, sort_keys=False),
+            "report": json.dumps(report, indent=1),
+            "provenance": json.dumps(provenance.document(each, target, facts, made, self.world.place), indent=1),
+            "log": "\n".join(made.get("log") or ()) + "\n",
+        }
+        reports = {}
+        for name, text in texts.items():
+            reports[name] = await self.world.storage.put_stream(report_key(target, name), _once(text.encode()))
+        return Made(size, discovery, reports=reports, software=_software(facts, made))
 
-    async def _end_key(self, run: Run) -> None:
-        """End the key of an attempt that was cut off."""
-        name = run.memory.get(_KEY)
-        if name is not None:
-            await self.keys.revoke(name)
-            await run.remember(**{_KEY: None})
-
-    async def _publish(self, run: Run, target: CollectionName, made: Sequence[tuple[Work, Made]]) -> Outcome:
-        await run.say(f"publishing in {target.full}")
-        if owns(run.who, target.owner):
-            await self.catalog.ensure_collection(target, title=target.name)
-        for each, product in made:
-            await self._replace(each, product)
-        paths = tuple(Reference("catalog", target.full, each.product).path for each, _ in made)
-        total = sum(product.size for _, product in made)
-        return Outcome(f"made {', '.join(each.product for each, _ in made)}, {total} bytes", {"items": paths})
-
-    async def _replace(self, each: Work, product: Made) -> None:
-        """Publish an edition, and only then delete the one that it takes the place of."""
+    async def _before(self, target: Target) -> Mapping[str, Any]:
+        """The edition that a product takes the place of; its files are deleted only once the new one is published."""
         try:
-            before = await self.catalog.item(each.target.full, each.product)
+            return await self.world.catalog.item(target.collection, target.id)
         except NotFound:
-            before = {}
-        first = (before.get("properties") or {}).get("published")
-        edition = replace(product, first_published=first)
-        await self.catalog.upsert_item(catalog_item(each, edition, self.place, datetime.now(UTC)))
-        for prefix in superseded(each, before):
-            await self.storage.delete_prefix(prefix)
+            return {}
 
 
-def superseded(each: Work, before: Mapping[str, Any]) -> set[str]:
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """How much of a job one of its orders is, by what it reads."""
+
+    orders: Sequence[Order]
+    number: int
+
+    def progress(self, percent: float) -> Progress:
+        """How far the job is when the order is so far."""
+        before, all_ = self.orders[: self.number], sum(each.octets for each in self.orders)
+        now = self.orders[self.number].octets if self.number < len(self.orders) else 0
+        done = sum(each.octets for each in before) + now * percent / 100
+        share = done / all_ if all_ else self.number / len(self.orders)
+        return Progress(
+            int(_PREPARED + (_PROCESSED - _PREPARED) * share),
+            int(done),
+            all_,
+            sum(each.files for each in before),
+            sum(each.files for each in self.orders),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One order on a cluster."""
+
+    world: World
+    run: Run
+    cluster: Cluster
+    order: Order
+    share: _Share
+
+    async def result(self) -> dict[str, Any]:
+        """Make the products of an order whole, or leave nothing of them."""
+        label = self.order.label
+        try:
+            if await self.cluster.holds(label):
+                await self.run.say(f"{label} is found again at work")
+            else:
+                await self._start(label)
+            await self._follow(label)
+            answer = await self.cluster.result(label)
+            if error := answer.get("error"):
+                raise failed(error)
+            await self.world.records.made(self.run.id, label, answer)
+        except (asyncio.CancelledError, Superseded):
+            # The worker stops, or another one has taken the job up: what is there is for whoever goes on.
+            if await asyncio.shield(self.run.over()):
+                await asyncio.shield(self._undo())
+            raise
+        except BaseException:
+            await self._undo()
+            raise
+        await self._end_key()
+        return answer
+
+    async def _start(self, label: str) -> None:
+        await self._undo()  # what an attempt that was cut off has left
+        login = self.run.who.login
+        keys = await self.world.keys.issue(login, f"job {self.run.id}", self.order.scope, KEY_LIFE)
+        await self.run.remember(**{KEY: keys.name})
+        await self.run.say(f"processing {label}: {self.order.files} files, {self.order.octets} bytes")
+        await self.cluster.start(label, {"payload": self.order.payload, "storage": storage_keys(keys)})
+
+    async def _follow(self, label: str) -> None:
+        """Pass on what the run tells, until it is done."""
+        since, lines = float(self.run.memory.get(_TOLD) or 0), 0
+        async for event in self.cluster.events(label, since):
+            if event.line is not None and lines < _MOST_LINES:
+                await self.run.say(event.line)
+                await self.run.remember(**{_TOLD: str(event.at)})
+                lines += 1
+            await self.run.report(self.share.progress(event.percent))
+
+    async def _undo(self) -> None:
+        """Leave nothing: first end the key, so that nothing is written behind the deletion."""
+        await self._end_key()
+        for target in self.order.targets:
+            await self.world.storage.delete_prefix(target.prefix)
+
+    async def _end_key(self) -> None:
+        name = self.run.memory.get(KEY)
+        if name is not None:
+            await self.world.keys.revoke(name)
+            with suppress(Superseded):  # of a job that is over, nobody remembers anything
+                await self.run.remember(**{KEY: None})
+
+
+def failed(error: Mapping[str, Any]) -> ProcessingFailed:
+    """The error that a run told: its message, the unit, the input, and what to do."""
+    told = {name: str(error.get(name) or "") for name in ("type", "message", "unit", "input", "hint", "where")}
+    on = f" on {told['input']}" if told["input"] else ""
+    return ProcessingFailed(
+        f"{told['unit'] or 'the processor'} failed{on}: {told['type']}: {told['message']}",
+        hint=told["hint"],
+        **{name: told[name] for name in ("unit", "input", "where") if told[name]},
+    )
+
+
+def storage_keys(keys: Credentials) -> dict[str, str]:
+    """The keys as a worker takes them; neither logged nor kept."""
+    return {
+        "endpoint": keys.endpoint,
+        "region": keys.region,
+        "bucket": keys.bucket,
+        "access_key_id": keys.access_key,
+        "secret_access_key": keys.secret_key,
+    }
+
+
+def superseded(target: Target, bucket: str, before: Mapping[str, Any]) -> set[str]:
     """The prefixes of the runs whose files an item named before this edition took its place."""
-    place = layout.href(each.bucket, each.item_prefix)
+    place = layout.href(bucket, target.item_prefix)
     prefixes = set()
     for asset in (before.get("assets") or {}).values():
         run, _, rest = str(asset["href"]).removeprefix(place).partition("/")
         if str(asset["href"]).startswith(place) and rest:
-            prefixes.add(f"{each.item_prefix}{run}/")
-    return prefixes - {each.write_prefix}
+            prefixes.add(f"{target.item_prefix}{run}/")
+    return prefixes - {target.prefix}
 
 
-def _full(source: Reference, who: Principal) -> Reference:
-    """The same item with the full id of its collection."""
-    if source.service != Service.CATALOG:
-        raise BadInput(f"{source.path} is not an item of the catalog", hint="stage it first")
-    return Reference(source.service, resolve(source.collection, who).full, source.item)
+def _software(facts: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, str]:
+    packages = (made.get("environment") or {}).get("packages") or {}
+    kept = {name: str(packages[name]) for name in ("rs-python", "eopf") if name in packages}
+    return {**kept, str(facts["processor"]): str(facts["version"])}
 
 
-def _permit(who: Principal, sources: Sequence[Reference], target: CollectionName) -> None:
-    for source in sources:
-        resource = CollectionName.parse(source.collection).resource
-        require_visible(who, Service.CATALOG, resource, f"item {source.path}")
-    require(who, Right.WRITE, Service.CATALOG, target.resource)
-
-
-def _progress(todo: Sequence[Work], done: int) -> Progress:
-    """Percent by products, as a processor tells nothing while it runs; files and bytes are those of the inputs."""
-    sizes = [sum(file.size for file in each.files) for each in todo]
-    files = [len(each.files) for each in todo]
-    return Progress(10 + 80 * done // len(todo), sum(sizes[:done]), sum(sizes), sum(files[:done]), sum(files))
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -1,51 +1,55 @@
-"""What may run: the processors that installed packages offer, and what is known of each before it runs."""
+"""What may run: the processors that installed packages offer, each with its task table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
-GROUP = "rs.processors"
+import structlog
 
+from rs_client.processing import tasktable
+from rs_client.processing.tasktable import BadTaskTable, TaskTable
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What a processor takes and makes."""
+log = structlog.get_logger(__name__)
 
-    title: str
-    description: str
-    level: str
-    product_type: str
-    input_role: str
-    version: str = "1.0.0"
+GROUP = tasktable.GROUP
 
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """A processor; ``target`` is the callable that runs a payload, as ``module:name``, in the workers' environment."""
+    """A processor; ``module`` and ``unit`` name what runs in the workers' environment.
+
+    That is an eopf processing unit where the task table names one, else the callable of the entry point.
+    """
 
     id: str
-    target: str
-    task: Task
+    module: str
+    unit: str
+    task: TaskTable
 
-
-TASKS: Mapping[str, Task] = {
-    "s1-l0": Task(
-        title="Sentinel-1 Level 0",
-        description="Takes the space packets out of a downlink session: one Zarr product, a group for each APID.",
-        level="L0",
-        product_type="S1_L0",
-        input_role="cadu",
-    ),
-}
+    @property
+    def main_input(self) -> str:
+        """The input that products are named after: the first."""
+        return next(iter(self.task.inputs))
 
 
 def processors(offered: Iterable[EntryPoint] | None = None) -> tuple[Processor, ...]:
-    """The processors offered (default: by the packages installed here) that have a task table.
+    """The processors offered (default: by the packages installed here), by name.
 
-    The callable itself is never imported here: it lives in the environment of the workers.
+    A unit itself is never imported here: it lives in the environment of the workers. One whose task table cannot be
+    read is left out, with a warning for the operator, and the others are offered all the same.
     """
     found = entry_points(group=GROUP) if offered is None else offered
-    known = {entry.name: entry.value for entry in found if entry.name in TASKS}
-    return tuple(Processor(name, target, TASKS[name]) for name, target in sorted(known.items()))
+    read = (_read(entry) for entry in sorted(found, key=lambda entry: entry.name))
+    return tuple(processor for processor in read if processor is not None)
+
+
+def _read(entry: EntryPoint) -> Processor | None:
+    try:
+        task = tasktable.of(entry)
+    except BadTaskTable as error:
+        log.warning("processor_not_offered", processor=entry.name, reason=str(error))
+        return None
+    module, _, unit = (task.unit or f"{entry.module}:{entry.attr}").partition(":")
+    return Processor(entry.name, module, unit, task)

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from rs_server.dpr.payload import Work
+from rs_server.dpr.payload import Order, Target
+from rs_server.storage import layout
 from rs_server.storage.stac import EOPF, FILE, SCHEME, STORAGE, TIMESTAMPS, Place, stamp, storage_schemes
 
 PROCESSING = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
 PRODUCT = "https://stac-extensions.github.io/product/v1.0.0/schema.json"
 ZARR = "application/vnd+zarr"
 
+# The reports that are kept beside a product: asset → file name, media type and title.
+REPORTS: Mapping[str, tuple[str, str, str]] = {
+    "payload": ("payload.yaml", "application/yaml", "eopf triggering payload"),
+    "report": ("report.json", "application/json", "Timings, memory and quality of the run"),
+    "provenance": ("provenance.json", "application/json", "What the product was made of, with what, and how"),
+    "log": ("log.txt", "text/plain", "Log of the run"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a processor made: its size in bytes, what it says of it, and when it was first published if it was."""
+    """What a processor made: its size in bytes, what it says of it, and the sizes of the reports kept beside it."""
 
     size: int
     discovery: Mapping[str, Any]
-    first_published: str | None = None
+    facility: str = "rs-python"
+    reports: Mapping[str, int] = field(default_factory=dict)
+    software: Mapping[str, str] = field(default_factory=dict)
 
 
-def catalog_item(work: Work, made: Made, place: Place, now: datetime) -> dict[str, Any]:
+def catalog_item(order: Order, target: Target, made: Made, place: Place, now: datetime) -> dict[str, Any]:
     """The item to publish."""
     geometry, bbox = made.discovery.get("geometry"), made.discovery.get("bbox")
     extensions = {STORAGE, TIMESTAMPS, FILE, EOPF, PROCESSING, PRODUCT}
@@ -32,35 +43,44 @@ def catalog_item(work: Work, made: Made, place: Place, now: datetime) -> dict[st
         "type": "Feature",
         "stac_version": "1.1.0",
         "stac_extensions": sorted({*made.discovery.get("stac_extensions", ()), *extensions}),
-        "id": work.product,
-        "collection": work.target.full,
+        "id": target.id,
+        "collection": target.collection,
         "geometry": geometry,
         **({"bbox": bbox} if geometry is not None and bbox else {}),
-        "properties": _properties(work, made, place, stamp(now)),
-        "assets": {"product": _asset(work, made)},
+        "properties": _properties(order, target, made, place, stamp(now)),
+        "assets": {"product": _product(target, made), **_reports(target, made, place)},
         "links": [
             {
                 "rel": "derived_from",
                 "type": "application/geo+json",
-                "href": f"{place.public_url}{work.source.path}",
-                "title": work.source.item,
+                "href": f"{place.public_url}{source.path}",
+                "title": source.path.rpartition("/")[2],
             }
+            for source in order.sources
         ],
     }
 
 
-def _properties(work: Work, made: Made, place: Place, now: str) -> dict[str, Any]:
+def origin(order: Order) -> str | None:
+    """When the newest of the inputs came down; auxiliary files do not count (they may be made any time later)."""
+    found = [source.origin for source in order.sources if source.origin and not source.auxiliary]
+    return max(found, key=datetime.fromisoformat) if found else None
+
+
+def _properties(order: Order, target: Target, made: Made, place: Place, now: str) -> dict[str, Any]:
     said = {name: value for name, value in (made.discovery.get("properties") or {}).items() if value is not None}
+    unit = order.payload["workflow"][0]
     return {
-        **_of_session(work.session),
-        "product:type": work.processor.task.product_type,
-        "processing:level": work.processor.task.level,
+        **_of_session(order.session),
+        "product:type": target.product_type,
+        "processing:level": target.level,
         "processing:datetime": now,
+        "processing:facility": made.facility,
+        "processing:lineage": f"{unit['name']} ({unit['module']}.{unit['processing_unit']})",
         **said,
+        "processing:software": {**made.software, **said.get("processing:software", {})},
         "created": now,
-        "published": made.first_published or now,
-        "updated": now,
-        "eopf:origin_datetime": work.session.get("origin") or now,
+        "eopf:origin_datetime": origin(order) or now,
         "storage:schemes": storage_schemes(place),
     }
 
@@ -77,12 +97,31 @@ def _of_session(session: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _asset(work: Work, made: Made) -> dict[str, Any]:
+def _product(target: Target, made: Made) -> dict[str, Any]:
     return {
-        "href": work.output,
+        "href": target.href,
         "type": ZARR,
-        "title": work.asset,
+        "title": target.asset,
         "roles": ["data", "metadata"],
         "file:size": made.size,
         "storage:refs": [SCHEME],
+    }
+
+
+def report_key(target: Target, report: str) -> str:
+    """Where a report of a product lies."""
+    return f"{target.prefix}{REPORTS[report][0]}"
+
+
+def _reports(target: Target, made: Made, place: Place) -> dict[str, Any]:
+    return {
+        report: {
+            "href": layout.href(place.bucket, report_key(target, report)),
+            "type": REPORTS[report][1],
+            "title": REPORTS[report][2],
+            "roles": ["metadata"],
+            "file:size": size,
+            "storage:refs": [SCHEME],
+        }
+        for report, size in made.reports.items()
     }

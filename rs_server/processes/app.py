@@ -31,7 +31,6 @@ CONFORMANCE = tuple(
 _RELATION = "http://www.opengis.net/def/rel/ogc/1.0"
 _JSON = "application/json"
 _ITEM = "application/geo+json"
-PUBLIC = frozenset({"/", "/conformance"})
 PING_S = 10
 
 
@@ -221,7 +220,7 @@ def _add_execution(router: APIRouter, public_url: str) -> None:
         response.headers["Location"] = f"{public_url}/jobs/{job.id}"
         if "respond-async" in prefer:
             response.headers["Preference-Applied"] = "respond-async"
-        return _status(job, public_url)
+        return status_info(job, public_url)
 
 
 def _add_jobs(router: APIRouter, public_url: str) -> None:
@@ -233,19 +232,19 @@ def _add_jobs(router: APIRouter, public_url: str) -> None:
         links = [Link(href=f"{public_url}/jobs", rel="self")]
         if len(found) > len(page):
             links.append(Link(href=f"{public_url}/jobs?{_next(wanted, page[-1].id)}", rel="next"))
-        return JobList(jobs=[_status(job, public_url) for job in page], links=links)
+        return JobList(jobs=[status_info(job, public_url) for job in page], links=links)
 
 
 def _add_job(router: APIRouter, public_url: str) -> None:
     @router.get("/jobs/{job_id}", response_model_exclude_none=True)
     async def job_status(request: Request, who: Caller, job_id: str) -> StatusInfo:
         """Where a job stands."""
-        return _status(await _jobs(request).job(who, _id(job_id)), public_url)
+        return status_info(await _jobs(request).job(who, job_id_of(job_id)), public_url)
 
     @router.get("/jobs/{job_id}/results", response_model=None)
     async def job_results(request: Request, who: Caller, job_id: str) -> Response:
         """Links to what a job made; of a failed job, why it failed."""
-        return _results(request, await _jobs(request).job(who, _id(job_id)), public_url)
+        return _results(request, await _jobs(request).job(who, job_id_of(job_id)), public_url)
 
     @router.get("/jobs/{job_id}/log")
     async def job_log(
@@ -255,12 +254,12 @@ def _add_job(router: APIRouter, public_url: str) -> None:
         after: Annotated[int, Query(ge=0, description="Only what came after the line of this id")] = 0,
     ) -> list[LogLine]:
         """What a job said, the oldest first."""
-        return [LogLine(**asdict(line)) for line in await _jobs(request).log(who, _id(job_id), after)]
+        return [LogLine(**asdict(line)) for line in await _jobs(request).log(who, job_id_of(job_id), after)]
 
     @router.delete("/jobs/{job_id}", response_model_exclude_none=True)
     async def dismiss_job(request: Request, who: Caller, job_id: str) -> StatusInfo:
         """End a job; what it has not published yet is never published."""
-        return _status(await _jobs(request).dismiss(who, _id(job_id)), public_url)
+        return status_info(await _jobs(request).dismiss(who, job_id_of(job_id)), public_url)
 
 
 def _add_events(router: APIRouter, public_url: str) -> None:
@@ -269,7 +268,7 @@ def _add_events(router: APIRouter, public_url: str) -> None:
         request: Request, who: Caller, job_id: str, last_event_id: Annotated[str | None, Header()] = None
     ) -> EventSourceResponse:
         """Server-sent events: one named ``status`` whenever the job changes, the last one when it has ended."""
-        jobs, job = _jobs(request), _id(job_id)
+        jobs, job = _jobs(request), job_id_of(job_id)
         await jobs.job(who, job)
         seen = int(last_event_id) if last_event_id and last_event_id.isdecimal() else -1
 
@@ -283,11 +282,12 @@ def _add_events(router: APIRouter, public_url: str) -> None:
 
 
 def _event(job: Job, public_url: str) -> ServerSentEvent:
-    status = _status(job, public_url).model_dump_json(exclude_none=True)
+    status = status_info(job, public_url).model_dump_json(exclude_none=True)
     return ServerSentEvent(data=status, event="status", id=str(job.version), sep="\n")
 
 
-def _status(job: Job, public_url: str) -> StatusInfo:
+def status_info(job: Job, public_url: str) -> StatusInfo:
+    """Where a job stands, as the standard says it."""
     progress = job.progress
     left_s = progress.seconds_left if job.status is Status.RUNNING else None
     return StatusInfo(
@@ -358,7 +358,7 @@ def _next(wanted: Wanted, last: UUID) -> str:
     return urlencode(query, doseq=True)
 
 
-def _id(text: str) -> UUID:
+def job_id_of(text: str) -> UUID:
     """The id of a job; a text that is none names no job."""
     try:
         return UUID(text)

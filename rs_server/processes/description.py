@@ -8,6 +8,7 @@ from rs_server.processes.model import Inputs, Process
 
 JOB_CONTROL = ["async-execute", "dismiss"]
 _KEPT = ("title", "description")
+_NULL = {"type": "null"}
 
 
 def summary(process: Process[Any]) -> dict[str, Any]:
@@ -55,4 +56,13 @@ def _plain(schema: Any, definitions: dict[str, Any]) -> Any:
         return schema
     if "$ref" in schema:
         return _plain(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if _NULL in schema.get("anyOf", ()):
+        return _plain(_nullable(schema), definitions)
     return {key: _plain(value, definitions) for key, value in schema.items()}
+
+
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    """What may be null, as OpenAPI 3.0 says it: it has no type of that name."""
+    kept = {key: value for key, value in schema.items() if key not in ("anyOf", "default")}
+    others = [each for each in schema["anyOf"] if each != _NULL]
+    return {**kept, **(others[0] if len(others) == 1 else {"anyOf": others}), "nullable": True}

@@ -10,6 +10,7 @@ from uuid import UUID
 import structlog
 from pydantic import ValidationError
 
+from rs_server import tracing
 from rs_server.access import audit, policy
 from rs_server.access.guards import require
 from rs_server.access.policy import OTHERS_JOBS, Principal, Right, Service
@@ -25,6 +26,7 @@ from rs_server.processes.model import (
     Outcome,
     Pause,
     Process,
+    Progress,
     Status,
 )
 from rs_server.processes.queue import Queue, TryAgain
@@ -66,9 +68,10 @@ class Jobs:
         """
         process = self._known(name)
         require(who, Right.EXECUTE, Service.PROCESSES, name)
-        request = await process.admit(who, _valid(process.inputs, inputs))
+        request = await process.admit(who, valid(process.inputs, inputs))
         admitted = request.model_dump(mode="json")
-        job, new = await self._rows.add(name, who, admitted, key, queue=process.queue, parent=parent)
+        trace = tracing.current()
+        job, new = await self._rows.add(name, who, admitted, key, trace, queue=process.queue, parent=parent)
         if new:
             await audit.record(self._database, who, "job.submit", str(job.id), process=name)
         if job.status is Status.ACCEPTED:
@@ -96,6 +99,10 @@ class Jobs:
         if queue := await self._rows.wake(job_id):
             await self._queue.put(job_id, queue)
 
+    async def note(self, job_id: UUID, progress: Progress) -> None:
+        """Note how far a job is, on the part of those that work for it between its steps."""
+        await self._rows.note(job_id, progress)
+
     async def dismiss(self, who: Principal, job_id: UUID) -> Job:
         """End a job; ``Conflict`` when it has come to its end already."""
         job = await self.job(who, job_id)
@@ -122,7 +129,10 @@ class Jobs:
 
     async def _perform(self, job_id: UUID) -> None:
         while job := await self._rows.begin(job_id):
-            with structlog.contextvars.bound_contextvars(job=str(job_id), process=job.process, attempt=job.attempt):
+            with (
+                structlog.contextvars.bound_contextvars(job=str(job_id), process=job.process, attempt=job.attempt),
+                tracing.span(f"step {job.process}", job.trace, job=str(job_id), attempt=job.attempt),
+            ):
                 if not await self._attempt(job):
                     return
 
@@ -230,7 +240,7 @@ def _no_process(name: str) -> NoSuchProcess:
     return NoSuchProcess(f"there is no process {name}")
 
 
-def _valid[I: Inputs](model: type[I], inputs: Mapping[str, Any]) -> I:
+def valid[I: Inputs](model: type[I], inputs: Mapping[str, Any]) -> I:
     """The inputs, checked; ``BadInput`` names the first that is wrong, and lists all."""
     try:
         return model.model_validate(inputs)

@@ -56,10 +56,15 @@ ItemInputs = Annotated[
 ]
 
 
-def read(items: Iterable[ByReference | Inline], public_url: str) -> tuple[Reference, ...]:
-    """The items meant, each once; ``BadInput`` names the first that is not an item of this server."""
+def read(items: Iterable[ByReference | Inline], public_url: str, *, first: int = 0) -> tuple[Reference, ...]:
+    """The items meant, each once; ``BadInput`` names the first that is not an item of this server.
+
+    ``first`` is the number of the first item among the inputs.
+    """
     addresses = (
-        (f"inputs.items.{number}", address) for number, item in enumerate(items) for address in _addresses(number, item)
+        (f"inputs.items.{number}", address)
+        for number, item in enumerate(items, first)
+        for address in _addresses(number, item)
     )
     return tuple(dict.fromkeys(parse(address, public_url, where) for where, address in addresses))
 

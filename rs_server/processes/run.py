@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 
 from rs_server.access.policy import Principal
 from rs_server.database import Row
+from rs_server.errors import RsError
 from rs_server.processes.model import Job, Progress
 from rs_server.processes.rows import JobRows, Superseded
 
@@ -44,6 +45,7 @@ class Run:
         self._rows = rows
         self._job = job
         self._engine = engine
+        self._memory = dict(job.memory)
         self._reported = 0.0
 
     @property
@@ -63,8 +65,8 @@ class Run:
 
     @property
     def memory(self) -> Mapping[str, Any]:
-        """What earlier attempts left."""
-        return self._job.memory
+        """What earlier attempts left, and this one."""
+        return self._memory
 
     @property
     def repeated(self) -> bool:
@@ -114,9 +116,20 @@ class Run:
                 return
             await asyncio.sleep(look_every_s)
 
+    async def over(self) -> bool:
+        """Whether the job has come to its end, rather than going on with another attempt; False when nobody can say.
+
+        What an attempt that is cut off asks, before it takes away what the next one could go on with.
+        """
+        try:
+            return (await self._rows.get(self._job.id)).status.final
+        except RsError:
+            return False
+
     async def remember(self, **values: str | None) -> None:
         """Leave something for the next attempt."""
         _unless(await self._rows.remember(self._job, **values))
+        self._memory |= values
 
 
 def _unless(mine: bool) -> None:  # noqa: FBT001

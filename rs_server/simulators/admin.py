@@ -1,94 +1,251 @@
-"""The admin API of a simulated station: look at its sessions, add one, set a fault."""
+"""The admin API of a simulated station, for operators, the ``rs station`` command, and tests.
+
+Every request carries ``Authorization: Bearer <admin_token>``, of the station's settings. Bodies and answers are JSON.
+
+Faults (the fields of ``faults.Fault``)
+    ``GET /admin/faults``              ``{"seed", "faults": [{"id", …as given, "met", "struck"}]}``
+    ``PUT /admin/faults``              replace all, by one fault, a list, or ``{"seed", "faults": […]}``; same answer
+    ``POST /admin/faults``             add one → 201, ``{"id"}``
+    ``DELETE /admin/faults[/{id}]``    heal all, or one
+What was asked and sent
+    ``GET /admin/requests?operation=download&name=PATTERN&since=N``
+        the records of ``requestlog.Record``: number, operation, target (a file's name), range, status, first, sent,
+        whole, faults, began, seconds
+    ``DELETE /admin/requests``         forget them
+    ``GET /admin/downloads?name=PATTERN``
+        for each file: requests, sent, ``again`` (octets sent before) and ``after_whole`` (answers that carried octets
+        although all of the file had been sent)
+Time
+    ``GET /admin/clock``               ``{"now", "speed"}``
+    ``PUT /admin/clock``               any of ``{"at", "speed", "advance_s"}``; sessions grow, orders complete and files
+        are evicted by this clock, so that ``advance_s`` brings what is to come at once
+Contents
+    ``GET /admin/sessions``            the sessions as they are now, with ``files`` and ``bytes``
+    ``POST /admin/sessions``           add one (``scenario.NewSession``); with ``life`` it comes in chunk by chunk → 201
+    ``POST /admin/publish``            ``{"count", "late_s"}``: new entities appear now, dated so far back
+    ``POST /admin/evictions``          ``{"name": PATTERN}``: files of such names are gone from now on → ``{"evicted"}``
+    ``POST /admin/deletions``          the same, and the station tells that it deleted them → ``{"deleted"}``
+Scenario
+    ``GET /admin/scenario``, ``PUT /admin/scenario``
+        a whole ``scenario.Scenario``: faults, quotas and clock are replaced, its sessions are added
+"""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
+from dataclasses import asdict, dataclass
+from datetime import timedelta
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from rs_server.simulators import packets, sessions
-from rs_server.simulators.faults import Fault, Faults
-from rs_server.simulators.model import Entity, to_json
-from rs_server.simulators.store import AlreadyThere, SessionStore, Store
+from rs_server.simulators import passes
+from rs_server.simulators.deletions import CAUSES
+from rs_server.simulators.faults import Fault
+from rs_server.simulators.model import text, to_json
+from rs_server.simulators.passes import AlreadyThere
+from rs_server.simulators.query import Order, Query
+from rs_server.simulators.scenario import NewSession, Scenario
+from rs_server.simulators.station import Station
+
+_ALL = 1_000_000
 
 type Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-class NewSession(BaseModel):
-    """A session to be added. By default the satellite passes now, on the orbit that it is on now."""
+class FaultList(BaseModel):
+    """All faults at once."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    satellite: Annotated[str, Field(pattern=r"^S1[A-D]$")] = "S1A"
-    orbit: int | None = Field(None, ge=1, le=999_999)
-    start: AwareDatetime = Field(default_factory=partial(datetime.now, UTC))
-    channels: int = Field(packets.MAX_CHANNELS, ge=1, le=packets.MAX_CHANNELS)
-    chunks: int = Field(19, ge=1, le=99_999)
+    seed: int | None = Field(None, ge=0)
+    faults: tuple[Fault, ...]
 
-    def plan(self) -> sessions.Plan:
-        """The session as the station makes it; its dates count whole milliseconds."""
-        start = self.start.replace(microsecond=self.start.microsecond // 1000 * 1000)
-        return sessions.Plan(self.satellite, self.orbit or sessions.orbit_at(start), start, self.channels, self.chunks)
+
+class ClockChange(BaseModel):
+    """Another time for a station."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    at: AwareDatetime | None = None
+    speed: float | None = Field(None, ge=0)
+    advance_s: float = Field(0.0, ge=0)
+
+
+class Publication(BaseModel):
+    """New entities."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    count: int = Field(1, ge=1, le=1000)
+    late_s: float = Field(0.0, ge=0)
+
+
+class Eviction(BaseModel):
+    """What is to go."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1)
+
+
+class Deletion(Eviction):
+    """What is to go, and why."""
+
+    cause: str = CAUSES[-1]
 
 
 @dataclass(frozen=True)
 class Admin:
     """What an operator, or a test, may do to a station."""
 
-    store: Store
-    faults: Faults
+    station: Station
 
-    async def list_sessions(self, _: Request) -> Response:
-        """The sessions, with how much each holds."""
-        found = self.store.sets.get("Sessions", {})
-        return JSONResponse([_summary(session) for session in found.values()])
-
-    async def add_session(self, request: Request) -> Response:
-        """Make a session after the model of the real one."""
-        if not isinstance(self.store, SessionStore):
-            return _error(HTTPStatus.NOT_FOUND, "this station has no sessions")
-        given = NewSession.model_validate_json(await request.body())
-        try:
-            session = self.store.add(given.plan())
-        except AlreadyThere as there:
-            return _error(HTTPStatus.CONFLICT, f"session {there} exists")
-        return JSONResponse(_summary(session), HTTPStatus.CREATED)
+    # --- faults
 
     async def show_faults(self, _: Request) -> Response:
-        """The present fault."""
-        return JSONResponse(self.faults.now.model_dump())
+        """The faults, and how often they struck."""
+        return JSONResponse(self.station.faults.shown())
 
     async def set_faults(self, request: Request) -> Response:
-        """Another fault in place of the present one."""
-        self.faults.now = Fault.model_validate_json(await request.body())
-        return JSONResponse(self.faults.now.model_dump())
+        """Others in place of the present ones."""
+        given = _fault_list(await request.body())
+        if given.seed is not None:
+            self.station.faults.seed = given.seed
+        self.station.faults.replace(given.faults)
+        return JSONResponse(self.station.faults.shown())
+
+    async def add_fault(self, request: Request) -> Response:
+        """One more."""
+        name = self.station.faults.add(Fault.model_validate_json(await request.body()))
+        return JSONResponse({"id": name}, HTTPStatus.CREATED)
 
     async def clear_faults(self, _: Request) -> Response:
         """No fault any more."""
-        self.faults.now = Fault()
+        self.station.faults.replace(())
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
+    async def remove_fault(self, request: Request) -> Response:
+        """One fault less."""
+        try:
+            self.station.faults.remove(request.path_params["fault"])
+        except KeyError:
+            return _error(HTTPStatus.NOT_FOUND, f"there is no fault {request.path_params['fault']}")
+        return Response(status_code=HTTPStatus.NO_CONTENT)
 
-def routes(store: Store, faults: Faults, admin_token: str) -> list[Route]:
+    # --- what was asked and sent
+
+    async def requests(self, request: Request) -> Response:
+        """The last requests."""
+        given = request.query_params
+        since = int(given.get("since", "0")) if given.get("since", "0").isdigit() else 0
+        records = self.station.log.records(given.get("operation"), given.get("name", "*"), since)
+        return JSONResponse([asdict(record) for record in records])
+
+    async def forget_requests(self, _: Request) -> Response:
+        """An empty log."""
+        self.station.log.clear()
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    async def downloads(self, request: Request) -> Response:
+        """What was sent of each file."""
+        found = self.station.log.downloads(request.query_params.get("name", "*"))
+        return JSONResponse([asdict(one) for one in found])
+
+    # --- time
+
+    async def show_clock(self, _: Request) -> Response:
+        """The station's time."""
+        clock = self.station.clock
+        return JSONResponse({"now": text(clock.now()), "speed": clock.speed})
+
+    async def set_clock(self, request: Request) -> Response:
+        """Another time, or another speed."""
+        given = ClockChange.model_validate_json(await request.body())
+        self.station.clock.set(at=given.at, speed=given.speed)
+        self.station.clock.advance(given.advance_s)
+        return await self.show_clock(request)
+
+    # --- contents
+
+    async def list_sessions(self, _: Request) -> Response:
+        """The sessions as they are now, with how much each holds."""
+        entities = self.station.store.sets.get("Sessions")
+        if entities is None:
+            return JSONResponse([])
+        page = entities.page(Query(order=(Order("PublicationDate"),), expand=("Files",)), _ALL, self.station.now())
+        return JSONResponse([_summary(orjson.loads(row.text)) for row in page.rows])
+
+    async def add_session(self, request: Request) -> Response:
+        """Make a session after the model of the real one."""
+        if "Sessions" not in self.station.store.sets:
+            return _error(HTTPStatus.NOT_FOUND, "this station has no sessions")
+        given = NewSession.model_validate_json(await request.body())
+        try:
+            session = passes.add(self.station, given)
+        except AlreadyThere as there:
+            return _error(HTTPStatus.CONFLICT, f"session {there} exists")
+        return JSONResponse(_summary(to_json(session, expand=("Files",))), HTTPStatus.CREATED)
+
+    async def publish(self, request: Request) -> Response:
+        """New entities."""
+        given = Publication.model_validate_json(await request.body())
+        self.station.publish(given.count, timedelta(seconds=given.late_s))
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    async def evict(self, request: Request) -> Response:
+        """Files go."""
+        given = Eviction.model_validate_json(await request.body())
+        return JSONResponse({"evicted": self.station.evict(given.name)})
+
+    async def delete(self, request: Request) -> Response:
+        """Products are deleted."""
+        given = Deletion.model_validate_json(await request.body())
+        return JSONResponse({"deleted": self.station.delete(given.name, given.cause)})
+
+    # --- scenario
+
+    async def show_scenario(self, _: Request) -> Response:
+        """What was said about the station's behaviour."""
+        return JSONResponse(self.station.scenario.model_dump(mode="json", exclude_defaults=True))
+
+    async def set_scenario(self, request: Request) -> Response:
+        """Behave otherwise."""
+        self.station.play(Scenario.model_validate_json(await request.body()))
+        return await self.show_scenario(request)
+
+
+def routes(station: Station, admin_token: str) -> list[Route]:
     """The routes under ``/admin``."""
-    admin = Admin(store, faults)
+    admin = Admin(station)
     table: list[tuple[str, str, Endpoint]] = [
-        ("/admin/sessions", "GET", admin.list_sessions),
-        ("/admin/sessions", "POST", admin.add_session),
-        ("/admin/faults", "GET", admin.show_faults),
-        ("/admin/faults", "PUT", admin.set_faults),
-        ("/admin/faults", "DELETE", admin.clear_faults),
+        ("faults", "GET", admin.show_faults),
+        ("faults", "PUT", admin.set_faults),
+        ("faults", "POST", admin.add_fault),
+        ("faults", "DELETE", admin.clear_faults),
+        ("faults/{fault}", "DELETE", admin.remove_fault),
+        ("requests", "GET", admin.requests),
+        ("requests", "DELETE", admin.forget_requests),
+        ("downloads", "GET", admin.downloads),
+        ("clock", "GET", admin.show_clock),
+        ("clock", "PUT", admin.set_clock),
+        ("sessions", "GET", admin.list_sessions),
+        ("sessions", "POST", admin.add_session),
+        ("publish", "POST", admin.publish),
+        ("evictions", "POST", admin.evict),
+        ("deletions", "POST", admin.delete),
+        ("scenario", "GET", admin.show_scenario),
+        ("scenario", "PUT", admin.set_scenario),
     ]
-    return [Route(path, _guarded(endpoint, admin_token), methods=[method]) for path, method, endpoint in table]
+    return [
+        Route(f"/admin/{path}", _guarded(endpoint, admin_token), methods=[method]) for path, method, endpoint in table
+    ]
 
 
 def _guarded(endpoint: Endpoint, admin_token: str) -> Endpoint:
@@ -107,11 +264,23 @@ def _guarded(endpoint: Endpoint, admin_token: str) -> Endpoint:
     return guarded
 
 
-def _summary(session: Entity) -> dict[str, Any]:
+_FAULTS = TypeAdapter(list[Fault])
+
+
+def _fault_list(body: bytes) -> FaultList:
+    """One fault, several, or all with a seed."""
+    start = body.lstrip()
+    if start.startswith(b"["):
+        return FaultList(faults=tuple(_FAULTS.validate_json(body)))
+    if b'"faults"' in start:
+        return FaultList.model_validate_json(body)
+    return FaultList(faults=(Fault.model_validate_json(body),))
+
+
+def _summary(session: dict[str, Any]) -> dict[str, Any]:
     """The session as CADIP shows it, with how many files and octets it has."""
-    files = session.related["Files"]
-    volume = sum(file.content.size for file in files if file.content)
-    return {**to_json(session), "files": len(files), "bytes": volume}
+    files = session.pop("Files")
+    return {**session, "files": len(files), "bytes": sum(file["Size"] for file in files)}
 
 
 def _error(status: HTTPStatus, message: str) -> Response:

@@ -1,198 +1,225 @@
-"""One simulated station over HTTP: OData behind OAuth2 tokens, and an admin API beside it."""
+"""One simulated station over HTTP: OData behind its login, and an admin API beside it (see ``admin``)."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
-from typing import Any
-from urllib.parse import parse_qsl, unquote_plus, urlencode
-from uuid import UUID
+from urllib.parse import parse_qsl
 
+import httpx
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from rs_server.simulators import admin, content, metadata, query
-from rs_server.simulators.faults import Faults
-from rs_server.simulators.model import Entity, to_json
+from rs_server.simulators import admin, answers, query
+from rs_server.simulators.answers import ODataError
+from rs_server.simulators.delivery import Delivered
+from rs_server.simulators.faults import Operation, Strikes
+from rs_server.simulators.kinds import open_station
+from rs_server.simulators.limits import OverQuota
+from rs_server.simulators.notifier import Notifier
 from rs_server.simulators.odata import FilterError
+from rs_server.simulators.redirects import MIRROR_ROOT, OBJECTS_ROOT
+from rs_server.simulators.requestlog import Record
+from rs_server.simulators.service import Resource, Service, resource
 from rs_server.simulators.settings import SimulatorSettings
-from rs_server.simulators.store import Store, open_store
-from rs_server.simulators.tokens import Credentials, Refused, TokenIssuer
+from rs_server.simulators.station import Station
+from rs_server.simulators.tokens import Refused, basic
+
+type _Answer = Callable[[Request, Resource, Strikes], Awaitable[Response]]
 
 ODATA_ROOT = "/odata/v1"
 TOKEN_PATH = "/auth/realms/station/protocol/openid-connect/token"  # noqa: S105  # a path, no secret
 
-_RESOURCE = re.compile(r"(?P<set>\w+)(?:\('?(?P<key>[^()']*)'?\))?(?:/(?P<rest>[$\w]+))?")
-
-
-class ODataError(Exception):
-    """An answer that is an error, with the body that OData prescribes."""
-
-    def __init__(self, status: HTTPStatus, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-
 
 def create_app(settings: SimulatorSettings) -> Starlette:
     """The station of the settings as an ASGI application."""
-    station = Station(open_store(settings), _issuer(settings), Faults(), settings.page_size)
+    station = open_station(settings)
+    doors = Doors(station, Service(station))
+    methods = ["GET", "POST", "PATCH", "DELETE"]
     app = Starlette(
         routes=[
             Route("/health", _health),
-            Route(TOKEN_PATH, station.token, methods=["POST"]),
-            Route(ODATA_ROOT, station.odata),
-            Route(ODATA_ROOT + "/{path:path}", station.odata),
-            *admin.routes(station.store, station.faults, settings.admin_token.get_secret_value()),
+            Route(TOKEN_PATH, doors.token, methods=["POST"]),
+            Route(ODATA_ROOT, doors.odata, methods=methods),
+            Route(ODATA_ROOT + "/{path:path}", doors.odata, methods=methods),
+            Route(MIRROR_ROOT + "/{path:path}", doors.mirror),
+            Route(OBJECTS_ROOT + "/{path:path}", doors.objects),
+            *admin.routes(station, settings.admin_token.get_secret_value()),
         ],
-        exception_handlers={ODataError: _odata_error},
+        lifespan=partial(_notifying, station),
     )
     app.state.station = station
     return app
 
 
-@dataclass(frozen=True)
-class Station:
-    """What a station is made of."""
+@asynccontextmanager
+async def _notifying(station: Station, _: Starlette) -> AsyncIterator[None]:
+    """Subscribers are told while the station runs."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        task = asyncio.create_task(Notifier(station, client).run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
-    store: Store
-    tokens: TokenIssuer
-    faults: Faults
-    page_size: int
+
+@dataclass(frozen=True)
+class Doors:
+    """The ways into a station. Each request is noted, struck by the faults, answered, and sent as they allow."""
+
+    station: Station
+    service: Service
 
     async def token(self, request: Request) -> Response:
         """The OAuth2 token endpoint."""
-        await self._strike(odata=False)
-        form = dict(parse_qsl((await request.body()).decode(errors="replace")))
-        try:
-            answer = self.tokens.issue(form, _basic(request))
-        except Refused as refused:
-            status = HTTPStatus.UNAUTHORIZED if refused.code == "invalid_client" else HTTPStatus.BAD_REQUEST
-            return JSONResponse({"error": refused.code, "error_description": refused.description}, status)
-        return JSONResponse(answer, headers={"Cache-Control": "no-store"})
+        return await self._served(request, Operation.TOKEN, Resource(""), self._token)
 
     async def odata(self, request: Request) -> Response:
         """Everything under the OData root."""
-        await self._strike(odata=True)
-        self._authenticate(request)
+        wanted = resource(request.path_params.get("path", "").strip("/"))
+        return await self._served(request, wanted.operation, wanted, self._odata)
+
+    async def mirror(self, request: Request) -> Response:
+        """Where redirected downloads come with their token."""
+        wanted = resource(request.path_params["path"])
+        return await self._served(request, Operation.DOWNLOAD, wanted, self._mirrored)
+
+    async def objects(self, request: Request) -> Response:
+        """Where redirected downloads come with a signature, and without a token."""
+        wanted = resource(request.path_params["path"])
+        return await self._served(request, Operation.DOWNLOAD, wanted, self._signed)
+
+    # --- what each answers
+
+    async def _token(self, request: Request, _: Resource, strikes: Strikes) -> Response:
+        form = dict(parse_qsl((await request.body()).decode(errors="replace")))
         try:
-            return self._answer(request, request.path_params.get("path", "").strip("/"))
+            answer = self.station.tokens.issue(form, basic(request.headers.get("authorization", "")))
+        except Refused as refused:
+            status = HTTPStatus.UNAUTHORIZED if refused.code == "invalid_client" else HTTPStatus.BAD_REQUEST
+            return JSONResponse({"error": refused.code, "error_description": refused.description}, status)
+        self._revoke(strikes)
+        return JSONResponse(answer, headers={"Cache-Control": "no-store"})
+
+    async def _odata(self, request: Request, wanted: Resource, strikes: Strikes) -> Response:
+        self._authenticate(request, strikes)
+        if request.method not in ("GET", "HEAD"):
+            return self.service.act(request, wanted, await request.body(), strikes)
+        if wanted.operation is not Operation.DOWNLOAD:
+            return self.service.read(request, wanted, strikes)
+        for strike in strikes.having("redirect"):
+            address = self._elsewhere(request, wanted, str(strike.fault.redirect))
+            return RedirectResponse(address, strike.fault.redirect_status)
+        return self.service.download(request, wanted, strikes)
+
+    async def _mirrored(self, request: Request, wanted: Resource, strikes: Strikes) -> Response:
+        self._authenticate(request, strikes)
+        return self.service.download(request, wanted, strikes)
+
+    async def _signed(self, request: Request, wanted: Resource, strikes: Strikes) -> Response:
+        if "authorization" in request.headers:
+            raise ODataError(HTTPStatus.BAD_REQUEST, "only one way to authenticate is allowed, and the address has one")
+        given = request.query_params
+        signed = (given.get("X-Amz-Expires", ""), given.get("X-Amz-Signature", ""))
+        if not self.station.presigner.allows(wanted.path, *signed, self.station.now()):
+            raise ODataError(HTTPStatus.FORBIDDEN, "the signature is wrong or has expired")
+        return self.service.download(request, wanted, strikes)
+
+    def _elsewhere(self, request: Request, wanted: Resource, where: str) -> str:
+        base = (self.station.other_url or str(request.base_url)).rstrip("/")
+        match where:
+            case "loop":
+                return str(request.url)
+            case "resend":
+                return f"{base}{MIRROR_ROOT}/{wanted.path}"
+            case "presigned":
+                return self.station.presigner.address(base, wanted.path, self.station.now())
+            case _:
+                return where
+
+    # --- what all have in common
+
+    async def _served(self, request: Request, operation: Operation, wanted: Resource, answer: _Answer) -> Response:
+        found = self.service.content_of(wanted) if operation is Operation.DOWNLOAD else None
+        target = found.name if found is not None else wanted.set or wanted.path
+        strikes = self.station.faults.strike(operation, target)
+        record = self.station.log.open(
+            operation,
+            request.method,
+            request.url.path,
+            query="" if operation is Operation.DOWNLOAD else request.url.query,  # where a signature may be
+            target=target,
+            size=found.size if found is not None else None,
+            range=request.headers.get("range"),
+            faults=strikes.ids,
+        )
+        response = await self._answered(request, wanted, strikes, answer)
+        if (
+            operation is Operation.DOWNLOAD
+            and request.method == "GET"
+            and response.status_code < HTTPStatus.MULTIPLE_CHOICES
+        ):
+            return self._metered(response, strikes, record)
+        return Delivered(response, strikes, record)
+
+    async def _answered(self, request: Request, wanted: Resource, strikes: Strikes, answer: _Answer) -> Response:
+        """The answer, or what a fault puts in its place, or what is wrong with the request."""
+        await asyncio.sleep(strikes.latency_s)
+        try:
+            return _instead(strikes) or await answer(request, wanted, strikes)
+        except ODataError as problem:
+            return answers.error(problem, self.station.tokens.challenge)
         except (FilterError, query.BadQuery) as bad:
-            raise ODataError(HTTPStatus.BAD_REQUEST, str(bad)) from bad
+            return answers.error(ODataError(HTTPStatus.BAD_REQUEST, str(bad)), self.station.tokens.challenge)
+        except OverQuota as much:
+            return self._refused(much)
 
-    async def _strike(self, *, odata: bool) -> None:
-        status = await self.faults.strike(odata=odata)
-        if status is not None:
-            raise ODataError(status, "a fault was set for this station")
+    def _refused(self, much: OverQuota) -> Response:
+        quotas = self.station.limits.quotas
+        problem = ODataError(quotas.status, str(much), retry_after_s=quotas.retry_after_s)
+        return answers.error(problem, self.station.tokens.challenge)
 
-    def _authenticate(self, request: Request) -> None:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not self.tokens.accepts(token.strip()):
-            raise ODataError(HTTPStatus.UNAUTHORIZED, "the access token is missing, unknown or expired")
-
-    def _answer(self, request: Request, path: str) -> Response:
-        if path == "":
-            return _json(metadata.service_document(self.store.types))
-        if path == "$metadata":
-            return Response(metadata.csdl(self.store.types), media_type="application/xml")
-        match = _RESOURCE.fullmatch(path)
-        if match is None or match["set"] not in self.store.types:
-            raise ODataError(HTTPStatus.NOT_FOUND, f"there is no {path}")
-        if match["key"] is None:
-            return self._collection(request, match["set"], match["rest"])
-        return self._single(request, match["set"], self._find(match["set"], match["key"]), match["rest"])
-
-    def _find(self, name: str, key: str) -> Entity:
+    def _metered(self, response: Response, strikes: Strikes, record: Record) -> Response:
+        """A download within the quotas."""
+        limits = self.station.limits
         try:
-            return self.store.sets[name][UUID(key)]
-        except (ValueError, KeyError) as missing:
-            raise ODataError(HTTPStatus.NOT_FOUND, f"{name} has no {key!r}") from missing
+            limits.begin_download()
+        except OverQuota as much:
+            return Delivered(self._refused(much), strikes, record)
+        start = response.headers.get("content-range", "bytes 0").removeprefix("bytes ").partition("-")[0]
+        record.first = int(start)
+        return Delivered(
+            response, strikes, record, limits.quotas.bytes_per_s, after=lambda: limits.end_download(record.sent)
+        )
 
-    def _collection(self, request: Request, name: str, rest: str | None) -> Response:
-        schema = self.store.types[name]
-        asked = query.parse(request.query_params, schema)
-        page = query.page(asked, self.store.sets[name].values(), self.page_size)
-        if rest == "$count":
-            return PlainTextResponse(str(page.total))
-        if rest is not None:
-            raise ODataError(HTTPStatus.NOT_FOUND, f"{name} has no {rest}")
-        document: dict[str, Any] = {"@odata.context": _context(name, asked)}
-        if asked.count:
-            document["@odata.count"] = page.total
-        document["value"] = [to_json(entity, expand=asked.expand, select=asked.select) for entity in page.entities]
-        if page.next_skip is not None:
-            document["@odata.nextLink"] = _next_link(request, asked, page.next_skip)
-        return _json(document)
+    def _authenticate(self, request: Request, strikes: Strikes) -> None:
+        if not self.station.tokens.admits(request.headers.get("authorization", "")):
+            raise ODataError(HTTPStatus.UNAUTHORIZED, "the access token is missing, unknown or expired")
+        self._revoke(strikes)
 
-    def _single(self, request: Request, name: str, entity: Entity, rest: str | None) -> Response:
-        if rest == "$value" and entity.content:
-            return content.respond(request, entity.content)
-        schema = self.store.types[name]
-        if rest is not None and rest in schema.navigations:
-            related = [to_json(one) for one in entity.related[rest]]
-            return _json({"@odata.context": f"$metadata#{name}({entity.id})/{rest}", "value": related})
-        if rest is not None:
-            raise ODataError(HTTPStatus.NOT_FOUND, f"{schema.name} has no {rest}")
-        asked = query.parse(request.query_params, schema)
-        shown = to_json(entity, expand=asked.expand, select=asked.select)
-        return _json({"@odata.context": f"{_context(name, asked)}/$entity", **shown})
+    def _revoke(self, strikes: Strikes) -> None:
+        if strikes.any("revoke_tokens"):
+            self.station.tokens.revoke_all()
+
+
+def _instead(strikes: Strikes) -> Response | None:
+    """What a fault answers in place of the station."""
+    for strike in strikes.having("html"):
+        return answers.html(strike.fault.status or HTTPStatus.OK)
+    for strike in strikes.having("status"):
+        assert strike.fault.status is not None
+        retry = strike.fault.retry_after_s
+        raise ODataError(strike.fault.status, "a fault was set for this station", retry_after_s=retry)
+    return None
 
 
 async def _health(_: Request) -> Response:
     return JSONResponse({"status": "ok"})
-
-
-async def _odata_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, ODataError)
-    headers: Mapping[str, str] = {
-        HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": 'Bearer realm="station"'},
-        HTTPStatus.TOO_MANY_REQUESTS: {"Retry-After": "5"},
-        HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "5"},
-    }.get(error.status, {})
-    body = {"error": {"code": error.status.phrase, "message": error.message}}
-    return JSONResponse(body, error.status, headers)
-
-
-def _json(document: dict[str, Any]) -> Response:
-    return JSONResponse(document, headers={"OData-Version": "4.0"})
-
-
-def _context(name: str, asked: query.Query) -> str:
-    shown = ",".join((*asked.select, *(f"{expanded}()" for expanded in asked.expand)))
-    return f"$metadata#{name}({shown})" if shown else f"$metadata#{name}"
-
-
-def _next_link(request: Request, asked: query.Query, next_skip: int) -> str:
-    """The address of the next page; ``$top`` shrinks by what was already shown."""
-    parameters = dict(request.query_params) | {"$skip": str(next_skip)}
-    if asked.top is not None:
-        parameters["$top"] = str(asked.top - (next_skip - asked.skip))
-    return str(request.url.replace(query=urlencode(parameters, safe="$")))
-
-
-def _issuer(settings: SimulatorSettings) -> TokenIssuer:
-    credentials = Credentials(
-        settings.client_id,
-        settings.client_secret.get_secret_value(),
-        settings.username,
-        settings.password.get_secret_value() if settings.password else None,
-    )
-    return TokenIssuer(credentials, settings.token_ttl_s)
-
-
-def _basic(request: Request) -> tuple[str, str] | None:
-    """Client id and secret of a Basic header (RFC 6749 §2.3.1)."""
-    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "basic":
-        return None
-    try:
-        name, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        return ("", "")
-    return unquote_plus(name), unquote_plus(secret)

@@ -37,14 +37,14 @@ def requested(header: str | None, size: int) -> tuple[int, int] | None:
     return start, stop
 
 
-def respond(request: Request, content: Content) -> Response:
-    """Answer GET or HEAD."""
+def respond(request: Request, content: Content, *, ranges: bool = True) -> Response:
+    """Answer GET or HEAD; without ``ranges`` with the whole, whatever was asked for."""
     headers = {
         "Accept-Ranges": "bytes",
         "ETag": content.etag,
         "Content-Disposition": f'attachment; filename="{content.name}"',
     }
-    conditional = request.headers.get("if-range", content.etag) == content.etag
+    conditional = ranges and request.headers.get("if-range", content.etag) == content.etag
     try:
         part = requested(request.headers.get("range") if conditional else None, content.size)
     except Unsatisfiable:

@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from shapely import MultiPolygon, Polygon
+
 
 class Edm(StrEnum):
     """Primitive types of OData that the Copernicus interfaces use."""
@@ -37,25 +39,43 @@ class Content:
 
 @dataclass(frozen=True)
 class EntityType:
-    """What entities of one kind have: properties by path (``ContentDate/Start`` steps into a complex one)."""
+    """What entities of one kind have: properties by path (``ContentDate/Start`` steps into a complex one).
+
+    ``navigations`` names related entities. Those with a join are an entity set of their own, and related by equal
+    values of the named properties; others belong to their owner. ``shared`` entities are values: equal ones are one.
+    """
 
     name: str
     properties: Mapping[str, Edm]
     key: str | None = "Id"
     navigations: Mapping[str, EntityType] = field(default_factory=dict)
-    collections: tuple[str, ...] = ()  # structured collections that are always shown, never filtered: Checksum
+    joins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    collections: tuple[str, ...] = ()  # structured, always shown, never filtered: Checksum
+    enumerations: Mapping[str, str] = field(default_factory=dict)  # property → its enumeration type
+    optional: tuple[str, ...] = ()  # properties that are left out where they are null
+    hidden: tuple[str, ...] = ()  # properties that clients never see
+    indexed: tuple[str, ...] = ()  # properties that clients search by
     media: bool = False
+    footprint: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True)
 class Entity:
-    """One entity: values by property path, related entities by navigation."""
+    """One entity: values by property path, related entities by navigation.
+
+    It is there from ``appears`` until before ``vanishes``; unset: always. One key may have several such spans, which
+    then do not overlap: that is how an entity changes.
+    """
 
     type: EntityType
     values: Mapping[str, Primitive]
     related: Mapping[str, tuple[Entity, ...]] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)  # JSON shown as it stands: Checksum, annotations
     content: Content | None = None
+    footprint: Polygon | MultiPolygon | None = None
+    appears: datetime | None = None
+    vanishes: datetime | None = None
 
     @property
     def id(self) -> Primitive:
@@ -63,30 +83,21 @@ class Entity:
         return self.values.get("Id")
 
 
-@dataclass(frozen=True)
-class EntitySet:
-    """A named collection of entities, in the order of publication."""
-
-    name: str
-    type: EntityType
-    entities: Mapping[UUID, Entity]
-
-
 def text(moment: datetime) -> str:
     """A moment as the stations write it: UTC, milliseconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
-def to_json(entity: Entity, *, expand: tuple[str, ...] = (), select: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The JSON of an entity; ``select`` names top-level properties (none: all)."""
+def to_json(entity: Entity, *, expand: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The JSON of an entity, with the related ones that are to be shown."""
     document: dict[str, Any] = {**entity.extra}
     for path, value in entity.values.items():
+        if path in entity.type.hidden or (value is None and path in entity.type.optional):
+            continue
         target, (*parents, last) = document, path.split("/")
         for parent in parents:
             target = target.setdefault(parent, {})
         target[last] = _plain(value)
-    if select:
-        document = {name: value for name, value in document.items() if name in select or name.startswith("@")}
     for name in expand:
         document[name] = [to_json(related) for related in entity.related.get(name, ())]
     return document

@@ -1,29 +1,31 @@
-"""The ``$filter`` language of the Copernicus stations: text → an expression that tells whether an entity matches.
+"""The ``$filter`` language of the Copernicus stations: text → a typed expression.
 
 The grammar is closed (OData 4.01 as the CSC interface documents narrow it)::
 
     or         = and *("or" and)
     and        = unary *("and" unary)
     unary      = ["not"] primary
-    primary    = "(" or ")" | text | any | comparison
+    primary    = "(" or ")" | "true" | "false" | text | any | area | comparison
     text       = ("contains" | "startswith" | "endswith") "(" path "," string ")"
     any        = collection "/" cast "/any(" variable ":" or ")"
+    area       = "OData.CSC.Intersects(area=geography'SRID=4326;" WKT "')"
     comparison = path ("eq"|"ne"|"gt"|"ge"|"lt"|"le") literal | path "in" "(" literal *("," literal) ")"
 
-Types are checked while parsing, so that evaluating cannot fail. Nothing here has a footprint: areas are refused.
+Types are checked while parsing, so that evaluating cannot fail.
 """
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
-from rs_server.simulators.model import Edm, Entity, EntityType, Primitive, text
+import shapely
+
+from rs_server.simulators.model import Edm, EntityType, Primitive
 
 MAX_LENGTH = 8192
 MAX_DEPTH = 64
@@ -31,7 +33,7 @@ MAX_TERMS = 200
 
 type Operator = Literal["eq", "ne", "gt", "ge", "lt", "le"]
 type TextFunction = Literal["contains", "startswith", "endswith"]
-type Expression = Compare | In | TextMatch | Not | And | Or | AnyOf
+type Expression = Compare | In | TextMatch | Intersects | Constant | Not | And | Or | AnyOf
 
 
 class FilterError(Exception):
@@ -50,10 +52,6 @@ class Compare:
     operator: Operator
     value: Primitive
 
-    def matches(self, entity: Entity) -> bool:
-        """What is null equals null alone, and is neither greater nor less than anything."""
-        return _holds(self.operator, entity.values.get(self.path), self.value)
-
 
 @dataclass(frozen=True)
 class In:
@@ -61,10 +59,6 @@ class In:
 
     path: str
     values: tuple[Primitive, ...]
-
-    def matches(self, entity: Entity) -> bool:
-        """Whether it equals one of them."""
-        return any(_holds("eq", entity.values.get(self.path), value) for value in self.values)
 
 
 @dataclass(frozen=True)
@@ -75,9 +69,19 @@ class TextMatch:
     path: str
     part: str
 
-    def matches(self, entity: Entity) -> bool:
-        """Whether the text has it, case and all."""
-        return _TEXT_FUNCTIONS[self.function](str(entity.values.get(self.path) or ""), self.part)
+
+@dataclass(frozen=True)
+class Intersects:
+    """A footprint that has something in common with an area (longitude, latitude)."""
+
+    area: shapely.Geometry
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Everything, or nothing."""
+
+    value: bool
 
 
 @dataclass(frozen=True)
@@ -86,20 +90,12 @@ class Not:
 
     term: Expression
 
-    def matches(self, entity: Entity) -> bool:
-        """Whether the term does not hold."""
-        return not self.term.matches(entity)
-
 
 @dataclass(frozen=True)
 class And:
     """All of them."""
 
     terms: tuple[Expression, ...]
-
-    def matches(self, entity: Entity) -> bool:
-        """Whether every term holds."""
-        return all(term.matches(entity) for term in self.terms)
 
 
 @dataclass(frozen=True)
@@ -108,10 +104,6 @@ class Or:
 
     terms: tuple[Expression, ...]
 
-    def matches(self, entity: Entity) -> bool:
-        """Whether some term holds."""
-        return any(term.matches(entity) for term in self.terms)
-
 
 @dataclass(frozen=True)
 class AnyOf:
@@ -119,10 +111,6 @@ class AnyOf:
 
     navigation: str
     term: Expression
-
-    def matches(self, entity: Entity) -> bool:
-        """Whether the term holds for some related entity."""
-        return any(self.term.matches(related) for related in entity.related.get(self.navigation, ()))
 
 
 def parse(source: str, schema: EntityType) -> Expression:
@@ -135,40 +123,7 @@ def parse(source: str, schema: EntityType) -> Expression:
     return expression
 
 
-_TEXT_FUNCTIONS: Mapping[TextFunction, Callable[[str, str], bool]] = {
-    "contains": operator.contains,
-    "startswith": str.startswith,
-    "endswith": str.endswith,
-}
-# Values are typed when a filter is parsed; what meets here is of one type.
-_OPERATORS: Mapping[Operator, Callable[[Any, Any], bool]] = {
-    "eq": operator.eq,
-    "ne": operator.ne,
-    "gt": operator.gt,
-    "ge": operator.ge,
-    "lt": operator.lt,
-    "le": operator.le,
-}
-
-
-def _holds(name: Operator, value: Primitive, wanted: Primitive) -> bool:
-    if value is None or wanted is None:
-        return name in ("eq", "ne") and ((value is wanted) is (name == "eq"))
-    if not _comparable(value, wanted):  # an attribute compared through another cast, as clients do
-        value, wanted = _as_text(value), _as_text(wanted)
-    return _OPERATORS[name](value, wanted)
-
-
-def _comparable(value: Primitive, wanted: Primitive) -> bool:
-    numbers = (int, float)
-    return type(value) is type(wanted) or (type(value) in numbers and type(wanted) in numbers)
-
-
-def _as_text(value: Primitive) -> str:
-    if isinstance(value, datetime):
-        return text(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
+_TEXT_FUNCTIONS = ("contains", "startswith", "endswith")
 
 # --- tokens -----------------------------------------------------------------------------------------------------------
 
@@ -189,6 +144,7 @@ _TOKEN = re.compile(
   | (?P<guid>[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12})
   | (?P<double>-?\d+(?:\.\d+(?:[eE][+-]?\d+)?|[eE][+-]?\d+)(?![\w.]))
   | (?P<integer>-?\d{1,19}(?![\w.]))
+  | (?P<enumeration>[A-Za-z_][\w.]*'(?:[^']|'')*')
   | (?P<name>[A-Za-z_][\w.]*(?:/[A-Za-z_][\w.]*)*)
   | (?P<mark>[(),:=])
     """,
@@ -282,13 +238,17 @@ class _Parser:
         if self.terms > MAX_TERMS:
             raise self.error(f"more than {MAX_TERMS} terms")
         name = self.expect("name")
+        if name.text in ("true", "false"):
+            return Constant(name.text == "true")
         if self.next.kind != "(":
             return self.comparison(name)
         if name.text in _TEXT_FUNCTIONS:
             return self.text_match(name)
+        if name.text == "OData.CSC.Intersects":
+            return self.area(name)
         if name.text.endswith("/any"):
             return self.any_of(name)
-        raise self.unknown_function(name)
+        raise self.error(f"{name.text!r} is not a function of this service", name)
 
     def comparison(self, name: _Token) -> Expression:
         path, edm = self.property(name)
@@ -310,8 +270,8 @@ class _Parser:
         part = _unquoted(self.expect("string").text)
         self.expect(")")
         match name.text:
-            case "contains" | "startswith" | "endswith":
-                return TextMatch(name.text, path, part)
+            case "contains" | "startswith" | "endswith" as function:
+                return TextMatch(function, path, part)
         raise self.error(f"{name.text!r} is not a function", name)
 
     def any_of(self, name: _Token) -> Expression:
@@ -328,10 +288,20 @@ class _Parser:
         self.expect(")")
         return AnyOf(navigation, term)
 
-    def unknown_function(self, name: _Token) -> FilterError:
-        if name.text == "OData.CSC.Intersects":
-            return self.error(f"{self.scope.schema.name} has no footprint", name)
-        return self.error(f"{name.text!r} is not a function of this service", name)
+    def area(self, name: _Token) -> Expression:
+        if not self.scope.schema.footprint:
+            raise self.error(f"{self.scope.schema.name} has no footprint", name)
+        self.expect("(")
+        if not self.word("area"):
+            raise self.error(f"expected 'area', found {self.next.text!r}")
+        self.take()
+        self.expect("=")
+        literal = self.expect("geography")
+        self.expect(")")
+        try:
+            return Intersects(_geography(literal.text))
+        except ValueError as wrong:
+            raise self.error(str(wrong), literal) from wrong
 
     def property(self, name: _Token) -> tuple[str, Edm]:
         found = self.scope.resolve(name.text)
@@ -395,6 +365,30 @@ ATTRIBUTE_CASTS: Mapping[str, Edm] = {
 }
 
 
+_AREAS = ("Point", "LineString", "Polygon")
+
+
+def _geography(literal: str) -> shapely.Geometry:
+    """The shape of ``geography'SRID=4326;…'``; ValueError says what is wrong with it."""
+    reference, _, wkt = literal.removeprefix("geography'").removesuffix("'").rpartition(";")
+    if reference not in ("", "SRID=4326"):
+        raise ValueError(f"only SRID=4326 is understood, not {reference!r}")
+    try:
+        area = shapely.from_wkt(wkt)
+    except shapely.GEOSException as wrong:
+        raise ValueError(f"not a shape: {wrong}") from wrong
+    if area is None or area.is_empty or area.geom_type not in _AREAS:
+        raise ValueError("an area is a POINT, a LINESTRING or a POLYGON")
+    if not area.is_valid:
+        raise ValueError("the polygon is not valid")
+    return area
+
+
+def _enumeration(literal: str) -> str:
+    """The member that ``OData.CSC.JobStatus'completed'`` names."""
+    return _unquoted(literal[literal.index("'") :])
+
+
 def _unquoted(quoted: str) -> str:
     return quoted[1:-1].replace("''", "'")
 
@@ -407,6 +401,7 @@ def _instant(stamp: str) -> datetime:
 
 _READERS: Mapping[str, Callable[[str], Primitive]] = {
     "string": _unquoted,
+    "enumeration": _enumeration,
     "instant": _instant,
     "guid": UUID,
     "integer": int,

@@ -1,14 +1,12 @@
-"""The query options of an OData request, and the page of entities that answers them."""
+"""The query options of an OData request, understood."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 from rs_server.simulators import odata
-from rs_server.simulators.model import Entity, EntityType
+from rs_server.simulators.model import EntityType
 
 OPTIONS = ("$filter", "$orderby", "$top", "$skip", "$count", "$expand", "$select", "$format")
 
@@ -38,15 +36,6 @@ class Query:
     select: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Page:
-    """The entities of one answer, how many match in all, and where the next page starts if there is one."""
-
-    entities: tuple[Entity, ...]
-    total: int
-    next_skip: int | None = None
-
-
 def parse(parameters: Mapping[str, str], schema: EntityType) -> Query:
     """Read the query options, or raise BadQuery or FilterError."""
     for name in parameters:
@@ -62,22 +51,6 @@ def parse(parameters: Mapping[str, str], schema: EntityType) -> Query:
         expand=_names("$expand", text.get("$expand", ""), set(schema.navigations)),
         select=_names("$select", text.get("$select", ""), _selectable(schema)),
     )
-
-
-def page(query: Query, entities: Iterable[Entity], page_size: int) -> Page:
-    """Filter, sort, skip, take: in that order, whatever the order of the options."""
-    found = [entity for entity in entities if query.filter is None or query.filter.matches(entity)]
-    for key in reversed((*query.order, Order("Id"))):  # the key settles ties, so that paging loses nothing
-        found.sort(key=partial(_sortable, key.path), reverse=key.descending)
-    wanted = len(found) if query.top is None else min(len(found), query.skip + query.top)
-    stop = min(wanted, query.skip + page_size)
-    return Page(tuple(found[query.skip : stop]), len(found), stop if stop < wanted else None)
-
-
-def _sortable(path: str, entity: Entity) -> tuple[bool, Any]:
-    """Nothing comes before something; values under one path are of one type."""
-    value = entity.values.get(path)
-    return value is not None, value
 
 
 def _order(text: str, schema: EntityType) -> tuple[Order, ...]:

@@ -1,21 +1,24 @@
 """Downlink sessions of a CADIP station: their files, their quality, and the bytes behind them.
 
 The first one is real: session S1A_20241114143038056552 of 2024-11-14, two channels of 19 files, 11 510 023 588 octets
-at scale 1. Others are made after its model. Files are never evicted here, whatever their eviction date says.
+at scale 1. Others are made after its model. A session with a life comes in while the satellite passes: it is published
+before its first file, changes when the pass ends, and its quality follows.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import accumulate
+from random import Random
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from rs_server.simulators import cadu, packets
 from rs_server.simulators.model import Content, Edm, Entity, EntityType, Primitive
+from rs_server.simulators.scenario import Life
 
 FILE = EntityType(
     "File",
@@ -31,6 +34,7 @@ FILE = EntityType(
         "Size": Edm.INT64,
         "Retransfer": Edm.BOOLEAN,
     },
+    indexed=("PublicationDate", "SessionId", "Name"),
     media=True,
 )
 QUALITY = EntityType(
@@ -77,6 +81,8 @@ SESSION = EntityType(
         "DeliveryPushOK": Edm.BOOLEAN,
     },
     navigations={"Files": FILE, "QualityInfo": QUALITY},
+    joins={"Files": ("SessionId", "Retransfer")},
+    indexed=("PublicationDate", "SessionId"),
 )
 
 UNIT = "04"
@@ -95,6 +101,7 @@ _LAST_FILE = (timedelta(seconds=190.335), timedelta(seconds=190.021))
 _SENSED_BEFORE_DOWNLINK = timedelta(minutes=6)
 _KEPT = timedelta(days=7)
 _ORBIT_PERIOD = timedelta(days=12) / 175
+_RESENT_EVERY = timedelta(seconds=1)
 
 # The real files' sizes in CADUs.
 _CHUNK = 153_900
@@ -151,6 +158,87 @@ def build(plan: Plan, *, seed: int, scale: float) -> Entity:
     return Entity(SESSION, _session_values(plan), related={"Files": files, "QualityInfo": quality})
 
 
+@dataclass(frozen=True)
+class Pass:
+    """A session as it comes in: every state of the session, and every file, each with the time when it is there."""
+
+    sessions: tuple[Entity, ...]
+    files: tuple[Entity, ...]
+
+
+def come_in(plan: Plan, life: Life, *, seed: int, scale: float) -> Pass:
+    """The session of a plan with a life. An aborted pass has neither final files nor quality."""
+    whole = build(plan, seed=seed, scale=scale)
+    files = _received(whole.related["Files"], life, Random(f"{seed}/{plan.session_id}"))  # noqa: S311 - repeatable
+    ended = max((_published_at(file) for file in files), default=plan.start + _FIRST_FILE[0])
+    aborted = life.abort_after is not None
+    ends: dict[str, Primitive] = {
+        "DownlinkStop": ended,
+        "DownlinkStatusOK": life.downlink_ok and not aborted,
+        "DeliveryPushOK": life.delivery_ok,
+    }
+    quality = _late(whole.related["QualityInfo"], ended + timedelta(seconds=life.quality_delay_s))
+    begun = {**whole.values, "DownlinkStop": plan.start + _PLANNED_STOP}
+    growing = replace(whole, values=begun, related={}, appears=plan.start + _PUBLISHED, vanishes=ended)
+    over = replace(
+        whole, values={**whole.values, **ends}, related={"QualityInfo": () if aborted else quality}, appears=ended
+    )
+    again = _retransfer(whole, life, ended)
+    return Pass((growing, over, *again.sessions), (*files, *again.files))
+
+
+def _received(files: tuple[Entity, ...], life: Life, dice: Random) -> tuple[Entity, ...]:
+    """The files that come down, each published when it appears."""
+    found: list[Entity] = []
+    for channel in sorted({int(str(file.values["Channel"])) for file in files}):
+        mine = [file for file in files if file.values["Channel"] == channel]
+        moments = [_published_at(file) for file in mine]
+        if life.out_of_order:
+            dice.shuffle(moments)
+        there = [_published(file, at) for file, at in zip(mine, moments, strict=True)]
+        there.sort(key=_published_at)
+        found += [
+            file for file in there[: life.abort_after] if life.abort_after is None or not file.values["FinalBlock"]
+        ]
+    return tuple(found)
+
+
+def _late(quality: tuple[Entity, ...], at: datetime) -> tuple[Entity, ...]:
+    return tuple(replace(one, appears=at) for one in quality)
+
+
+def _retransfer(whole: Entity, life: Life, ended: datetime) -> Pass:
+    """The session sent again: new keys, the same names and octets; perhaps only its last files."""
+    if life.retransfer_after_s is None:
+        return Pass((), ())
+    at = ended + timedelta(seconds=life.retransfer_after_s)
+    chosen = [file for file in whole.related["Files"] if _is_among_last(file, whole, life.retransfer_chunks)]
+    files = tuple(_published(_resent(file), at + (n + 1) * _RESENT_EVERY) for n, file in enumerate(chosen))
+    quality = _late(whole.related["QualityInfo"], at + len(files) * _RESENT_EVERY)
+    session = replace(_resent(whole), related={"QualityInfo": quality})
+    return Pass((_published(session, at),), files)
+
+
+def _is_among_last(file: Entity, whole: Entity, count: int | None) -> bool:
+    blocks = max(int(str(one.values["BlockNumber"])) for one in whole.related["Files"])
+    return count is None or int(str(file.values["BlockNumber"])) > blocks - count
+
+
+def _resent(entity: Entity) -> Entity:
+    key = uuid5(NAMESPACE_URL, f"urn:rs-python:simulator:{entity.id}:again")
+    return replace(entity, values={**entity.values, "Id": key, "Retransfer": True})
+
+
+def _published(entity: Entity, at: datetime) -> Entity:
+    return replace(entity, values={**entity.values, "PublicationDate": at}, appears=at)
+
+
+def _published_at(entity: Entity) -> datetime:
+    at = entity.values["PublicationDate"]
+    assert isinstance(at, datetime)
+    return at
+
+
 def _chunks(plan: Plan, number: int, seed: int, scale: float) -> list[_Chunk]:
     sizes = [_CHUNK] * (plan.chunks - 1) + [_LAST_CHUNK[number - 1]]
     frames = [max(1, round(size * scale)) for size in sizes]
@@ -199,7 +287,7 @@ def _file(plan: Plan, chunk: _Chunk) -> Entity:
         "Channel": channel,
         "BlockNumber": chunk.number,
         "FinalBlock": chunk.final,
-        "PublicationDate": _published(plan, chunk),
+        "PublicationDate": _delivered(plan, chunk),
         "EvictionDate": (plan.start + _KEPT).replace(second=0, microsecond=0),
         "Size": size,
         "Retransfer": False,
@@ -207,12 +295,13 @@ def _file(plan: Plan, chunk: _Chunk) -> Entity:
     return Entity(FILE, values, content=_content(name, size, chunk))
 
 
-def _published(plan: Plan, chunk: _Chunk) -> datetime:
-    """Files appear at even intervals while the pass lasts, the final one at its end."""
+def _delivered(plan: Plan, chunk: _Chunk) -> datetime:
+    """Files appear at even intervals while the pass lasts, the final one at its end; in whole milliseconds."""
     index = chunk.channel.take.channel - 1
     first, last = _FIRST_FILE[index], _LAST_FILE[index]
     share = (chunk.number - 1) / (chunk.of - 1) if chunk.of > 1 else 1.0
-    return plan.start + first + (last - first) * share
+    at = plan.start + first + (last - first) * share
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 def _content(name: str, size: int, chunk: _Chunk) -> Content:

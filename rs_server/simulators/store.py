@@ -1,87 +1,404 @@
-"""What a station holds: its entity sets, and the sessions that were added, kept in a file."""
+"""What a station holds, in SQLite: one table for each entity set, for what belongs to its entities, and for areas.
+
+Every row is there for a span of the station's time. Whatever changes by itself (chunks that come in, orders that
+complete, files that are evicted) is written down beforehand as rows with spans, and reading at a moment shows how it is
+then: nothing runs in the background, and any speed of the clock shows the same.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
-from rs_server.simulators import auxiliary, sessions
-from rs_server.simulators.model import Entity, EntityType
-from rs_server.simulators.settings import SimulatorSettings
+import orjson
+import shapely
+
+from rs_server.simulators import odata, sql
+from rs_server.simulators.clock import FOREVER, micros, moment
+from rs_server.simulators.model import Content, Edm, Entity, EntityType, Primitive
+from rs_server.simulators.query import Order, Query
+from rs_server.simulators.sql import Condition, Table, quoted
+from rs_server.simulators.tables import CHANGING, Writer, create, tables_of
+
+_SETTINGS = ("journal_mode = WAL", "synchronous = OFF", "temp_store = MEMORY", "cache_size = -65536")
+_COUNTS_KEPT = 256
+
+type Derive = Callable[[Mapping[str, Any]], Content | None]
 
 
-class AlreadyThere(Exception):
-    """The session to be added exists."""
+@dataclass(frozen=True)
+class Row:
+    """One entity as it is shown: its JSON, and the JSON of what is related to it."""
+
+    document: str
+    related: Mapping[str, str] = field(default_factory=dict)  # with commas between
+
+    @property
+    def key(self) -> UUID:
+        """The key of an entity that has one."""
+        return UUID(orjson.loads(self.document)["Id"])
+
+    def listed(self, navigation: str) -> list[dict[str, Any]]:
+        """What is related to it."""
+        found: list[dict[str, Any]] = orjson.loads(f"[{self.related[navigation]}]")
+        return found
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        shown = "".join(f',"{name}":[{listed}]' for name, listed in self.related.items())
+        return f"{self.document[:-1]}{shown}}}"
+
+
+@dataclass(frozen=True)
+class Page:
+    """The entities of one answer; how many match in all, if that was asked; where the next page starts, if any."""
+
+    rows: tuple[Row, ...]
+    total: int | None = None
+    next_skip: int | None = None
+
+
+class _Database(sqlite3.Connection):
+    """Closed when nobody has it any more."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class EntitySet:
+    """One set of a station's store."""
+
+    def __init__(self, database: sqlite3.Connection, table: Table, writer: Writer, derive: Derive | None) -> None:
+        self._database = database
+        self._writer = writer
+        self._contents: dict[str, Content] = {}
+        self._derive = derive
+        self._counts: dict[odata.Expression | None, tuple[int, int, int]] = {}
+        self._changes = 0
+        self.table = table
+
+    @property
+    def type(self) -> EntityType:
+        """What the entities are."""
+        return self.table.type
+
+    # --- writing
+
+    def put(self, entities: Iterable[Entity]) -> None:
+        """Add entities. One that is there with the same key and span is replaced."""
+        with self._database:
+            self._database.execute("BEGIN")
+            for entity in entities:
+                self._writer.insert(self.table, entity)
+                if entity.content is not None:
+                    self._contents[str(entity.id)] = entity.content
+        self._changes += 1
+
+    def clear(self) -> None:
+        """Take everything out."""
+        self._writer.clear(self.table)
+        self._changes += 1
+
+    def end(self, key: UUID, at: datetime) -> bool:
+        """What has that key vanishes at a moment, and what would come later never does; whether there was any."""
+        stamp, shown = micros(at), str(key)
+        with self._database:
+            self._database.execute("BEGIN")
+            later = self._database.execute(
+                f'SELECT row FROM {self.table} WHERE "Id" = ? AND appears >= ?', (shown, stamp)
+            ).fetchall()
+            for (row,) in later:
+                self._writer.remove(self.table, row)
+            ended = self._database.execute(
+                f'UPDATE {self.table} SET vanishes = ? WHERE "Id" = ? AND vanishes > ?', (stamp, shown, stamp)
+            )
+        self._changes += 1
+        return bool(later) or ended.rowcount > 0
+
+    # --- reading
+
+    def page(self, query: Query, page_size: int, now: datetime) -> Page:
+        """Filter, sort, skip, take: in that order, whatever the order of the options."""
+        where = self._where(query.filter, micros(now))
+        wanted = page_size if query.top is None else min(query.top, page_size)
+        found = self._database.execute(  # the rows themselves are looked at when it is known which
+            f"SELECT row FROM {self.table} e WHERE {where.sql} ORDER BY {_ordered(query.order)} LIMIT ? OFFSET ?",
+            (*where.values, wanted + 1, query.skip),
+        ).fetchall()
+        more = len(found) > wanted and (query.top is None or query.top > wanted)
+        return Page(
+            tuple(self._rows([row for (row,) in found[:wanted]], query.expand, micros(now))),
+            self.count(query.filter, now) if query.count else None,
+            query.skip + wanted if more else None,
+        )
+
+    def count(self, expression: odata.Expression | None, now: datetime) -> int:
+        """How many there are of what a filter describes; counted once until something is written, comes or goes."""
+        total, changes, until = self._counts.get(expression, (0, -1, 0))
+        if changes == self._changes and micros(now) < until:
+            return total
+        where = self._where(expression, micros(now))
+        total = self._number(Condition(f"SELECT count(*) FROM {self.table} e WHERE {where.sql}", where.values))
+        if len(self._counts) >= _COUNTS_KEPT:
+            self._counts.clear()
+        self._counts[expression] = (total, self._changes, self._next_change(micros(now)))
+        return total
+
+    def named(self, pattern: str, now: datetime) -> list[UUID]:
+        """The keys of those whose name fits a shell pattern."""
+        there = sql.visible("e", micros(now))
+        found = self._database.execute(
+            f'SELECT "Id" FROM {self.table} e WHERE "Name" GLOB ? AND {there.sql}',
+            (pattern, *there.values),
+        )
+        return [UUID(key) for (key,) in found.fetchall()]
+
+    def ever(self, expression: odata.Expression) -> bool:
+        """Whether there is, was or will be what a filter describes."""
+        asked = sql.condition(expression, sql.Context(self.table, "e", 0, self._number))
+        return bool(
+            self._number(Condition(f"SELECT EXISTS (SELECT 1 FROM {self.table} e WHERE {asked.sql})", asked.values))
+        )
+
+    def row(self, key: UUID, now: datetime, expand: tuple[str, ...] = ()) -> Row | None:
+        """The entity of that key."""
+        there = sql.visible("e", micros(now))
+        found = self._database.execute(
+            f'SELECT row FROM {self.table} e WHERE e."Id" = ? AND {there.sql}', (str(key), *there.values)
+        ).fetchall()
+        return next(iter(self._rows([row for (row,) in found], expand, micros(now))), None)
+
+    def content(self, key: UUID) -> Content | None:
+        """The bytes of an entity, whether it is there now or not: as they were put, or as they follow from it."""
+        kept = self._contents.get(str(key))
+        if kept is not None or self._derive is None:
+            return kept
+        found = self._database.execute(
+            f'SELECT document FROM {self.table} WHERE "Id" = ? LIMIT 1', (str(key),)
+        ).fetchone()
+        return self._derive(orjson.loads(found[0])) if found else None
+
+    def values(self) -> list[Entity]:
+        """All entities of all times, as they were put there."""
+        return self._entities(Condition("TRUE"))
+
+    def entity(self, key: UUID, now: datetime) -> Entity | None:
+        """The entity of that key, with all that clients do not see."""
+        return next(iter(self.entities(odata.Compare("Id", "eq", key), now)), None)
+
+    def entities(self, expression: odata.Expression | None, now: datetime) -> list[Entity]:
+        """Those of a filter, with all that clients do not see."""
+        where = self._where(expression, micros(now))
+        return self._entities(where)
+
+    def appeared(
+        self, start: datetime, stop: datetime, expression: odata.Expression | None = None
+    ) -> list[tuple[Row, bool]]:
+        """What has appeared after a moment and until another, and whether nothing of its key was there before."""
+        where = self._where(expression, micros(stop))
+        found = self._database.execute(
+            f'SELECT row, document, (SELECT min(appears) FROM {self.table} f WHERE f."Id" = e."Id") = e.appears '
+            f"FROM {self.table} e WHERE e.{CHANGING['appears']} AND e.appears > ? AND {where.sql} "
+            "ORDER BY e.appears, e.row",
+            (micros(start), *where.values),
+        )
+        return [(Row(document), bool(new)) for _, document, new in found.fetchall()]
+
+    def gone(self, start: datetime, stop: datetime) -> list[Row]:
+        """What has vanished after a moment and until another, and did not come back."""
+        there = sql.visible("f", micros(stop))
+        found = self._database.execute(
+            f"SELECT document FROM {self.table} e "
+            f"WHERE e.{CHANGING['vanishes']} AND e.vanishes > ? AND e.vanishes <= ? "
+            f'AND NOT EXISTS (SELECT 1 FROM {self.table} f WHERE f."Id" = e."Id" AND {there.sql})',
+            (micros(start), micros(stop), *there.values),
+        )
+        return [Row(document) for (document,) in found.fetchall()]
+
+    def _where(self, expression: odata.Expression | None, now: int) -> Condition:
+        there = sql.visible("e", now)
+        if expression is None:
+            return there
+        asked = sql.condition(expression, sql.Context(self.table, "e", now, self._number))
+        return Condition(f"{there.sql} AND {asked.sql}", (*there.values, *asked.values))
+
+    def _number(self, query: Condition) -> int:
+        return int(self._database.execute(query.sql, query.values).fetchone()[0])
+
+    def _next_change(self, now: int) -> int:
+        """When something appears or vanishes next."""
+        moments = (
+            self._number(
+                Condition(
+                    f"SELECT coalesce(min({end}), {FOREVER}) FROM {self.table} WHERE {changing} AND {end} > ?", (now,)
+                )
+            )
+            for end, changing in CHANGING.items()
+        )
+        return min(moments)
+
+    def _rows(self, rows: list[int], expand: tuple[str, ...], now: int) -> list[Row]:
+        """The rows of those numbers, in that order, with what is related to them."""
+        kept = [name for name in expand if self.table.related[name].type.shared]
+        columns = "".join(f", {quoted(name)}" for name in kept)
+        shown = {
+            row: (document, dict(zip(kept, shared, strict=True)))
+            for row, document, *shared in self._database.execute(
+                f"SELECT row, document{columns} FROM {self.table} WHERE row IN (SELECT value FROM json_each(?))",
+                (json.dumps(rows),),
+            )
+        }
+        joined = {name: self._related(name, rows, now) for name in expand if name not in kept}
+        return [
+            Row(document, {name: shared[name] if name in shared else joined[name].get(row, "") for name in expand})
+            for row in rows
+            for document, shared in [shown[row]]
+        ]
+
+    def _related(self, navigation: str, owners: list[int], now: int) -> dict[int, str]:
+        """What is related to those rows and lies in rows of its own, in one query."""
+        table, there = self.table.related[navigation], sql.visible("r", now)
+        link = sql.relation(self.table, navigation, "e", "r")
+        rows = self._database.execute(
+            f"SELECT e.row, r.document FROM {self.table} e JOIN {table} r ON {link} "
+            f"WHERE e.row IN (SELECT value FROM json_each(?)) AND {there.sql} ORDER BY e.row, r.row",
+            (json.dumps(owners), *there.values),
+        )
+        found: dict[int, list[str]] = {}
+        for owner, document in rows:
+            found.setdefault(owner, []).append(document)
+        return {owner: ",".join(documents) for owner, documents in found.items()}
+
+    def _entities(self, where: Condition) -> list[Entity]:
+        hidden = "".join(f", e.{quoted(name)}" for name in self.type.hidden)
+        found = self._database.execute(
+            f"SELECT row, appears, vanishes, document, footprint{hidden} FROM {self.table} e "
+            f"WHERE {where.sql} ORDER BY row",
+            where.values,
+        ).fetchall()
+        return [self._entity(*columns) for columns in found]
+
+    def _entity(
+        self, row: int, appears: int, vanishes: int, document: str, area: bytes | None, *hidden: sql.Value
+    ) -> Entity:
+        owned = tuple(name for name in self.table.related if name not in self.type.joins)
+        (shown,) = self._rows([row], owned, appears)
+        related = {
+            name: tuple(_read(self.table.related[name].type, one) for one in shown.listed(name)) for name in owned
+        }
+        entity = _read(self.type, orjson.loads(document))
+        secrets = {
+            name: _typed(value, self.type.properties[name])
+            for name, value in zip(self.type.hidden, hidden, strict=True)
+        }
+        return replace(
+            entity,
+            values={**entity.values, **secrets},
+            related=related,
+            content=self._contents.get(str(entity.id)),
+            footprint=shapely.from_wkb(area) if area is not None else None,
+            appears=moment(appears) if appears else None,
+            vanishes=moment(vanishes) if vanishes < FOREVER else None,
+        )
 
 
 class Store:
-    """Entity sets by name; each maps keys to entities, in the order they came."""
+    """The entity sets of a station, in memory or in a file. ``derive`` makes contents from what is shown."""
 
-    def __init__(self, types: dict[str, EntityType]) -> None:
+    def __init__(
+        self, types: Mapping[str, EntityType], path: Path | None = None, derive: Mapping[str, Derive] | None = None
+    ) -> None:
+        self._database = sqlite3.connect(
+            path or ":memory:", check_same_thread=False, isolation_level=None, factory=_Database
+        )
+        for setting in _SETTINGS:
+            self._database.execute(f"PRAGMA {setting}")
+        self._database.create_function("intersects", 2, _intersects, deterministic=True)
+        tables = tables_of(types)
+        for table in tables.values():
+            create(self._database, table)
         self.types = types
-        self.sets: dict[str, dict[UUID, Entity]] = {name: {} for name in types}
+        writer, making = Writer(self._database), derive or {}
+        self.sets = {name: EntitySet(self._database, table, writer, making.get(name)) for name, table in tables.items()}
 
     def put(self, name: str, entities: Iterable[Entity]) -> None:
         """Add entities to a set."""
-        for entity in entities:
-            assert isinstance(entity.id, UUID)
-            self.sets[name][entity.id] = entity
+        self.sets[name].put(entities)
+
+    @property
+    def filled(self) -> bool:
+        """Whether all that a station always holds is in."""
+        return bool(self._database.execute("PRAGMA user_version").fetchone()[0])
+
+    def mark_filled(self) -> None:
+        """All of it is in."""
+        self._database.execute("PRAGMA user_version = 1")
+        self._database.execute("PRAGMA optimize = 0x10002")  # so that the planner knows the tables
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-class SessionStore(Store):
-    """A CADIP station's sessions and files."""
-
-    def __init__(self, *, seed: int, scale: float, state: Path | None) -> None:
-        super().__init__({"Sessions": sessions.SESSION, "Files": sessions.FILE})
-        self._seed = seed
-        self._scale = scale
-        self._state = state
-        self._added = _read(state) if state else []
-        for plan in (sessions.real(), *self._added):
-            self._make(plan)
-
-    def add(self, plan: sessions.Plan) -> Entity:
-        """Make a session and keep it, or raise AlreadyThere."""
-        if any(entity.values["SessionId"] == plan.session_id for entity in self.sets["Sessions"].values()):
-            raise AlreadyThere(plan.session_id)
-        session = self._make(plan)
-        self._added.append(plan)
-        if self._state:
-            _write(self._state, self._added)
-        return session
-
-    def _make(self, plan: sessions.Plan) -> Entity:
-        session = sessions.build(plan, seed=self._seed, scale=self._scale)
-        self.put("Sessions", [session])
-        self.put("Files", session.related["Files"])
-        return session
+# --- reading rows -----------------------------------------------------------------------------------------------------
 
 
-def open_store(settings: SimulatorSettings) -> Store:
-    """The store of the configured station."""
-    if settings.kind == "cadip":
-        state = settings.state_dir / "sessions.json" if settings.state_dir else None
-        return SessionStore(seed=settings.seed, scale=settings.scale, state=state)
-    store = Store({"Products": auxiliary.PRODUCT})
-    store.put("Products", auxiliary.products())
-    return store
+def _ordered(order: tuple[Order, ...]) -> str:
+    """The key settles ties, so that paging loses nothing; nothing comes before something."""
+    keys = (*order, Order("Id"))
+    return ", ".join(f"e.{quoted(key.path)}{' DESC' if key.descending else ''}" for key in keys)
 
 
-def _read(state: Path) -> list[sessions.Plan]:
-    if not state.exists():
-        return []
-    rows = json.loads(state.read_text())
-    return [sessions.Plan(**{**row, "start": datetime.fromisoformat(row["start"])}) for row in rows]
+def _read(schema: EntityType, given: dict[str, Any]) -> Entity:
+    """An entity from its JSON, which is taken apart."""
+    values: dict[str, Primitive] = {}
+    for path, edm in schema.properties.items():
+        if path not in schema.hidden:
+            values[path] = _typed(_taken(given, path.split("/")), edm)
+    if schema.shared:
+        values["Value"] = _typed(given.pop("Value", None), _KINDS[str(values["ValueType"])])
+    return Entity(schema, values, extra={name: value for name, value in given.items() if value != {}})
 
 
-def _write(state: Path, plans: list[sessions.Plan]) -> None:
-    """Replace the file in one step: a station killed meanwhile finds the old one or the new one."""
-    state.parent.mkdir(parents=True, exist_ok=True)
-    rows = [asdict(plan) | {"start": plan.start.isoformat()} for plan in plans]
-    draft = state.with_suffix(".new")
-    draft.write_text(json.dumps(rows, indent=1))
-    draft.replace(state)
+_KINDS = {
+    "String": Edm.STRING,
+    "Integer": Edm.INT64,
+    "Double": Edm.DOUBLE,
+    "Boolean": Edm.BOOLEAN,
+    "DateTimeOffset": Edm.INSTANT,
+}
+
+
+def _taken(given: dict[str, Any], path: list[str]) -> Any:
+    for parent in path[:-1]:
+        given = given.get(parent, {})
+    return given.pop(path[-1], None)
+
+
+def _typed(value: Any, edm: Edm) -> Primitive:
+    """A value from JSON, or from a column."""
+    if value is None:
+        return None
+    match edm:
+        case Edm.INSTANT:
+            return datetime.fromisoformat(value) if isinstance(value, str) else moment(value)
+        case Edm.GUID:
+            return UUID(value)
+        case _:
+            return value  # type: ignore[no-any-return]
+
+
+def _intersects(footprint: bytes | None, area: bytes) -> bool:
+    return footprint is not None and bool(shapely.intersects(_prepared(area), shapely.from_wkb(footprint)))
+
+
+@lru_cache(maxsize=16)
+def _prepared(area: bytes) -> shapely.Geometry:
+    shape = shapely.from_wkb(area)
+    shapely.prepare(shape)
+    return shape

@@ -1,81 +1,110 @@
-"""What staging has to carry: from the items of a station to transfers with their places in the object storage."""
+"""What staging has to carry: from an item, as its source has it, to files with their places in the object storage."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
+from rs_server.access.policy import Service
 from rs_server.catalog.names import CollectionName
 from rs_server.errors import BadInput
 from rs_server.processes.references import Reference
 from rs_server.storage import layout
 
+COMPLETE = "rs:complete"  # what a station's item says of a session: whether all its files are there
+ONLINE = "rs:online"  # what an archive's item says: whether its file is at hand
+
+
+class Existing(StrEnum):
+    """What to do with an item that the target collection has already."""
+
+    SKIP = "skip"
+    REPLACE = "replace"  # unless it is the same
+    FAIL = "fail"
+
 
 @dataclass(frozen=True, slots=True)
-class Transfer:
-    """One file of a station and the key it gets; ``checksum`` is a multihash in hexadecimal, where one is told."""
+class Planned:
+    """One file and the key it gets; ``checksum`` is a multihash in hexadecimal, where the source names one.
 
-    source: Reference
-    asset: Mapping[str, Any]
+    ``station`` is empty for a file of our own object storage. A file that is ``offline`` must be ordered first.
+    """
+
     name: str
+    asset: Mapping[str, Any]
+    station: str
     key: str
     size: int
     checksum: str | None
+    offline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedItem:
-    """One item of a station, as it was read, and its transfers."""
+class Target:
+    """Where the items of a job go. Each job writes a place of its own, so that no edition disturbs another."""
 
-    source: Reference
-    item: Mapping[str, Any]
-    prefix: str
-    transfers: tuple[Transfer, ...]
+    collection: CollectionName
+    run: str
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything that one job has to carry."""
-
-    target: CollectionName
-    items: tuple[PlannedItem, ...]
-
-    @property
-    def transfers(self) -> tuple[Transfer, ...]:
-        """The transfers of all items."""
-        return tuple(transfer for item in self.items for transfer in item.transfers)
-
-    @property
-    def bytes_total(self) -> int:
-        """Bytes of all files."""
-        return sum(transfer.size for transfer in self.transfers)
+    def key(self, item: str, asset: str) -> str:
+        """The key of an asset."""
+        return layout.run_prefix(self.collection, item, self.run) + layout.segment(asset)
 
 
-def plan(found: Iterable[tuple[Reference, Mapping[str, Any]]], target: CollectionName) -> Plan:
-    """Plan the items; ``BadInput`` names the item that has no files, or a file whose size the station does not tell.
-
-    Two items of one id would overwrite each other's files, and are refused as well.
-    """
-    items = tuple(_planned(source, item, target) for source, item in found)
-    prefixes = [item.prefix for item in items]
-    for item in items:
-        if prefixes.count(item.prefix) > 1:
-            raise BadInput(f"two of the items are called {item.source.item}", hint="stage them into two collections")
-    return Plan(target, items)
-
-
-def _planned(source: Reference, item: Mapping[str, Any], target: CollectionName) -> PlannedItem:
+def transfers(
+    source: Reference, item: Mapping[str, Any], station: str, target: Target, wanted: frozenset[str] = frozenset()
+) -> tuple[Planned, ...]:
+    """The files of an item, or those ``wanted``; ``BadInput`` says why it cannot be staged."""
     assets: Mapping[str, Mapping[str, Any]] = item.get("assets") or {}
-    if not assets:
+    chosen = {name: asset for name, asset in assets.items() if not wanted or name in wanted}
+    if missing := wanted - assets.keys():
+        raise BadInput(f"{source.item} has no asset {', '.join(sorted(missing))}")
+    if not chosen:
         raise BadInput(f"{source.item} has no files at the station yet")
-    transfers = tuple(_transfer(source, name, asset, target) for name, asset in assets.items())
-    return PlannedItem(source, item, layout.item_prefix(target, source.item), transfers)
+    offline = is_offline(item)
+    return tuple(_planned(source, name, asset, station, target, offline=offline) for name, asset in chosen.items())
 
 
-def _transfer(source: Reference, name: str, asset: Mapping[str, Any], target: CollectionName) -> Transfer:
+def is_offline(item: Mapping[str, Any]) -> bool:
+    """Whether an archive must be asked to bring the item's files back first."""
+    return (item.get("properties") or {}).get(ONLINE) is False
+
+
+def is_complete(item: Mapping[str, Any]) -> bool:
+    """Whether it is a session all of whose files are listed."""
+    return (item.get("properties") or {}).get(COMPLETE) is True
+
+
+def is_growing(item: Mapping[str, Any]) -> bool:
+    """Whether files of the item are still to come."""
+    return (item.get("properties") or {}).get(COMPLETE) is False
+
+
+def same(item: Mapping[str, Any], published: Mapping[str, Any], wanted: frozenset[str] = frozenset()) -> bool:
+    """Whether the catalog's edition has the very files that the source has: names, sizes, and checksums if named."""
+    theirs = {name: asset for name, asset in (item.get("assets") or {}).items() if not wanted or name in wanted}
+    ours: Mapping[str, Mapping[str, Any]] = published.get("assets") or {}
+    return theirs.keys() == ours.keys() and all(_same(asset, ours[name]) for name, asset in theirs.items())
+
+
+def _same(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
+    told, kept = theirs.get("file:checksum"), ours.get("file:checksum")
+    comparable = told and kept and str(told)[:4].lower() == str(kept)[:4].lower()
+    return (
+        theirs.get("file:size") == ours.get("file:size")
+        and (not comparable or str(told).lower() == str(kept).lower())
+        and theirs.get("externalIds", ours.get("externalIds")) == ours.get("externalIds")
+    )
+
+
+def _planned(
+    source: Reference, name: str, asset: Mapping[str, Any], station: str, target: Target, *, offline: bool
+) -> Planned:
     size = asset.get("file:size")
     if not isinstance(size, int) or size < 0:
         raise BadInput(f"the station does not tell the size of {name}, so it could not be checked")
-    key = layout.asset_key(target, source.item, name)
-    return Transfer(source, asset, name, key, size, asset.get("file:checksum"))
+    if source.service == Service.CATALOG:
+        layout.parse(str(asset.get("href")))
+    return Planned(name, asset, station, target.key(source.item, name), size, asset.get("file:checksum"), offline)

@@ -1,60 +1,61 @@
-"""The process ``staging``: items of a station become items of the catalog, their files in our object storage."""
+"""The process ``staging``: items of stations or of the catalog become items of the catalog, with files of their own.
+
+A job is worked in short steps. The first one notes what is to be carried; carriers, in all workers, carry it; whenever
+items are whole a step publishes them. Between two steps the job holds no worker, however long it takes.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import batched
 from typing import Any, Protocol
+from uuid import UUID
 
-from pydantic import BaseModel, Field
+from psycopg import AsyncConnection
 
-from rs_server.access.guards import require, require_visible
+from rs_server import tracing
+from rs_server.access.guards import require
 from rs_server.access.policy import Principal, Right, Service, owns
 from rs_server.catalog.names import CollectionName, resolve
-from rs_server.errors import BadInput, NotFound, RsError
-from rs_server.processes.model import Inputs, Outcome, Process, Progress
-from rs_server.processes.references import ItemInputs, Reference, parse, read
-from rs_server.processes.run import Run, Superseded
-from rs_server.staging.plan import Plan, PlannedItem, Transfer, plan
-from rs_server.staging.publish import catalog_item
-from rs_server.staging.transfer import Sink, Source, carry
+from rs_server.database import Row
+from rs_server.errors import (
+    BadInput,
+    Conflict,
+    NotFound,
+    RsError,
+    StationError,
+    StationRefused,
+    StationTimeout,
+    StationUnavailable,
+)
+from rs_server.processes.model import Failure, Outcome, Pause, Process
+from rs_server.processes.references import Reference, parse
+from rs_server.processes.run import Run
+from rs_server.settings import StagingSettings
+from rs_server.staging import found as finding
+from rs_server.staging.archive import Asked
+from rs_server.staging.found import Finder, Found
+from rs_server.staging.inputs import StagingInputs, StagingRequest, sorted_out
+from rs_server.staging.plan import Existing, Planned, Target, is_complete, is_growing, same, transfers
+from rs_server.staging.publish import catalog_item, superseded
+from rs_server.staging.rows import Carried, ItemState, NewItem, Order, StagedItem, StagingRows
+from rs_server.staging.transfer import Reached, nowhere
 from rs_server.storage.stac import Place
 
-PARALLEL = 4  # files at a time; three parts of memory each
-_REPORT_EVERY_S = 0.5
-_STATION_SERVICES = frozenset({Service.CADIP, Service.AUXIP, Service.PRIP, Service.LTA})
+STAGING = "staging"
+PLANNED = "planned"
+_BATCH = 200
+_LOOKED_AT_FIRST = 20  # items that are looked at before a job is admitted
+_LOOKUPS = 8
+_MOST_ITEMS = 100_000
+_OPEN = [state for state in ItemState if state.open]
 
 
-class StagingInputs(Inputs):
-    """What to stage, and where to."""
-
-    items: ItemInputs
-    collection: str = Field(
-        title="Collection",
-        description="Collection of the catalog to publish in; a new one of the caller's own is made",
-        min_length=1,
-        max_length=200,
-    )
-
-
-class StagingRequest(BaseModel):
-    """What was admitted: paths of station items, and the full id of the collection."""
-
-    items: tuple[str, ...]
-    collection: str
-
-
-class Bucket(Sink, Protocol):
-    """What staging needs of the object storage."""
-
-    async def abort_uploads(self, prefix: str) -> int:
-        """Take away what killed uploads left."""
-        ...
-
-
-class Catalog(Protocol):
+class Catalog(finding.Catalog, Protocol):
     """What staging needs of the catalog."""
 
     async def has_collection(self, name: CollectionName) -> bool:
@@ -65,142 +66,435 @@ class Catalog(Protocol):
         """Make a collection, unless it is there."""
         ...
 
-    async def item(self, collection_id: str, item_id: str) -> dict[str, Any]:
-        """An item; ``NotFound``."""
+    async def items(self, collection_id: str, item_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Those of these items that are there."""
         ...
 
-    async def upsert_item(self, item: dict[str, Any]) -> None:
-        """Publish an item."""
+    async def publish(self, conn: AsyncConnection[Row], items: Sequence[Mapping[str, Any]]) -> None:
+        """Publish items as part of a transaction."""
         ...
 
 
-@dataclass(slots=True)
-class Tally:
-    """What was carried so far."""
+class Stations(finding.Stations, Protocol):
+    """What staging needs of the stations."""
 
-    bytes_total: int
-    files_total: int
-    bytes_done: int = 0
-    files_done: int = 0
+    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """What the station says of each channel of a session; empty where it says nothing (yet)."""
+        ...
 
-    def add(self, count: int) -> None:
-        """Count bytes."""
-        self.bytes_done += count
 
-    @property
-    def progress(self) -> Progress:
-        """The same, for the job; the last percent is the publication."""
-        percent = min(99, self.bytes_done * 99 // max(1, self.bytes_total))
-        done = min(self.bytes_done, self.bytes_total)
-        return Progress(percent, done, self.bytes_total, self.files_done, self.files_total)
+class Ordering(Protocol):
+    """Brings files back that are not at hand at their station."""
+
+    async def ask(self, who: Principal, source: Reference, order: UUID | None) -> Asked:
+        """How far the order of an item is, placed if there is none yet; an error when its files will not come."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Staging:
     """The process, with the outside world that it works on."""
 
-    stations: Source
-    storage: Bucket
+    stations: Stations
     catalog: Catalog
+    rows: StagingRows
     place: Place
-    parallel: int = field(default=PARALLEL)
+    settings: StagingSettings = field(default_factory=StagingSettings)
+    archive: Ordering | None = None
+    reached: Reached = nowhere
+
+    @property
+    def finder(self) -> Finder:
+        """Where items come from."""
+        return Finder(self.stations, self.catalog)
 
     def process(self) -> Process[StagingInputs]:
         """The process as the engine takes it."""
         return Process(
-            id="staging",
+            id=STAGING,
             title="Staging",
-            description="Copies the files of station items into the object storage and publishes the items.",
-            version="1.0.0",
+            description="Copies the files of items into the object storage and publishes the items.",
+            version="2.0.0",
             inputs=StagingInputs,
-            outputs={"items": "The items published"},
+            outputs={"items": "The items published, and those that were there already"},
             admit=self.admit,
             run=self.run,
         )
 
     async def admit(self, who: Principal, inputs: StagingInputs) -> StagingRequest:
-        """Check with the caller's rights that all of it may be had, is there, and may be put where it shall go."""
-        sources = read(inputs.items, self.place.public_url)
-        target = resolve(inputs.collection, who)
-        self._permit(who, sources, target)
+        """Check with the caller's rights that all of it may be had, and may be put where it shall go.
+
+        The first items are looked at: whoever asks for a few learns at once when none of them can be staged.
+        """
+        sources, searches = sorted_out(inputs.items, self.place.public_url)
+        _refuse_twins(sources)
+        permitted = tuple(self.finder.permit(who, source) for source in sources)
+        for search in searches:
+            await self.finder.collections(who, search)
+        target = await self.target(who, inputs.collection)
+        doubts = await _gathered(self._doubt(source, target, inputs) for source in permitted[:_LOOKED_AT_FIRST])
+        if (doubt := next(filter(None, doubts), None)) and (inputs.strict or (None not in doubts and not searches)):
+            raise doubt
+        return StagingRequest(
+            items=tuple(source.path for source in permitted),
+            searches=searches,
+            collection=target.full,
+            **inputs.model_dump(exclude={"items", "collection"}),
+        )
+
+    async def target(self, who: Principal, collection: str) -> CollectionName:
+        """The collection that a caller names, if it may be written to."""
+        target = resolve(collection, who)
+        require(who, Right.WRITE, Service.CATALOG, target.resource)
         if not owns(who, target.owner) and not await self.catalog.has_collection(target):
             raise NotFound(f"collection {target.full} does not exist")
-        await self._plan(sources, target)
-        return StagingRequest(items=tuple(source.path for source in sources), collection=target.full)
+        return target
 
-    async def run(self, run: Run) -> Outcome:
-        """Carry what is not there yet, then publish."""
-        request = StagingRequest.model_validate(run.request)
-        sources = tuple(parse(path, self.place.public_url, "items") for path in request.items)
-        target = CollectionName.parse(request.collection)
-        self._permit(run.who, sources, target)
-        planned = await self._plan(sources, target)
-        await run.say(f"staging {len(planned.transfers)} files, {planned.bytes_total} bytes")
-        await self._carry(run, planned)
-        return await self._publish(run, planned)
+    async def _doubt(self, source: Reference, target: CollectionName, inputs: StagingInputs) -> RsError | None:
+        """Why an item cannot be staged; an error when its station does not answer."""
+        try:
+            document = await self.finder.one(source)
+            if not (inputs.follow and is_growing(document)):
+                station = self.finder.station_of(source)
+                transfers(source, document, station, Target(target, "x"), frozenset(inputs.assets))
+        except (BadInput, NotFound) as error:
+            return error
+        return None
 
-    def _permit(self, who: Principal, sources: Sequence[Reference], target: CollectionName) -> None:
-        for source in sources:
-            if source.service not in _STATION_SERVICES:
-                raise BadInput(f"{source.path} is not an item of a station")
-            service = Service(source.service)
-            station = self.stations.station_of(source.service, source.collection)
-            require_visible(who, service, station, f"item {source.path}")
-            require(who, Right.DOWNLOAD, service, station)
-        require(who, Right.WRITE, Service.CATALOG, target.resource)
+    async def run(self, run: Run) -> Outcome | Failure | Pause:
+        """One step."""
+        step = _Step(self, run, StagingRequest.model_validate(run.request))
+        try:
+            return await step.go()
+        except (StationUnavailable, StationTimeout) as error:
+            return await step.station_away(error)
 
-    async def _plan(self, sources: Sequence[Reference], target: CollectionName) -> Plan:
-        found = [
-            (source, await self.stations.item(source.service, source.collection, source.item)) for source in sources
+
+@dataclass(slots=True)
+class _Step:
+    """One step of one job."""
+
+    of: Staging
+    run: Run
+    request: StagingRequest
+    target: CollectionName = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.target = CollectionName.parse(self.request.collection)
+
+    async def go(self) -> Outcome | Failure | Pause:
+        if PLANNED not in self.run.memory:
+            await self._plan()
+        await self._follow()
+        await self._ask_archive()
+        return await self._publish()
+
+    async def station_away(self, error: StationError) -> Failure | Pause:
+        """A station that does not answer a question is asked again, for as long as a file would be tried."""
+        age_s = (datetime.now(UTC) - self.run.job.created).total_seconds()
+        if PLANNED not in self.run.memory and age_s > self.of.settings.patience_s:
+            return Failure(error)
+        progress = await self.of.rows.progress(self.run.id)
+        await self.run.settle(replace(progress, waiting=error.detail))
+        return Pause(self.of.settings.follow_every_s)
+
+    # Planning: from what was asked for to items and transfers.
+
+    async def _plan(self) -> None:
+        number = 0
+        async for found in self._wanted():
+            number += len(found)
+            if number > _MOST_ITEMS:
+                raise BadInput(f"more than {_MOST_ITEMS} items are too many for one job", hint="narrow the search")
+            await self._note(found)
+        progress = await self.of.rows.progress(self.run.id)
+        await self.run.settle(progress)
+        await self.run.say(f"staging {progress.files_total} files of {number} items, {progress.bytes_total} bytes")
+        await self.run.remember(**{PLANNED: "yes"})
+
+    async def _wanted(self) -> AsyncIterator[list[Found | NewItem]]:
+        """What was asked for, in batches: items as their sources have them, and those that cannot be had."""
+        sources = [parse(path, self.of.place.public_url, "items") for path in self.request.items]
+        for batch in batched(sources, _BATCH, strict=False):
+            yield await _gathered(self._one(source) for source in batch)
+        for search in self.request.searches:
+            async for page in self.of.finder.pages(self.run.who, search):
+                yield list(page)
+
+    async def _one(self, source: Reference) -> Found | NewItem:
+        try:
+            return self.of.finder.permit(self.run.who, source), await self.of.finder.one(source)
+        except (StationUnavailable, StationTimeout):
+            raise
+        except NotFound as error:
+            return NewItem(source, {}, ItemState.GONE, error.detail)
+        except RsError as error:
+            return NewItem(source, {}, ItemState.FAILED, error.detail)
+
+    async def _note(self, found: Sequence[Found | NewItem]) -> None:
+        ids = [each[0].item for each in found if isinstance(each, tuple)]
+        there = await self.of.catalog.items(self.target.full, ids)
+        doubts = await _gathered(self._doubt_of(each) for each in found)
+        decided = [
+            (each, ()) if isinstance(each, NewItem) else self._decided(*each, there, doubt)
+            for each, doubt in zip(found, doubts, strict=True)
         ]
-        return plan(found, target)
+        files = {new.source: planned for new, planned in decided}
+        async with self.run.transaction() as conn:
+            made = await self.of.rows.add_items(
+                conn, self.run.id, list({new.source: new for new, _ in decided}.values())
+            )
+            planned = [(item, each) for source, item in made.items() for each in files[source]]
+            await self.of.rows.add_transfers(conn, self._order(), planned)
 
-    async def _carry(self, run: Run, planned: Plan) -> None:
-        if run.repeated:
-            for item in planned.items:
-                await self.storage.abort_uploads(item.prefix)
-        tally = Tally(planned.bytes_total, len(planned.transfers))
-        slots = asyncio.Semaphore(self.parallel)
+    def _decided(
+        self,
+        source: Reference,
+        document: dict[str, Any],
+        there: Mapping[str, Mapping[str, Any]],
+        doubt: str | None,
+    ) -> tuple[NewItem, tuple[Planned, ...]]:
+        """What is to be done with one item; ``doubt`` is what its station says against its files."""
+        before = there.get(source.item)
+        if before is not None and self.request.existing is Existing.FAIL:
+            return NewItem(source, document, ItemState.FAILED, "it is in the collection already"), ()
+        growing = self.request.follow and is_growing(document)
+        if before is not None and (
+            self.request.existing is Existing.SKIP or (not growing and self._same(document, before))
+        ):
+            return NewItem(source, document, ItemState.SKIPPED, "it is in the collection already"), ()
+        if growing and not document.get("assets"):
+            return NewItem(source, document, ItemState.GROWING), ()
         try:
-            async with asyncio.TaskGroup() as group:
-                telling = group.create_task(_tell(run, tally))
-                carrying = [group.create_task(self._one(each, slots, tally)) for each in planned.transfers]
-                await asyncio.gather(*carrying)
-                telling.cancel()
-        except* (RsError, Superseded) as errors:
-            raise _first(errors) from None
-        await run.settle(tally.progress)
+            planned = self._transfers(source, document)
+        except RsError as error:
+            doubt = error.detail
+        if doubt is not None:
+            return NewItem(source, document, ItemState.FAILED, doubt), ()
+        return NewItem(source, document, ItemState.GROWING if growing else ItemState.CARRYING), planned
 
-    async def _one(self, transfer: Transfer, slots: asyncio.Semaphore, tally: Tally) -> None:
-        async with slots:
-            await carry(transfer, self.stations, self.storage, tally.add)
-            tally.files_done += 1
+    def _same(self, document: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+        return same(document, before, frozenset(self.request.assets))
 
-    async def _publish(self, run: Run, planned: Plan) -> Outcome:
-        target = planned.target
-        await run.say(f"publishing in {target.full}")
-        if owns(run.who, target.owner):
-            await self.catalog.ensure_collection(target, title=target.name)
-        for item in planned.items:
-            before = await self._before(target, item)
-            await self.catalog.upsert_item(catalog_item(item, target, self.place, datetime.now(UTC), before))
-        paths = tuple(Reference("catalog", target.full, item.source.item).path for item in planned.items)
-        return Outcome(f"staged {len(planned.transfers)} files, {planned.bytes_total} bytes", {"items": paths})
+    def _transfers(self, source: Reference, document: Mapping[str, Any]) -> tuple[Planned, ...]:
+        station = self.of.finder.station_of(source)
+        assets = frozenset(self.request.assets)
+        return transfers(source, document, station, Target(self.target, str(self.run.id)), assets)
 
-    async def _before(self, target: CollectionName, item: PlannedItem) -> dict[str, Any] | None:
+    def _order(self) -> Order:
+        return Order(self.run.id, self.run.who.login, self.request.priority)
+
+    # Following: sessions that grow while they are staged.
+
+    async def _follow(self) -> None:
+        if not self.request.follow:
+            return
+        growing = await self.of.rows.items(self.run.id, [ItemState.GROWING], _BATCH)
+        await _gathered(self._look_again(item) for item in growing)
+
+    async def _look_again(self, item: StagedItem) -> None:
+        """New files of a session are carried; one that is complete is whole when they are there."""
         try:
-            return await self.catalog.item(target.full, item.source.item)
-        except NotFound:
+            document = await self.of.finder.one(item.source)
+        except NotFound as error:
+            async with self.run.transaction() as conn:
+                await self.of.rows.set_item(conn, item.id, ItemState.GONE, error.detail)
+            return
+        planned = self._transfers(item.source, document) if document.get("assets") else ()
+        complete = not is_growing(document)
+        doubt = await self._doubt(item.source, document) if complete else "files are still to come"
+        idle_s = await self.of.rows.idle_s(item.id)
+        async with self.run.transaction() as conn:
+            await self.of.rows.update_item(conn, item.id, document)
+            new = await self.of.rows.add_transfers(conn, self._order(), [(item.id, each) for each in planned])
+            if doubt is None:
+                await self.of.rows.grown_up(conn, item.id)
+            elif not new and idle_s > self.of.settings.follow_idle_s:
+                reason = f"the session did not grow for {idle_s:.0f} s, and is not complete: {doubt}"
+                await self.of.rows.set_item(conn, item.id, ItemState.FAILED, reason)
+
+    async def _doubt(self, source: Reference, document: Mapping[str, Any]) -> str | None:
+        """What the station's own totals say against a session that looks complete."""
+        try:
+            told = await self.of.stations.quality(source.service, source.collection, document)
+        except StationRefused:  # it does not tell them
             return None
+        return against_totals(document, told)
+
+    async def _doubt_of(self, found: Found | NewItem) -> str | None:
+        """The same of an item that was found, when it is a session that looks complete."""
+        if isinstance(found, NewItem) or not is_complete(found[1]):
+            return None
+        return await self._doubt(*found)
+
+    # Ordering: files that an archive must bring back first.
+
+    async def _ask_archive(self) -> None:
+        for item, order, station in await self.of.rows.ordered(self.run.id):
+            try:
+                asked = await self._asked(item, order, station)
+            except (StationUnavailable, StationTimeout):
+                raise
+            except RsError as error:
+                async with self.run.transaction() as conn:
+                    await self.of.rows.set_item(conn, item.id, ItemState.FAILED, error.detail)
+            else:
+                async with self.run.transaction() as conn:
+                    await self.of.rows.note_order(conn, item.id, asked.order, asked.waiting)
+
+    async def _asked(self, item: StagedItem, order: UUID | None, station: str) -> Asked:
+        if self.of.archive is None:
+            raise BadInput(f"station {station} must bring it back first, and this server cannot order")
+        return await self.of.archive.ask(self.run.who, item.source, order)
+
+    # Publishing: what is whole.
+
+    async def _publish(self) -> Outcome | Failure | Pause:
+        while True:
+            counts = await self.of.rows.counts(self.run.id)
+            failed = counts.get(ItemState.FAILED, 0) + counts.get(ItemState.GONE, 0)
+            if self.request.strict and failed:
+                return await self._failure()
+            waits = any(counts.get(state) for state in (ItemState.GROWING, ItemState.CARRYING))
+            if not counts.get(ItemState.WHOLE) or (self.request.strict and waits):
+                return await self._pause(counts) if waits else await self._outcome()
+            await self._publish_some()
+
+    async def _publish_some(self) -> None:
+        await self.of.reached("before publish")
+        if owns(self.run.who, self.target.owner):
+            await self.of.catalog.ensure_collection(self.target, title=self.target.name)
+        most = _MOST_ITEMS if self.request.strict else _BATCH
+        with tracing.leaf("catalog publish"):
+            await self._publish_whole(most)
+        await self.of.reached("after publish")
+
+    async def _publish_whole(self, most: int) -> None:
+        async with self.run.transaction() as conn:
+            items = await self.of.rows.items(self.run.id, [ItemState.WHOLE], most, conn)
+            files = await self.of.rows.carried(conn, [item.id for item in items])
+            before = await self.of.catalog.items(self.target.full, [item.source.item for item in items])
+            documents = {item.id: self._document(item, files[item.id], before) for item in items}
+            await self._publish_all(conn, items, documents)
+            for item in items:
+                old = superseded(self.of.place.bucket, files[item.id], before.get(item.source.item))
+                if old:
+                    await self.of.rows.leave(conn, self.target.full, item.source.item, old, self.of.settings.grace_s)
+
+    def _document(
+        self, item: StagedItem, files: Sequence[Carried], before: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        return catalog_item(
+            item.source,
+            item.document,
+            files,
+            self.target,
+            self.of.place,
+            datetime.now(UTC),
+            before.get(item.source.item),
+        )
+
+    async def _publish_all(
+        self, conn: AsyncConnection[Row], items: Sequence[StagedItem], documents: Mapping[int, dict[str, Any]]
+    ) -> None:
+        """All of them at once; when the catalog refuses one, each for itself, and that one fails."""
+        try:
+            await self.of.catalog.publish(conn, list(documents.values()))
+        except BadInput:
+            if self.request.strict:
+                raise
+            for item in items:
+                try:
+                    await self.of.catalog.publish(conn, [documents[item.id]])
+                except BadInput as error:
+                    await self.of.rows.set_item(conn, item.id, ItemState.FAILED, error.detail)
+                else:
+                    await self.of.rows.set_item(conn, item.id, ItemState.PUBLISHED)
+        else:
+            await self.of.rows.published(conn, [item.id for item in items])
+
+    async def _pause(self, counts: Mapping[ItemState, int]) -> Pause:
+        await self.run.settle(await self.of.rows.progress(self.run.id))
+        if counts.get(ItemState.GROWING):
+            return Pause(self.of.settings.follow_every_s)
+        age_s = (datetime.now(UTC) - self.run.job.created).total_seconds()
+        return Pause(min(60.0, max(5.0, age_s / 10)))
+
+    async def _outcome(self) -> Outcome | Failure:
+        items = await self.of.rows.outcomes(self.run.id)
+        good = [item for item in items if item.state in (ItemState.PUBLISHED, ItemState.SKIPPED)]
+        if items and not good:
+            return await self._failure()
+        await self.run.settle(await self.of.rows.progress(self.run.id))
+        files, size = await self.of.rows.totals(self.run.id)
+        message = f"staged {files} files, {size} bytes: {_summed(items)}"
+        paths = tuple(self._published(item).path for item in good)
+        return Outcome(message, {"items": paths}, tuple(self._told(item) for item in items))
+
+    async def _failure(self) -> Failure:
+        items = await self.of.rows.outcomes(self.run.id)
+        bad = [item for item in items if item.state in (ItemState.FAILED, ItemState.GONE)]
+        others = f", and {len(bad) - 1} others" if len(bad) > 1 else ""
+        detail = f"nothing was published: {bad[0].source.item}: {bad[0].reason}{others}"
+        return Failure(self._error(bad, detail), tuple(self._told(item) for item in items))
+
+    def _error(self, bad: Sequence[StagedItem], detail: str) -> RsError:
+        if all(item.state is ItemState.GONE for item in bad):
+            return NotFound(detail)
+        station = self.of.finder.station_of(bad[0].source)
+        return StationRefused(station, detail) if station else Conflict(detail)
+
+    def _told(self, item: StagedItem) -> dict[str, Any]:
+        """What became of an item, for the results."""
+        told: dict[str, Any] = {"item": item.source.item, "source": item.source.path, "outcome": str(item.state)}
+        if item.reason:
+            told["reason"] = item.reason
+        if item.state in (ItemState.PUBLISHED, ItemState.SKIPPED):
+            told["href"] = f"{self.of.place.public_url}{self._published(item).path}"
+        return told
+
+    def _published(self, item: StagedItem) -> Reference:
+        return Reference("catalog", self.target.full, item.source.item)
 
 
-async def _tell(run: Run, tally: Tally) -> None:
-    while True:
-        await asyncio.sleep(_REPORT_EVERY_S)
-        await run.report(tally.progress)
+def against_totals(document: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> str | None:
+    """What a station's totals of each channel (files, bytes) say against the files that it lists; None: nothing."""
+    assets: Mapping[str, Mapping[str, Any]] = document.get("assets") or {}
+    for channel in told:
+        files = [each for each in assets.values() if each.get("cadip:channel") == channel.get("Channel")]
+        for what, announced, found in (
+            ("files", channel.get("TotalChunks"), len(files)),
+            ("bytes", channel.get("TotalVolume"), sum(each.get("file:size", 0) for each in files)),
+        ):
+            if announced is not None and int(announced) != found:
+                return f"channel {channel.get('Channel')} has {found} {what}, and its quality record says {announced}"
+    return None
 
 
-def _first(errors: ExceptionGroup[Exception]) -> Exception:
-    """The error that ended it all: the siblings of a failed transfer are only cancelled."""
-    first = errors.exceptions[0]
-    return _first(first) if isinstance(first, ExceptionGroup) else first
+def _refuse_twins(sources: Sequence[Reference]) -> None:
+    """Two items of one id would be one item of the collection."""
+    for item, number in Counter(source.item for source in sources).items():
+        if number > 1:
+            raise BadInput(f"two of the items are called {item}", hint="stage them into two collections")
+
+
+def _summed(items: Sequence[StagedItem]) -> str:
+    counts = Counter(str(item.state) for item in items)
+    return ", ".join(f"{number} {state}" for state, number in counts.items()) or "no items"
+
+
+async def _gathered[T](questions: Iterable[Awaitable[T]]) -> list[T]:
+    """All answers, a few asked at a time; the first error ends it."""
+    slots = asyncio.Semaphore(_LOOKUPS)
+
+    async def answered(question: Awaitable[T]) -> T:
+        async with slots:
+            return await question
+
+    tasks = [asyncio.ensure_future(answered(question)) for question in questions]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,120 +1,275 @@
-"""Carries one file from its station into the object storage: whole and checked, or not at all."""
+"""Carries one file into the object storage: whole and checked, or not at all; no part of it is fetched again.
+
+A small file is one object at once. A large one is a multipart upload, whose parts are noted as they get there: whoever
+takes the transfer up next goes on with those that are missing. The checksum is made on the way; of a file that was
+taken up half way, the bytes before have not been seen, so the object is read once more before it counts as whole.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Protocol
 
-import structlog
+from rs_server import tracing
+from rs_server.database import persistently
+from rs_server.errors import Unavailable
+from rs_server.staging.fetch import Fetch
+from rs_server.staging.inspection import Inspector
+from rs_server.staging.parts import Cut, Part, cut
+from rs_server.staging.rows import Transfer
+from rs_server.staging.source import Changed, File, Gone, RangesIgnored, Source, Turns
+from rs_server.storage import layout
+from rs_server.storage.multipart import NoSuchUpload
 
-from rs_server.errors import StationError, StationRefused, StationTimeout, StationUnavailable
-from rs_server.staging.checksum import Checker
-from rs_server.staging.plan import Transfer
-
-log = structlog.get_logger(__name__)
-
-Count = Callable[[int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How many connections a file may take, each going on where the one before broke off, and the first pause between.
-
-    The pauses double.
-    """
-
-    tries: int = 4
-    pause_s: float = 0.5
+Reached = Callable[[str], Awaitable[None]]
+"""Told the named points of the work: the tests of recovery kill there."""
 
 
-PATIENCE = Patience()
+async def nowhere(_point: str) -> None:
+    """Nothing happens at any point."""
 
 
-class Source(Protocol):
-    """What staging needs of the stations."""
+class Objects(Protocol):
+    """What carrying needs of the object storage."""
 
-    async def item(self, service: str, collection: str, item_id: str) -> dict[str, Any]:
-        """The STAC item; ``NotFound``."""
-        ...
-
-    def station_of(self, service: str, collection: str) -> str:
-        """The station that a collection belongs to; ``NotFound``."""
-        ...
-
-    def stream(
-        self, service: str, collection: str, asset: Mapping[str, Any], *, offset: int = 0
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The bytes of a file from ``offset`` on."""
-        ...
-
-
-class Sink(Protocol):
-    """What a transfer needs of the object storage."""
-
-    async def put_stream(self, key: str, chunks: AsyncIterator[bytes]) -> int:
-        """Write one object; an error of ``chunks`` leaves nothing behind."""
+    async def put(self, key: str, data: bytes) -> None:
+        """Write one small object."""
         ...
 
     async def size(self, key: str) -> int | None:
         """Size of an object, None without one."""
         ...
 
+    def read(self, key: str) -> AsyncIterator[bytes]:
+        """The bytes of an object."""
+        ...
 
-async def carry(transfer: Transfer, source: Source, sink: Sink, count: Count, patience: Patience = PATIENCE) -> None:
-    """Carry one file, unless it is there already; ``count`` is told the bytes as they come.
+    async def delete(self, keys: list[str]) -> None:
+        """Delete objects."""
+        ...
 
-    Raises the station's error when the file does not come, and ``StationRefused`` when it is not what was announced.
+
+class Multipart(Protocol):
+    """What carrying needs of multipart uploads."""
+
+    async def begin(self, key: str) -> str:
+        """Begin one; its id."""
+        ...
+
+    async def put(self, key: str, upload: str, number: int, data: bytes | bytearray) -> str:
+        """Write a part; its ETag."""
+        ...
+
+    async def complete(self, key: str, upload: str, parts: Mapping[int, str]) -> None:
+        """Make the object."""
+        ...
+
+    async def abort(self, key: str, upload: str) -> None:
+        """Take the parts away."""
+        ...
+
+    async def copy(self, bucket: str, source: str, key: str) -> None:
+        """Copy an object inside the storage."""
+        ...
+
+
+class Notes(Protocol):
+    """What carrying keeps for the next carrier; each raises ``Lost`` when the transfer is no longer this one's."""
+
+    async def parts(self, transfer: Transfer) -> dict[int, str]:
+        """The parts that are there."""
+        ...
+
+    async def begin_upload(self, transfer: Transfer, upload: str, part_size: int) -> None:
+        """The upload that the parts go to."""
+        ...
+
+    async def add_part(self, transfer: Transfer, number: int, etag: str) -> None:
+        """A part is there."""
+        ...
+
+    async def set_validator(self, transfer: Transfer, validator: str | None, *, ranges: bool) -> None:
+        """What the parts are of."""
+        ...
+
+    async def check(self, transfer: Transfer) -> None:
+        """Nothing is noted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything that a file is carried between."""
+
+    stations: Source
+    turns: Turns
+    objects: Objects
+    uploads: Multipart
+    notes: Notes
+    part_bytes: int
+    reached: Reached
+    pause_s: float = 0.2  # before the first connection after one that brought nothing; each further one twice as long
+
+
+@dataclass(slots=True)
+class Meter:
+    """How many bytes of a transfer are there, while it runs."""
+
+    bytes_done: int = 0
+
+
+async def carry(transfer: Transfer, world: World, meter: Meter) -> str:
+    """Carry one file; the multihash of its bytes.
+
+    Raises ``Gone``, ``Changed`` when it is not what was announced (nothing of it is kept), ``Lost``, or the error
+    of the station or of the storage that kept it from going on.
     """
-    if await sink.size(transfer.key) == transfer.size:
-        count(transfer.size)
-        return
-    async with aclosing(_whole(transfer, source, count, patience)) as chunks:
-        await sink.put_stream(transfer.key, chunks)
+    return await _Carrying(transfer, world, meter).run()
 
 
-async def _whole(transfer: Transfer, source: Source, count: Count, patience: Patience) -> AsyncGenerator[bytes]:
-    """All bytes of the file; ends by raising unless they are the right ones, so that the object never appears."""
-    done, checker = 0, Checker(transfer.checksum)
-    async with aclosing(_persistent(transfer, source, patience)) as chunks:
-        async for chunk in chunks:
-            done += len(chunk)
-            checker.update(chunk)
-            count(len(chunk))
-            yield chunk
-    station = source.station_of(transfer.source.service, transfer.source.collection)
-    if done != transfer.size:
-        raise StationRefused(station, f"{transfer.name} has {done} bytes, not the {transfer.size} announced")
-    if not checker.met:
-        raise StationRefused(station, f"{transfer.name} does not have the checksum announced")
+@dataclass(slots=True)
+class _Carrying:
+    transfer: Transfer
+    world: World
+    meter: Meter
+    file: File = field(init=False)
+    upload: str | None = field(init=False)
+    _noted: tuple[str | None, bool] = field(init=False)
 
+    def __post_init__(self) -> None:
+        of = self.transfer
+        self.file = File(
+            *(self.world.stations, self.world.turns, of.station, of.source, of.name, of.asset, of.size),
+            validator=of.validator,
+            ranges=of.ranges,
+            pause_s=self.world.pause_s,
+        )
+        self.upload = of.upload
+        self._noted = of.validator, of.ranges
 
-async def _persistent(transfer: Transfer, source: Source, patience: Patience) -> AsyncGenerator[bytes]:
-    """The file's bytes over as many connections as it takes, as many as ``patience`` has."""
-    done = 0
-    for tries in range(1, patience.tries + 1):
+    async def run(self) -> str:
         try:
-            async with source.stream(
-                transfer.source.service, transfer.source.collection, transfer.asset, offset=done
-            ) as chunks:
-                async for chunk in chunks:
-                    done += len(chunk)
-                    yield chunk
-            if done >= transfer.size:
+            return await self._carried()
+        except Changed:
+            if self.upload:
+                await self.world.uploads.abort(self.transfer.key, self.upload)
+            await self.world.objects.delete([self.transfer.key])
+            raise
+
+    async def _carried(self) -> str:
+        await self.world.reached("reserved")
+        if self.transfer.fence > 1 and await self.world.objects.size(self.transfer.key) == self.transfer.size:
+            return await self._read_back()  # an earlier carrier got this far
+        if not self.transfer.station:
+            return await self._copied()
+        if self.transfer.size <= self.world.part_bytes:
+            return await self._small()
+        return await self._large()
+
+    async def _small(self) -> str:
+        inspector = self._inspector()
+        data = bytearray()
+        async with aclosing(self.file.read(0, self.transfer.size, alone=True)) as chunks:
+            async for chunk in chunks:
+                data += chunk
+                self.meter.bytes_done = len(data)
+        await self.world.reached("mid-part")
+        inspector.update(data)
+        digest = inspector.verdict()
+        with tracing.leaf("storage object"):
+            await self.world.objects.put(self.transfer.key, bytes(data))
+        await self.world.reached("complete")
+        return digest
+
+    async def _copied(self) -> str:
+        place = layout.parse(str(self.transfer.asset.get("href")))
+        try:
+            await self.world.uploads.copy(place.bucket, place.key, self.transfer.key)
+        except Unavailable as error:
+            if await self.world.objects.size(place.key) is None:
+                raise Gone(f"{self.transfer.name} is no longer in the object storage") from error
+            raise
+        await self.world.reached("complete")
+        return await self._read_back()
+
+    async def _large(self) -> str:
+        whole = cut(self.transfer.size, self.transfer.part_size or self.world.part_bytes)
+        parts = await self.world.notes.parts(self.transfer) if self.upload else {}
+        self.upload = upload = self.upload or await self._begin(whole)
+        self.meter.bytes_done = sum(whole.part(number).size for number in parts)
+        inspector = None if parts else self._inspector()
+        try:
+            digest = await self._fetched(upload, whole, parts, inspector)
+            await persistently(lambda: self.world.notes.check(self.transfer))
+            await self.world.reached("part done")
+            await self.world.uploads.complete(self.transfer.key, upload, parts)
+        except NoSuchUpload as error:
+            await self.world.notes.check(self.transfer)
+            if await self.world.objects.size(self.transfer.key) != self.transfer.size:
+                raise Changed(f"the parts of {self.transfer.name} are gone from the object storage") from error
+            digest = None  # somebody completed it; of which parts is seen by reading it
+        await self.world.reached("complete")
+        return digest or await self._read_back()
+
+    async def _begin(self, whole: Cut) -> str:
+        upload = await self.world.uploads.begin(self.transfer.key)
+        try:
+            await persistently(lambda: self.world.notes.begin_upload(self.transfer, upload, whole.part_size))
+        except BaseException:
+            await self.world.uploads.abort(self.transfer.key, upload)
+            raise
+        return upload
+
+    async def _fetched(self, upload: str, whole: Cut, parts: dict[int, str], inspector: Inspector | None) -> str | None:
+        """Fetch all missing parts; the checksum, if all bytes passed by in order. ``Changed`` when it is wrong."""
+        wide = self.transfer.width > 1 and self.file.ranges
+        try:
+            await self._fetch(upload, parts, inspector, self.transfer.width if wide else 1).all(
+                deque(whole.runs(parts, single=wide) if self.file.ranges else whole.rest(parts))
+            )
+        except RangesIgnored:
+            inspector = None
+            await self._note_file()
+            await self._fetch(upload, parts, None, 1).all(deque(whole.rest(parts)))
+        return inspector.verdict() if inspector else None
+
+    def _fetch(self, upload: str, parts: dict[int, str], inspector: Inspector | None, width: int) -> Fetch:
+        async def put(part: Part, data: bytearray) -> None:
+            if part.number in parts:
                 return
-        except (StationUnavailable, StationTimeout) as error:
-            await _pause(transfer, patience, tries, error)
-        else:
-            await _pause(transfer, patience, tries, None)
+            with tracing.leaf("storage part", number=part.number):
+                etag = await self.world.uploads.put(self.transfer.key, upload, part.number, data)
+            await self._note_file()
+            await persistently(lambda: self.world.notes.add_part(self.transfer, part.number, etag))
+            parts[part.number] = etag
+            await self.world.reached("mid-part")
 
+        def count(size: int) -> None:
+            self.meter.bytes_done += size
 
-async def _pause(transfer: Transfer, patience: Patience, tries: int, error: StationError | None) -> None:
-    """Wait before the next connection; after the last one, let the error go on."""
-    reason = error.detail if error else "the station ended the file early"
-    log.warning("transfer_broke_off", file=transfer.name, tries=tries, reason=reason)
-    if tries < patience.tries:
-        await asyncio.sleep(patience.pause_s * 2 ** (tries - 1))
-    elif error:
-        raise error
+        return Fetch(self.file, put, count, inspector, width)
+
+    async def _note_file(self) -> None:
+        """Keep what was learnt of the file, when it is more than was known."""
+        learnt = self.file.validator, self.file.ranges
+        if learnt != self._noted:
+            self._noted = learnt
+            await persistently(
+                lambda: self.world.notes.set_validator(self.transfer, self.file.validator, ranges=self.file.ranges)
+            )
+
+    async def _read_back(self) -> str:
+        """The checksum of what is in the object storage; ``Changed`` when it is wrong."""
+        inspector = self._inspector()
+        async for chunk in self.world.objects.read(self.transfer.key):
+            await asyncio.to_thread(inspector.update, chunk)
+        self.meter.bytes_done = self.transfer.size
+        return inspector.verdict()
+
+    def _inspector(self) -> Inspector:
+        of = self.transfer
+        return Inspector(of.name, of.asset, of.size, of.checksum)

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import cql2
 
 from rs_server.errors import BadInput, UnsupportedFilter
+from rs_server.stations import geometry
 from rs_server.stations.instants import AFTER_ALL, BEFORE_ALL, Instant, span
 from rs_server.stations.model import Property, StationKind, ValueType, prop
 
@@ -25,6 +26,18 @@ LONGEST = 8_000  # characters of a filter
 DEEPEST = 40  # levels of parentheses; the parser runs out of stack somewhere above 100
 MOST_TERMS = 500  # leaves of the normal form
 
+# What STAC clients ask of any collection; items that have no such property do not match (STAC common metadata).
+ANYWHERE: Mapping[str, Property] = {
+    each.stac: each
+    for each in (
+        prop("mission", ""),
+        prop("platform", ""),
+        prop("constellation", ""),
+        prop("gsd", "", ValueType.DOUBLE),
+        prop("eo:cloud_cover", "", ValueType.DOUBLE),
+    )
+}
+FOOTPRINT = {"property": "geometry"}
 COLLECTION = prop("collection", "", required=True)  # known for each item before the station is asked
 
 Comparison = Literal["=", "<>", "<", "<=", ">", ">="]
@@ -59,6 +72,22 @@ TEMPORAL = {
     "t_overlaps": "s<S,e>S,e<E",
     "t_startedby": "s=S,e>E",
     "t_starts": "s=S,e<E",
+}
+SPATIAL = {  # each with the operator that says the same the other way round
+    "s_contains": "s_within",
+    "s_crosses": "s_crosses",
+    "s_disjoint": "s_disjoint",
+    "s_equals": "s_equals",
+    "s_intersects": "s_intersects",
+    "s_overlaps": "s_overlaps",
+    "s_touches": "s_touches",
+    "s_within": "s_contains",
+}
+ARRAYS = {
+    "a_containedby": "a_contains",
+    "a_contains": "a_containedby",
+    "a_equals": "a_equals",
+    "a_overlaps": "a_overlaps",
 }
 ARITHMETIC = frozenset({"+", "-", "*", "/", "%", "^", "div"})
 FOLDING = frozenset({"casei", "accenti"})
@@ -127,6 +156,26 @@ class IsNull:
 
 
 @dataclass(frozen=True, slots=True)
+class Spatial:
+    """How the footprint lies to a shape (GeoJSON)."""
+
+    op: str
+    subject: Ref
+    shape: dict[str, Any]
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """How a list of texts relates to another; both are taken as sets (OGC 21-065r2 §7.9)."""
+
+    op: str
+    subject: Ref
+    values: tuple[str, ...]
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class All:
     """Every term holds."""
 
@@ -140,12 +189,20 @@ class AnyOf:
     terms: tuple[Filter, ...]
 
 
-Leaf = Compare | Like | IsNull
+Leaf = Compare | Like | IsNull | Spatial | Array
 Filter = bool | Leaf | All | AnyOf
 
 
-def parse(kind: StationKind, text: str | dict[str, Any], language: str) -> Filter:
-    """Read a filter in ``cql2-text`` or ``cql2-json``; ``BadInput`` or ``UnsupportedFilter`` name what is wrong."""
+def parse(
+    kind: StationKind,
+    text: str | dict[str, Any],
+    language: str,
+    foreign: Mapping[str, Property] = ANYWHERE,
+) -> Filter:
+    """Read a filter in ``cql2-text`` or ``cql2-json``; ``BadInput`` or ``UnsupportedFilter`` name what is wrong.
+
+    ``foreign`` are properties that items of this kind never have and that may be named all the same.
+    """
     match language:
         case "cql2-text" if isinstance(text, str):
             expression = _parsed(cql2.parse_text, text)
@@ -155,15 +212,31 @@ def parse(kind: StationKind, text: str | dict[str, Any], language: str) -> Filte
             raise BadInput("filter: cql2-text is a text, not an object", hint="set filter-lang to cql2-json")
         case _:
             raise BadInput(f"filter-lang {language!r} is not known", hint="use cql2-text or cql2-json")
-    return read(kind, expression)
+    return read(kind, expression, foreign)
 
 
-def read(kind: StationKind, expression: Any) -> Filter:
+def read(kind: StationKind, expression: Any, foreign: Mapping[str, Property] = ANYWHERE) -> Filter:
     """The normal form of a CQL2-JSON expression."""
-    found = _Reader(kind).filter(expression, negated=False)
+    found = _Reader(kind, foreign).filter(expression, negated=False)
+    found = transform(found, lambda leaf: _without(leaf, kind))
     if len(leaves(found)) > MOST_TERMS:
         raise BadInput(f"the filter has more than {MOST_TERMS} terms")
     return found
+
+
+def refs(node: Leaf | Scalar) -> Iterator[Ref]:
+    """The properties that a term asks about."""
+    match node:
+        case Ref():
+            yield node
+        case Call(_, args):
+            for arg in args:
+                yield from refs(arg)
+        case Compare(_, left, right):
+            yield from refs(left)
+            yield from refs(right)
+        case Like(subject, _, _) | IsNull(subject, _) | Spatial(_, subject) | Array(_, subject):
+            yield from refs(subject)
 
 
 def conjunction(terms: Sequence[Filter]) -> Filter:
@@ -202,6 +275,11 @@ def transform(found: Filter, change: Callable[[Leaf], Filter]) -> Filter:
             return change(leaf)
 
 
+def intersecting(kind: StationKind, shape: dict[str, Any]) -> Filter:
+    """The footprint touches or overlaps the shape; entities without a footprint intersect nothing."""
+    return Spatial("s_intersects", Ref(kind.by_name["geometry"]), shape) if kind.has_footprint else False
+
+
 def one_of(property_: Property, values: Sequence[Value]) -> Filter:
     """The property has one of these values."""
     return disjunction([Compare("=", Ref(property_), Constant(value)) for value in values])
@@ -217,6 +295,16 @@ def within(kind: StationKind, first: Instant | None, last: Instant | None) -> Fi
         begun = compare(">=", moment, Constant(first))
         terms.append(disjunction([compare(">=", end, Constant(first)), conjunction([IsNull(end), begun])]))
     return conjunction(terms)
+
+
+def _without(leaf: Leaf, kind: StationKind) -> Filter:
+    """A term about a property that no item of the kind has: nothing is true of it, but that it is absent."""
+    absent = any(
+        ref.property is not COLLECTION and kind.find(ref.property.stac) is not ref.property for ref in refs(leaf)
+    )
+    if not absent:
+        return leaf
+    return isinstance(leaf, IsNull) and not leaf.negated
 
 
 def _flat(kind: type[All | AnyOf], terms: Sequence[Filter]) -> tuple[Filter, ...]:
@@ -253,8 +341,14 @@ def _depth(text: str) -> int:
 class _Reader:
     """Turns CQL2-JSON into the normal form, over the properties of one kind."""
 
-    def __init__(self, kind: StationKind) -> None:
+    def __init__(self, kind: StationKind, foreign: Mapping[str, Property]) -> None:
         self.kind = kind
+        self._foreign = foreign
+        self._relations = {
+            **dict.fromkeys(TEMPORAL, self._temporal),
+            **dict.fromkeys(SPATIAL, self._spatial),
+            **dict.fromkeys(ARRAYS, self._array),
+        }
 
     def filter(self, node: Any, *, negated: bool) -> Filter:
         match node:
@@ -277,15 +371,13 @@ class _Reader:
                 return self._compare(op, left, right, negated=negated)
             case "between" | "in" | "like" | "isnull", [subject, *rest]:
                 return self._test(op, subject, rest, negated=negated)
-            case _, [left, right] if op in TEMPORAL:
-                return self._temporal(op, left, right, negated=negated)
-            case _, [left, right] if op.startswith("s_"):
-                return self._spatial(op, left, right)
+            case _, [left, right] if op in self._relations:
+                return self._relations[op](op, left, right, negated=negated)
         raise UnsupportedFilter(f"filter: the operator {op!r} with {len(args)} arguments cannot be evaluated here")
 
     def _test(self, op: str, subject: Any, rest: list[Any], *, negated: bool) -> Filter:
         match op, rest:
-            case "between", [low, high]:
+            case "between", [low, high] | [[low, high]]:  # the second is how drafts of CQL2 had it
                 bounds: tuple[tuple[Comparison, Any], ...] = ((">=", low), ("<=", high))
                 terms = [self._compare(each, subject, bound, negated=negated) for each, bound in bounds]
                 return disjunction(terms) if negated else conjunction(terms)
@@ -317,7 +409,7 @@ class _Reader:
         return Like(value, wanted, negated)
 
     def _is_null(self, subject: Any, *, negated: bool) -> Filter:
-        if subject == {"property": "geometry"} and not self.kind.has_footprint:
+        if subject == FOOTPRINT and not self.kind.has_footprint:
             return not negated
         ref = self._scalar(subject)
         if not isinstance(ref, Ref):
@@ -344,11 +436,24 @@ class _Reader:
                 return moment, moment
         raise UnsupportedFilter(f"filter: {_text(node)} is not a time")
 
-    def _spatial(self, op: str, left: Any, right: Any) -> Filter:
+    def _spatial(self, op: str, left: Any, right: Any, *, negated: bool) -> Filter:
         """Without footprints every comparison of the geometry is neither true nor false: no item matches."""
-        if {"property": "geometry"} in (left, right) and not self.kind.has_footprint:
+        asked = op
+        if left != FOOTPRINT:
+            op, left, right = SPATIAL[op], right, left
+        if left != FOOTPRINT or not isinstance(right, dict) or not {"type", "bbox"} & right.keys():
+            raise UnsupportedFilter(f"filter: {asked} compares the property geometry with a shape")
+        if not self.kind.has_footprint:
             return False
-        raise UnsupportedFilter(f"filter: {op} compares the property geometry with a shape")
+        return Spatial(op, Ref(self.kind.by_name["geometry"]), _shape(asked, right), negated)
+
+    def _array(self, op: str, left: Any, right: Any, *, negated: bool) -> Filter:
+        if isinstance(left, list):
+            op, left, right = ARRAYS[op], right, left
+        match self._scalar(left), right:
+            case Ref(property_) as ref, list() if property_.type is ValueType.LIST and _texts(right):
+                return Array(op, ref, tuple(right), negated)
+        raise UnsupportedFilter(f"filter: {op} compares a property that is a list of texts with such a list")
 
     def _operand(self, node: Any) -> Scalar | Day:
         match node:
@@ -375,6 +480,8 @@ class _Reader:
 
     def _property(self, name: str) -> Property:
         found = COLLECTION if name == "collection" else self.kind.find(name)
+        if found is None:
+            found = self._foreign.get(name.removeprefix("properties."))
         if found is None:
             raise UnsupportedFilter(
                 f"filter: {self.kind.name} items have no property {name!r}", hint="see the queryables", term=name
@@ -455,7 +562,20 @@ def _type(scalar: Scalar | Day) -> ValueType:
 def _comparable(op: Comparison, left: Scalar, right: Scalar | Day) -> bool:
     a, b = _type(left), _type(right)
     ordered = not (ValueType.BOOLEAN in (a, b) and op not in ("=", "<>"))
+    if not {a, b}.isdisjoint((ValueType.LIST, ValueType.GEOMETRY)):
+        return False
     return ordered and (a is b or {a, b} <= TEXTS or {a, b} <= NUMBERS)
+
+
+def _shape(op: str, node: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return geometry.checked(geometry.area(node["bbox"]) if "bbox" in node else node)
+    except (ValueError, TypeError, IndexError) as error:
+        raise BadInput(f"filter: the shape of {op} cannot be used: {error}") from error
+
+
+def _texts(values: list[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def _is_pattern(scalar: Scalar) -> bool:

@@ -17,6 +17,9 @@ class ValueType(Enum):
     BOOLEAN = "Boolean"
     INSTANT = "DateTimeOffset"
     GUID = "Guid"
+    LIST = "Collection"  # of texts, which the station keeps as one text
+    GEOMETRY = "Geography"
+    OBJECT = "Complex"  # shown, never asked for
 
 
 class Match(Enum):
@@ -40,6 +43,8 @@ class Property:
     None for a value that no entity can have. ``otherwise`` is read where the source is absent. ``also`` names a plain
     text that contains the value whenever the entity has it, though the source itself may be written in several ways.
     A ``local`` property is never asked of a station, because stations disagree on its type or lack it.
+    ``spellings`` are the texts that stations write a value in, where there are several. What is not ``queryable`` is
+    shown and cannot be filtered by.
     """
 
     stac: str
@@ -53,7 +58,9 @@ class Property:
     match: Match = Match.EXACT
     decode: Callable[..., Any] = as_is
     encode: Callable[[Any], Any] = as_is
+    spellings: Callable[[str], tuple[str, ...]] | None = None
     enum: tuple[str, ...] = ()
+    queryable: bool = True
 
 
 def prop(stac: str, source: str | tuple[str, ...], type_: ValueType = ValueType.TEXT, **more: Any) -> Property:
@@ -83,6 +90,14 @@ class Files:
 
 
 @dataclass(frozen=True, slots=True)
+class Orders:
+    """How a product that is not online is ordered from the station, and where its orders are."""
+
+    place: str
+    entity_set: str
+
+
+@dataclass(frozen=True, slots=True)
 class Assets:
     """Where an item's assets come from: the entity itself, or its files."""
 
@@ -105,14 +120,17 @@ class StationKind:
     properties: tuple[Property, ...]
     assets: Assets
     extensions: tuple[Extension, ...]
+    quality: str = ""  # the navigation to what a station says of each series of an item's files
+    orders: Orders | None = None
     by_name: dict[str, Property] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_name", {each.stac: each for each in self.properties})
 
     def find(self, name: str) -> Property | None:
-        """The property of a STAC name, also written ``properties.<name>``."""
-        return self.by_name.get(name.removeprefix("properties."))
+        """The property of a STAC name, also written ``properties.<name>``, if it can be filtered by."""
+        found = self.by_name.get(name.removeprefix("properties."))
+        return found if found and found.queryable else None
 
     @property
     def has_footprint(self) -> bool:

@@ -14,12 +14,15 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
+from rs_server.stations import geometry
 from rs_server.stations.filters import (
     NUMBERS,
     All,
     AnyOf,
+    Array,
     Compare,
     Comparison,
     Constant,
@@ -28,6 +31,7 @@ from rs_server.stations.filters import (
     Leaf,
     Like,
     Ref,
+    Spatial,
     Value,
 )
 from rs_server.stations.instants import Instant
@@ -36,6 +40,8 @@ from rs_server.stations.model import Match, Property, ValueType, as_is
 Predicate = str | bool  # OData text; True is everything, False nothing
 
 OPERATORS: dict[Comparison, str] = {"=": "eq", "<>": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
+
+_LONGEST_LIST = 3
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _WILDCARDS = re.compile(r"(?<!\\)(?:\\\\)*[%_]")
@@ -114,6 +120,11 @@ def flipped(keys: Sequence[SortKey]) -> tuple[SortKey, ...]:
     return tuple(SortKey(key.by, not key.descending) for key in keys)
 
 
+def is_key(value: str) -> str:
+    """The entity of this key; a few stations have keys that are no GUIDs."""
+    return f"Id eq {literal(ValueType.GUID if _GUID.fullmatch(value) else ValueType.TEXT, value)}"
+
+
 def beyond_id(value: str, *, descending: bool) -> str:
     """Rows whose key comes after this one."""
     return f"Id {'lt' if descending else 'gt'} {literal(ValueType.GUID, value)}"
@@ -169,9 +180,13 @@ def _is_exact(leaf: Leaf, pushed: Predicate) -> bool:
     """
     match leaf:
         case Compare(op, Ref(property_), _):
-            plain = property_.match is Match.EXACT and not property_.also
-            there = property_.required or property_.sources[0].startswith("@")  # what is absent differs, for a station
-            return pushed is not True and plain and (op != "<>" or (there and property_.decode is as_is))
+            plain = property_.match is Match.EXACT and not property_.also and not property_.spellings
+            required = property_.required and not property_.otherwise
+            there = required or property_.sources[0].startswith("@")  # what is absent differs, for a station
+            decoded = property_.decode is not as_is  # but back again it was the same, or it would not be asked for
+            if decoded and (op != "=" or property_.type is not ValueType.TEXT):
+                return False
+            return pushed is not True and plain and (op != "<>" or there)
         case IsNull(Ref(property_), _):
             return pushed is not True and property_.decode is as_is
         case _:
@@ -200,8 +215,24 @@ def _leaf(leaf: Leaf) -> Predicate:
             return _like(property_, pattern)
         case IsNull(Ref(property_), negated) if not property_.local:
             return _is_null(property_, negated=negated)
+        case Spatial(op, _, shape, negated=False) if op != "s_disjoint":  # all others imply that they intersect
+            return _or([_intersects(text) for text in geometry.asked_about(shape)])
+        case Array("a_equals", Ref(property_), values, negated=False) if not property_.local:
+            return _list_equals(property_, values)
         case _:
             return True
+
+
+def _intersects(shape: str) -> str:
+    return f"OData.CSC.Intersects(area=geography'SRID=4326;{shape}')"
+
+
+def _list_equals(property_: Property, values: Sequence[str]) -> Predicate:
+    """In whichever order the station writes the values; those of longer lists are not asked for."""
+    if len(set(values)) > _LONGEST_LIST or property_.encode is as_is:
+        return True
+    texts = {str(property_.encode(list(order))) for order in permutations(sorted(set(values)))}
+    return _or([_sources(property_, "=", (text,)) for text in sorted(texts)])
 
 
 def _compare(property_: Property, op: Comparison, value: Value) -> Predicate:
@@ -232,6 +263,9 @@ def _compare_text(property_: Property, op: Comparison, value: str) -> Predicate:
     """Texts are asked for equality alone: in which order a station sorts them is its own affair."""
     if op not in ("=", "<>"):
         return True
+    if property_.spellings:
+        texts = [text for text in property_.spellings(value) if property_.decode(text) == value]
+        return _or([_sources(property_, "=", (text,)) for text in texts]) if op == "=" else True
     encoded = _encoded(property_, value)
     if encoded is None:  # no entity has this value
         return op == "<>"
@@ -258,10 +292,11 @@ def _contains(property_: Property, value: str, encoded: tuple[str, ...]) -> Pred
 def _sources(property_: Property, op: Comparison, values: Sequence[Value]) -> Predicate:
     """A comparison of each source; a property of several differs as soon as one of them does."""
     join = _or if op == "<>" else _and
-    found = join([_source(s, property_.type, op, v) for s, v in zip(property_.sources, values, strict=True)])
+    type_ = ValueType.TEXT if property_.type is ValueType.LIST else property_.type
+    found = join([_source(s, type_, op, v) for s, v in zip(property_.sources, values, strict=True)])
     if not property_.otherwise:
         return found
-    instead = _source(property_.otherwise, property_.type, op, values[0])
+    instead = _source(property_.otherwise, type_, op, values[0])
     return _or([found, _and([f"{property_.sources[0]} eq null", instead])])
 
 
@@ -297,7 +332,8 @@ def _present(source: str, type_: ValueType) -> str:
 def _like(property_: Property, pattern: str) -> Predicate:
     """The literal pieces of a pattern, which a matching text begins with, contains and ends with."""
     path = property_.also or property_.sources[0]
-    if property_.type is not ValueType.TEXT or property_.encode is not as_is or path.startswith("@"):
+    encoded = property_.encode is not as_is or property_.spellings
+    if property_.type is not ValueType.TEXT or encoded or path.startswith("@"):
         return True
     first, *others = [_ESCAPE.sub(r"\1", piece) for piece in _pieces(pattern)]
     anchored = not property_.also

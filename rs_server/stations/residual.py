@@ -6,7 +6,6 @@ since 1970: the package compares two texts of one moment (``…44Z``, ``…44.00
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import cql2
@@ -15,6 +14,7 @@ from rs_server.stations import instants
 from rs_server.stations.filters import (
     All,
     AnyOf,
+    Array,
     Call,
     Compare,
     Constant,
@@ -24,7 +24,9 @@ from rs_server.stations.filters import (
     Like,
     Ref,
     Scalar,
+    Spatial,
     leaves,
+    refs,
 )
 from rs_server.stations.instants import Instant
 from rs_server.stations.model import ValueType
@@ -34,11 +36,11 @@ class Check:
     """A filter ready to be asked of many items."""
 
     def __init__(self, found: Filter) -> None:
-        refs = {ref.property for leaf in leaves(found) for ref in _refs(leaf)}
+        asked = {ref.property for leaf in leaves(found) for ref in refs(leaf)}
         self._constant = found if isinstance(found, bool) else None
         self._expression = cql2.Expr(to_cql2(found)) if self._constant is None else None
-        self._moments = [each.stac for each in refs if each.type is ValueType.INSTANT]
-        self._others = [each.stac for each in refs if each.type is not ValueType.INSTANT]
+        self._moments = [each.stac for each in asked if each.type is ValueType.INSTANT]
+        self._others = [each.stac for each in asked if each.type is not ValueType.INSTANT]
 
     def matches(self, properties: dict[str, Any]) -> bool:
         """Whether the filter is true of an item's properties (its id and collection among them).
@@ -58,17 +60,30 @@ class Check:
 def to_cql2(found: Filter) -> Any:
     """CQL2-JSON of a normal form, moments as microseconds."""
     match found:
+        case bool():
+            return found
         case Compare(op, left, right):
             return {"op": op, "args": [_scalar(left), _scalar(right)]}
         case All(terms):
             return {"op": "and", "args": [to_cql2(term) for term in terms]}
         case AnyOf(terms):
             return {"op": "or", "args": [to_cql2(term) for term in terms]}
-        case Like(subject, pattern, negated):
-            return _negated({"op": "like", "args": [_scalar(subject), _scalar(pattern)]}, negated=negated)
-        case IsNull(subject, negated):
-            return _negated({"op": "isNull", "args": [_scalar(subject)]}, negated=negated)
-    return found
+        case test:
+            expression = _test(test)
+            return {"op": "not", "args": [expression]} if test.negated else expression
+
+
+def _test(of: Like | IsNull | Spatial | Array) -> dict[str, Any]:
+    """A test, not negated."""
+    match of:
+        case Like(subject, pattern):
+            return {"op": "like", "args": [_scalar(subject), _scalar(pattern)]}
+        case IsNull(subject):
+            return {"op": "isNull", "args": [_scalar(subject)]}
+        case Spatial(op, subject, shape):
+            return {"op": op, "args": [_scalar(subject), shape]}
+        case Array(op, subject, values):
+            return {"op": op, "args": [_scalar(subject), list(values)]}
 
 
 def _scalar(scalar: Scalar) -> Any:
@@ -92,21 +107,3 @@ def _readable(expression: Any, leaf: Leaf) -> Any:
         case Compare(_, _, Constant(Instant() as moment)):
             return {**expression, "args": [expression["args"][0], {"timestamp": str(moment)}]}
     return expression
-
-
-def _negated(expression: Any, *, negated: bool) -> Any:
-    return {"op": "not", "args": [expression]} if negated else expression
-
-
-def _refs(node: Leaf | Scalar) -> Iterator[Ref]:
-    match node:
-        case Ref():
-            yield node
-        case Call(_, args):
-            for arg in args:
-                yield from _refs(arg)
-        case Compare(_, left, right):
-            yield from _refs(left)
-            yield from _refs(right)
-        case Like(subject, _, _) | IsNull(subject, _):
-            yield from _refs(subject)

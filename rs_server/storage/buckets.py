@@ -60,7 +60,7 @@ class Storage:
         An error of ``chunks``, or cancellation, leaves no object and no parts behind.
         """
         size = 0
-        with _failures(f"writing {key}"):
+        with failures(f"writing {key}"):
             writer = obstore.open_writer_async(
                 self._store, key, buffer_size=PART_BYTES, max_concurrency=_PARTS_IN_FLIGHT
             )
@@ -70,9 +70,26 @@ class Storage:
                     size += len(chunk)
         return size
 
+    async def put(self, key: str, data: bytes) -> None:
+        """Write one small object."""
+        with failures(f"writing {key}"):
+            await obstore.put_async(self._store, key, data, use_multipart=False)
+
+    async def read(self, key: str) -> AsyncIterator[bytes]:
+        """The bytes of an object."""
+        with failures(f"reading {key}"):
+            answer = await obstore.get_async(self._store, key)
+            async for chunk in answer.stream(min_chunk_size=PART_BYTES):
+                yield bytes(chunk)
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects; those that are not there do not matter."""
+        with failures(f"deleting {len(keys)} objects"):
+            await obstore.delete_async(self._store, list(keys))
+
     async def size(self, key: str) -> int | None:
         """Size of an object in bytes, or None when there is none."""
-        with _failures(f"looking at {key}"):
+        with failures(f"looking at {key}"):
             try:
                 return (await obstore.head_async(self._store, key))["size"]
             except FileNotFoundError:
@@ -80,21 +97,14 @@ class Storage:
 
     async def keys(self, prefix: str, after: str = "") -> AsyncIterator[tuple[str, int]]:
         """Keys under a prefix with their sizes in bytes, in the order of the keys, from after one on."""
-        with _failures(f"listing {prefix}"):
+        with failures(f"listing {prefix}"):
             async for page in obstore.list(self._store, prefix, offset=after or None):
                 for entry in page:
                     yield entry["path"], entry["size"]
 
-    async def read(self, key: str) -> AsyncIterator[bytes]:
-        """The bytes of an object, in pieces."""
-        with _failures(f"reading {key}"):
-            answer = await obstore.get_async(self._store, key)
-            async for chunk in answer.stream():
-                yield bytes(chunk)
-
     async def signed(self, key: str, life: timedelta) -> str:
         """An address that reads this one object, by GET alone, for so long without any further login."""
-        with _failures(f"signing {key}"):
+        with failures(f"signing {key}"):
             return await obstore.sign_async(self._store, "GET", key, life)
 
     async def delete_older(self, key: str, moment: datetime) -> int:
@@ -104,7 +114,7 @@ class Storage:
         """
         gone = 0
         name = key.removesuffix("/")
-        with _failures(f"deleting {key}"):
+        with failures(f"deleting {key}"):
             async for page in obstore.list(self._store, f"{name}/"):
                 gone += await self._delete(page, moment)
             try:
@@ -122,16 +132,24 @@ class Storage:
     async def prefix_size(self, prefix: str) -> int:
         """Bytes of all objects under a prefix."""
         total = 0
-        with _failures(f"listing {prefix}"):
+        with failures(f"listing {prefix}"):
             async for page in obstore.list(self._store, prefix):
                 total += sum(entry["size"] for entry in page)
         return total
+
+    async def etags(self, prefix: str) -> dict[str, str]:
+        """What the storage itself tells objects under a prefix apart by: their entity tags, by key."""
+        found: dict[str, str] = {}
+        with failures(f"listing {prefix}"):
+            async for page in obstore.list(self._store, prefix):
+                found |= {entry["path"]: entry["e_tag"] or "" for entry in page}
+        return found
 
     async def delete_prefix(self, prefix: str) -> None:
         """Delete every object under a prefix, which ends with a slash."""
         if not prefix.endswith("/") or prefix.count("/") < 3:  # owner/collection/item/
             raise ValueError(f"{prefix} is not the prefix of an item")
-        with _failures(f"deleting {prefix}"):
+        with failures(f"deleting {prefix}"):
             async for page in obstore.list(self._store, prefix):
                 await obstore.delete_async(self._store, [entry["path"] for entry in page])
 
@@ -141,11 +159,11 @@ class Storage:
 
     async def ping(self) -> None:
         """Raise ``Unavailable`` unless the bucket answers."""
-        with _failures("looking at the bucket"):
+        with failures("looking at the bucket"):
             await obstore.list_with_delimiter_async(self._store, "ready/")
 
     def _abort_uploads(self, prefix: str) -> int:
-        with _failures(f"aborting uploads of {prefix}"):
+        with failures(f"aborting uploads of {prefix}"):
             uploads = self._admin.list_multipart_uploads(Bucket=self.bucket, Prefix=prefix).get("Uploads", [])
             for upload in uploads:
                 self._admin.abort_multipart_upload(Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
@@ -188,7 +206,7 @@ def _admin(settings: StorageSettings) -> S3Client:
 
 
 def _ensure_bucket(admin: S3Client, bucket: str) -> None:
-    with _failures(f"making the bucket {bucket}"):
+    with failures(f"making the bucket {bucket}"):
         try:
             admin.create_bucket(Bucket=bucket)
         except (admin.exceptions.BucketAlreadyOwnedByYou, admin.exceptions.BucketAlreadyExists):
@@ -197,7 +215,7 @@ def _ensure_bucket(admin: S3Client, bucket: str) -> None:
 
 
 @contextmanager
-def _failures(doing: str) -> Iterator[None]:
+def failures(doing: str) -> Iterator[None]:
     """Turn what the two clients raise into our own error; the first line of theirs says enough."""
     try:
         yield

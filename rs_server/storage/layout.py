@@ -38,22 +38,22 @@ class Location:
 
 def collection_prefix(collection: Named) -> str:
     """The prefix of a collection's files, with a slash at the end."""
-    return f"{_segment(collection.owner)}/{_segment(collection.name)}/"
+    return f"{segment(collection.owner)}/{segment(collection.name)}/"
 
 
 def item_prefix(collection: Named, item_id: str) -> str:
     """The prefix of an item's files, with a slash at the end."""
-    return f"{collection_prefix(collection)}{_segment(item_id)}/"
+    return f"{collection_prefix(collection)}{segment(item_id)}/"
 
 
 def run_prefix(collection: Named, item_id: str, run: str) -> str:
     """The prefix of what one run makes of an item, with a slash at the end."""
-    return f"{item_prefix(collection, item_id)}{_segment(run)}/"
+    return f"{item_prefix(collection, item_id)}{segment(run)}/"
 
 
 def asset_key(collection: Named, item_id: str, asset: str) -> str:
     """The key of one asset of an item; ``BadInput`` for names that cannot be part of a key."""
-    return f"{item_prefix(collection, item_id)}{_segment(asset)}"
+    return f"{item_prefix(collection, item_id)}{segment(asset)}"
 
 
 def href(bucket: str, key: str) -> str:
@@ -70,7 +70,8 @@ def parse(address: str) -> Location:
     return Location(parts.netloc, key)
 
 
-def _segment(text: str) -> str:
+def segment(text: str) -> str:
+    """A text that may be one step of a key; ``BadInput`` for any other."""
     if not _SEGMENT.fullmatch(text):
         raise BadInput(f"{text!r} cannot be part of the name of a stored file")
     return text

@@ -12,6 +12,9 @@ FILE = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
 ALTERNATE = "https://stac-extensions.github.io/alternate-assets/v1.2.0/schema.json"
 EOPF = "https://cs-si.github.io/eopf-stac-extension/v1.2.0/schema.json"
 
+AUTHENTICATION = "https://stac-extensions.github.io/authentication/v1.1.0/schema.json"
+ALTERNATE = "https://stac-extensions.github.io/alternate-assets/v1.2.0/schema.json"
+
 SCHEME = "rs"  # the key of our storage among an item's storage:schemes, and what storage:refs of assets say
 
 
@@ -23,6 +26,7 @@ class Place:
     endpoint: str
     region: str
     public_url: str
+    issuer: str | None = None
 
 
 def storage_schemes(place: Place) -> dict[str, Any]:
@@ -36,6 +40,15 @@ def storage_schemes(place: Place) -> dict[str, Any]:
             "requester_pays": False,
         }
     }
+
+
+def auth_schemes(place: Place) -> dict[str, Any]:
+    """How to get in there, and into the server itself, as the STAC authentication extension describes it."""
+    schemes: dict[str, Any] = {"s3": {"type": "s3"}}
+    if place.issuer:
+        url = f"{place.issuer.rstrip('/')}/.well-known/openid-configuration"
+        schemes["oidc"] = {"type": "openIdConnect", "openIdConnectUrl": url}
+    return schemes
 
 
 def stamp(moment: datetime) -> str:

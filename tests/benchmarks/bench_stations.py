@@ -207,7 +207,7 @@ def _http(server: Server) -> httpx.AsyncClient:
 class _Anyone:
     """An authenticator that lets one user do everything."""
 
-    async def authenticate(self, headers: Mapping[str, str]) -> Principal:
+    async def authenticate(self, headers: Mapping[str, str], address: str) -> Principal:
         return Principal(login="bench", everything=True)
 
 

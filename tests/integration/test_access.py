@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
+import json
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import psycopg
@@ -20,6 +17,7 @@ from rs_platform import secrets
 from rs_platform.installation import Installation
 from rs_server.access.apikeys import new_key
 from rs_server.settings import Settings
+from tests.integration.keycloak import Admin, bearer, log_in
 from tests.serving import serving
 
 
@@ -44,71 +42,6 @@ def keys(platform: Any) -> dict[str, str]:
 def alice_token(platform: Any, server: httpx.Client) -> str:
     """An access token of alice, had as a browser has it on the documentation page: by code, with PKCE."""
     return log_in(server, "alice", platform.password("alice"))
-
-
-def log_in(server: httpx.Client, user: str, password: str) -> str:
-    """Follow the documentation page's login: Keycloak's form, the code, the token."""
-    document = server.get("/openapi.json").json()
-    flow = document["components"]["securitySchemes"]["login"]["flows"]["authorizationCode"]
-    redirect = f"{document['servers'][0]['url']}/docs/oauth2-redirect"
-    verifier = "v" * 64
-    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-    with httpx.Client(timeout=60, trust_env=False) as browser:
-        page = browser.get(
-            flow["authorizationUrl"],
-            params={
-                "response_type": "code",
-                "client_id": "rs-client",
-                "redirect_uri": redirect,
-                "scope": "openid",
-                "code_challenge": challenge,
-                "code_challenge_method": "S256",
-            },
-        )
-        action = re.search(r'action="([^"]+)"', page.text)
-        assert action, page.text[:500]
-        # Keycloak marks its cookies Secure; browsers send them to a loopback address all the same, httpx does not.
-        cookies = "; ".join(cookie.partition(";")[0] for cookie in page.headers.get_list("set-cookie"))
-        done = browser.post(
-            action[1].replace("&amp;", "&"),
-            data={"username": user, "password": password},
-            headers={"Cookie": cookies},
-        )
-        assert done.headers["location"].startswith(redirect), done.text[:500]
-        (code,) = parse_qs(urlsplit(done.headers["location"]).query)["code"]
-        form = {"grant_type": "authorization_code", "client_id": "rs-client", "redirect_uri": redirect, "code": code}
-        answer = browser.post(
-            flow["tokenUrl"],
-            data=form | {"code_verifier": verifier},
-            headers={"Origin": document["servers"][0]["url"]},
-        )
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["access-control-allow-origin"] == document["servers"][0]["url"]
-    return str(answer.json()["access_token"])
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
-
-
-class Admin:
-    """Keycloak's admin API, as its administrator."""
-
-    def __init__(self, platform: Any) -> None:
-        self.url = platform.url("keycloak").rstrip("/")
-        self._http = httpx.Client(timeout=60, trust_env=False)
-        self._password = secrets.load(Installation(platform.home)).keycloak_admin_password
-
-    def ask(self, method: str, path: str, **content: Any) -> Any:
-        form = {"grant_type": "password", "client_id": "admin-cli", "username": "admin", "password": self._password}
-        token = self._http.post(f"{self.url}/realms/master/protocol/openid-connect/token", data=form).json()
-        headers = bearer(token["access_token"])
-        answer = self._http.request(method, f"{self.url}/admin/realms/rs-python{path}", headers=headers, **content)
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
-
-    def close(self) -> None:
-        self._http.close()
 
 
 def test_a_token_of_keycloak_is_believed(server: httpx.Client, alice_token: str) -> None:
@@ -272,12 +205,36 @@ def _until(condition: Any, patience_s: float = 10) -> None:
         time.sleep(0.2)
 
 
-def test_a_thousand_guesses_are_cheap(server: httpx.Client) -> None:
-    begun = time.monotonic()
-    with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: server.get("/auth/me", headers={"x-api-key": new_key()}), range(1000)))
-    assert {answer.status_code for answer in answers} == {401}
-    assert time.monotonic() - begun < 30
+def test_the_realm_as_it_is_keeps_the_rules(platform: Any, tmp_path: Path) -> None:
+    """Keycloak's own export of the running realm, and the slips that somebody made there by hand."""
+    admin, file = Admin(platform), tmp_path / "export.json"
+    exported = admin.ask("POST", "/partial-export?exportClients=true&exportGroupsAndRoles=true")
+    admin.close()
+    file.write_text(json.dumps(exported))
+    done = platform.rs("realm", "lint", str(file), check=False)
+    assert (done.returncode, done.stdout) == (0, "no fault\n"), done.stdout + done.stderr
+    (client,) = [each for each in exported["clients"] if each["clientId"] == "rs-client"]
+    client["redirectUris"].append("https://example.org/*")
+    client["directAccessGrantsEnabled"] = client["fullScopeAllowed"] = True
+    file.write_text(json.dumps(exported))
+    done = platform.rs("realm", "lint", str(file), check=False)
+    assert done.returncode == 1
+    for slip in ("wildcard", "directAccessGrantsEnabled", "fullScopeAllowed"):
+        assert slip in done.stdout
+
+
+def test_chains_have_an_identity_of_their_own(platform: Any, server: httpx.Client, settings: Settings) -> None:
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": "rs-chains",
+        "client_secret": secrets.load(Installation(platform.home)).chains_client_secret,
+    }
+    url = f"{settings.access.issuer}/protocol/openid-connect/token"
+    token = httpx.post(url, data=form, timeout=60, trust_env=False).json()["access_token"]
+    me = server.get("/auth/me", headers=bearer(token)).json()
+    assert me["login"] == "service-account-rs-chains"
+    assert "rs_processes_staging_execute" in me["roles"]
+    assert not {"rs_auth_keys_issue", "rs_catalog_*:*_read"} & set(me["roles"])
 
 
 def test_ready_tells_the_truth(server: httpx.Client) -> None:

@@ -26,7 +26,8 @@ from rs_platform.site import Site, site
 from tests.conftest import RS, Platform
 
 SERVICES = {
-    *("postgres", "keycloak", "s3-iam", "s3", "cadip-station", "auxip-station"),
+    *("postgres", "keycloak", "s3-iam", "s3"),
+    *("cadip-station", "auxip-station", "prip-station", "lta-station"),
     *("rs-server", "rs-worker", "dask-gateway", "hub"),
 }
 SMALL = {"postgres", "s3-iam", "s3", "cadip-station", "dask-gateway"}
@@ -125,10 +126,16 @@ def test_stations_are_controlled(platform: Platform) -> None:
     assert "S1A_20241114143038056552" in {session["SessionId"] for session in sessions}
     platform.rs("station", "fault", "adgs", "--status", "500")
     try:
-        assert json.loads(platform.rs("station", "faults", "adgs").stdout)["status"] == 500
+        platform.rs("station", "fault", "adgs", "--add", "requests=download", "reset_at=[1,9]", "name='*.EOF'")
+        first, second = json.loads(platform.rs("station", "faults", "adgs").stdout)["faults"]
+        assert first["status"] == 500
+        assert (second["requests"], second["reset_at"], second["name"]) == (["download"], [1, 9], "*.EOF")
     finally:
         platform.rs("station", "heal", "adgs")
-    assert json.loads(platform.rs("station", "faults", "adgs").stdout)["status"] is None
+    assert json.loads(platform.rs("station", "faults", "adgs").stdout)["faults"] == []
+    assert "reset_ta" in platform.rs("station", "fault", "adgs", "reset_ta=5", check=False).stderr
+    assert "NAME=VALUE" in platform.rs("station", "fault", "adgs", "reset", check=False).stderr
+    assert json.loads(platform.rs("station", "clock", "adgs").stdout)["speed"] == 1.0
     assert "there is no station" in platform.rs("station", "faults", "nowhere", check=False).stderr
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rs_server.stations.kinds import extensions
-from rs_server.stations.kinds.products import COMMON, FILE
+from rs_server.stations.kinds.products import COMMON, FILE, product_type
 from rs_server.stations.model import StationKind, ValueType, prop
 
 AUXIP = StationKind(
@@ -23,6 +23,7 @@ AUXIP = StationKind(
     ),
     properties=(
         *COMMON,
+        prop("product:type", "@productType", also="Name", decode=product_type),
         prop("updated", "PublicationDate", ValueType.INSTANT, required=True),
         prop("auxip:id", "Id", ValueType.GUID, required=True),
     ),

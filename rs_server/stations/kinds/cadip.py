@@ -14,6 +14,7 @@ CADIP = StationKind(
     description="Raw downlink sessions of the Sentinel satellites, channel by channel.",
     entity_set="Sessions",
     expand="Files",
+    quality="QualityInfo",
     extensions=(
         extensions.CADIP,
         extensions.EXTERNAL_IDS,

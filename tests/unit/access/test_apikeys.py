@@ -7,6 +7,7 @@ import re
 import pytest
 
 from rs_server.access.apikeys import ApiKeys, digest, new_key, well_formed
+from rs_server.access.changes import Changes
 from rs_server.database import Database
 from rs_server.errors import NotAuthenticated
 
@@ -50,4 +51,4 @@ MALFORMED = {
 async def test_malformed_keys_are_refused_without_asking_the_database(text: str) -> None:
     assert not well_formed(text)
     with pytest.raises(NotAuthenticated):
-        await ApiKeys(NoDatabase()).valid(text)
+        await ApiKeys(NoDatabase(), Changes()).valid(text)

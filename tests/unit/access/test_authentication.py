@@ -44,16 +44,20 @@ async def answered(settings: Settings, issuer: Issuer, path: str, headers: dict[
 
 
 async def test_a_token_says_who(issuer: Issuer) -> None:
-    headers = {"Authorization": f"bearer {issuer.token('alice', ['b', 'a'])}"}
+    headers = {"Authorization": f"bearer {issuer.token('alice', ['rs_cadip_sgs_read', 'a'])}"}
     answer = await answered(WITH_ISSUER, issuer, "/me", headers)
     assert answer.status_code == 200
     assert answer.json() == {
         "login": "alice",
         "subject": "id-of-alice",
-        "roles": ["a", "b"],
+        "roles": ["a", "rs_cadip_sgs_read"],
         "groups": ["rs-users"],
+        "granted": None,  # there is no database to ask
+        "scopes": None,
         "everything": False,
         "via": "bearer",
+        "user_login": "alice",
+        "iam_roles": ["rs_cadip_sgs_read"],
     }
 
 
@@ -91,8 +95,12 @@ async def test_without_an_issuer_everybody_is_the_local_user(issuer: Issuer) -> 
         "subject": "",
         "roles": [],
         "groups": [],
+        "granted": [],
+        "scopes": None,
         "everything": True,
         "via": "local",
+        "user_login": "local",
+        "iam_roles": [],
     }
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from datetime import UTC, datetime
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
+from xml.etree import ElementTree as ET
 
 import pystac
 import pytest
 
 from rs_client import display
+from rs_client.catalog import Reader
+from rs_client.keys import Key
+from rs_client.progress import Progress
 from rs_client.session import User
+from rs_client.stac import ItemList
 
 EVIL = "<script>alert('1')</script>"
 
@@ -63,3 +72,102 @@ def test_a_log_gets_each_line_once(capsys: pytest.CaptureFixture[str]) -> None:
         for text in ("10 %", "10 %", "20 %"):
             line.show(text)
     assert capsys.readouterr().err == "10 %\n20 %\n"
+
+
+RICH = {f"a{number}": pystac.Asset(f"s3://x/{number}", extra_fields={"file:size": 10**9}) for number in range(2000)}
+MANY = [item(EVIL * 20) for _ in range(500)]
+HUGE = pystac.Item(
+    EVIL * 50,
+    {"type": "Polygon", "coordinates": [[[x / 1000, x % 90] for x in range(20_000)] + [[0, 0]]]},
+    [0, 0, 20, 90],
+    datetime(2024, 11, 14, tzinfo=UTC),
+    {f"p{number}": EVIL * 10 for number in range(3000)},
+    assets=RICH,
+)
+BUSY = Progress.of({"status": "running", "message": EVIL * 1000, "progress": 40})
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        display.item(HUGE),
+        display.items([HUGE] * 50, matched=10**6),
+        display.items(MANY),
+        display.collections(EVIL, [collection()] * 3000),
+        display.collection(collection()),
+        display.jobs([(EVIL, EVIL, BUSY)] * 3000),
+        display.job(EVIL, EVIL, BUSY),
+        display.session(EVIL, User(EVIL, (EVIL,) * 999, (EVIL,) * 999), {EVIL: {}}),
+        display.user(User(EVIL, (EVIL,) * 9999, (EVIL,) * 9999)),
+        display.keys([Key(EVIL, EVIL, EVIL, datetime(2027, 1, 1, tzinfo=UTC))] * 3000),
+        display.readers([Reader(EVIL, "user", ("read",))] * 3000),
+    ],
+)
+def test_pages_are_small_safe_and_right_in_light_and_dark(html: str) -> None:
+    assert len(html.encode()) <= display.MAX_BYTES
+    assert "<script" not in html
+    assert not re.search(r"\son\w+=|javascript:|https?://", html)
+    assert not re.search(r"background|[\"; ]color:|#fff|#000", html)  # the colours are those of the page around
+    ET.fromstring(f"<div>{html}</div>")
+
+
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [
+        ((0, 0, 10, 10), "10°"),
+        ((-180, -90, 180, 90), "30°"),
+        ((170, 60, 179, 80), "10°"),
+        ((-179, -80, -178, -79), "10°"),
+    ],
+)
+def test_a_footprint_lies_within_its_map(box: tuple[float, float, float, float], said: str) -> None:
+    west, south, east, north = box
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    one = pystac.Item("x", {"type": "Polygon", "coordinates": [ring]}, list(box), datetime(2024, 1, 1, tzinfo=UTC), {})
+    svg = display.footprints([one])
+    width, height = (float(number) for number in re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0])
+    shape = re.findall(r'<path d="(M[^"]+Z)"', svg)[0]
+    points = re.findall(r"(-?[\d.]+) (-?[\d.]+)", shape)
+    assert len(points) == 5
+    assert all(0 <= float(x) <= width + 0.01 and 0 <= float(y) <= height + 0.01 for x, y in points)
+    assert width == 2 * height
+    assert f"a line every {said}" in svg
+
+
+@pytest.mark.parametrize(
+    "geometry", [None, {"type": "Point", "coordinates": [1, 2]}, {"type": "Polygon", "coordinates": []}]
+)
+def test_what_has_no_footprint_has_no_map(geometry: dict[str, Any] | None) -> None:
+    assert display.footprints([pystac.Item("x", geometry, None, datetime(2024, 1, 1, tzinfo=UTC), {})]) == ""
+
+
+def test_text_has_the_same_content() -> None:
+    found = [item("S1A_1"), item("S1A_2")]
+    text, html = display.items_text(found, matched=9), display.items(found, matched=9)
+    for word in ("2 of 9", "S1A_1", "S1A_2", "platform"):
+        assert word in text
+        assert word in html
+    assert ItemList().__repr__().startswith("0 items\n")
+
+
+class Logger:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def info(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_in_a_prefect_run_its_logger_is_told(
+    running: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = Logger()
+    context = SimpleNamespace(get=lambda: running or None)
+    places = SimpleNamespace(FlowRunContext=context, TaskRunContext=context)
+    monkeypatch.setitem(sys.modules, "prefect", cast("ModuleType", SimpleNamespace(get_run_logger=lambda: logger)))
+    monkeypatch.setitem(sys.modules, "prefect.context", cast("ModuleType", places))
+    with display.live_line() as line:
+        line.show("10 %")
+        line.show("10 %")
+    assert (logger.lines, capsys.readouterr().err) == ((["10 %"], "") if running else ([], "10 %\n"))

@@ -5,36 +5,93 @@ from typing import Any
 
 import pytest
 
-from rs_server.dpr.payload import payload, work
+from rs_server.dpr.payload import Order, order
+from rs_server.dpr.process import storage_keys
 from rs_server.errors import BadInput, Forbidden
-from tests.unit.dpr.session import KEYS, PLACE, PREFIX, S1_L0, SESSION, SOURCE, TARGET, asset, item, some_work
+from tests.unit.dpr.session import (
+    ALICE,
+    KEYS,
+    PLACE,
+    PREFIX,
+    RUN,
+    S1_L0,
+    SESSION,
+    SOURCE,
+    WITH_ORBIT,
+    Catalog,
+    adf,
+    asset,
+    item,
+    preparation,
+    request,
+    some_order,
+)
 
 
-def test_the_payload_is_plain_and_complete() -> None:
-    told = payload(some_work(), KEYS)
-    assert json.loads(json.dumps(told)) == told
-    assert told["processor"] == "s1-l0"
-    assert told["output"] == f"s3://rs-data/alice/s1-l0/{SESSION}_L0/{SESSION}_L0.zarr"
-    assert told["inputs"][0] == {"channel": 1, "block": 1, "href": f"s3://rs-data/{PREFIX}ch1_1.raw", "size": 101}
-    assert [(each["channel"], each["block"]) for each in told["inputs"]] == [(1, 1), (1, 2), (2, 1), (2, 2)]
-    assert (told["session"]["id"], told["session"]["platform"], told["session"]["orbit"]) == (
-        SESSION,
-        "sentinel-1a",
-        56552,
-    )
-    assert told["storage"] == {
-        "endpoint": PLACE.endpoint,
-        "region": PLACE.region,
-        "bucket": "rs-data",
-        "access_key_id": "AK",
-        "secret_access_key": "SECRET",
+async def test_the_payload_is_what_eopf_takes() -> None:
+    from eopf.triggering.parsers import validate_triggering_payload_structure
+
+    told = (await some_order()).payload
+    read = validate_triggering_payload_structure(dict(told))
+    (unit,) = read.workflow.workflow
+    assert (unit.module, unit.processing_unit) == ("rs_client.processing.s1_l0", "SentinelOneLevelZero")
+    assert (unit.inputs, unit.outputs) == ({"cadu": "cadu"}, {"l0": "l0"})
+    assert unit.parameters["session"] == {
+        "id": SESSION,
+        "platform": "sentinel-1a",
+        "constellation": "sentinel-1",
+        "orbit": 56552,
     }
+    (source,), (target,) = read.io.io.input_products, read.io.io.output_products
+    assert source.path == f"s3://rs-data/{PREFIX}"
+    assert [(file["channel"], file["block"]) for file in source.reader_params["files"]] == [
+        (1, 1),
+        (1, 2),
+        (2, 1),
+        (2, 2),
+    ]
+    assert target.path == f"s3://rs-data/alice/s1-l0/{SESSION}_L0/{RUN}/{SESSION}_L0.zarr"
 
 
-def test_the_keys_reach_the_input_and_the_product_only() -> None:
-    scope = some_work().scope
+async def test_what_the_station_counted_goes_along() -> None:
+    prepared = preparation()
+    plan = await prepared.plan(ALICE, request())
+    counted = await prepared.told(plan.steps[0])
+    made = order(S1_L0, plan, plan.steps[0], PLACE.bucket, RUN, counted)
+    assert made.payload["workflow"][0]["parameters"]["session"]["quality"] == [{"Channel": 1, "AcquiredTFs": 4}]
+
+
+async def test_an_order_is_plain_and_holds_no_key() -> None:
+    made = await some_order()
+    document = json.loads(json.dumps(made.document()))
+    assert Order.parse(document) == Order.parse(made.document())
+    assert Order.parse(document).scope == made.scope
+    assert "SECRET" not in json.dumps(document)
+    assert storage_keys(KEYS)["secret_access_key"] == "SECRET"
+
+
+async def test_parameters_and_auxiliary_files_are_told() -> None:
+    orbit = adf("AUX_RESORB", "11-14T13:15:41", "11-14T16:33:11", "11-14T17:02:36")
+    plan = await preparation(Catalog(item(), orbit), WITH_ORBIT).plan(
+        ALICE, request(processor=WITH_ORBIT, parameters={"looks": 2})
+    )
+    made = order(WITH_ORBIT, plan, plan.steps[0], PLACE.bucket, RUN)
+    unit = made.payload["workflow"][0]
+    assert (unit["parameters"]["looks"], unit["adfs"]) == (2, {"orbit": "orbit"})
+    (told,) = made.payload["io"]["adfs"]
+    assert told["path"] == orbit["assets"]["file"]["href"]
+    assert [source.auxiliary for source in made.sources] == [False, True]
+    assert made.read == (PREFIX, f"alice/aux/{orbit['id']}/")
+
+
+async def test_the_keys_reach_the_inputs_and_the_product_only() -> None:
+    scope = (await some_order()).scope
     assert scope.read == (PREFIX,)
-    assert scope.write == (f"alice/s1-l0/{SESSION}_L0/",)
+    assert scope.write == (f"alice/s1-l0/{SESSION}_L0/{RUN}/",)
+
+
+async def planned(changed: dict[str, Any]) -> None:
+    await preparation(Catalog({**item(), "assets": changed})).plan(ALICE, request())
 
 
 @pytest.mark.parametrize(
@@ -46,10 +103,9 @@ def test_the_keys_reach_the_input_and_the_product_only() -> None:
         f"s3://rs-data/alice/s1-cadu/{SESSION}2/ch1_1.raw",
     ],
 )
-def test_files_outside_of_the_item_are_refused(href: str) -> None:
-    led_astray = {**item(), "assets": {"a.raw": asset(1, 1, href)}}
+async def test_files_outside_of_the_item_are_refused(href: str) -> None:
     with pytest.raises(Forbidden, match=r"a\.raw lies outside"):
-        work(S1_L0, SOURCE, led_astray, TARGET, PLACE.bucket)
+        await planned({"a.raw": asset(1, 1, href)})
 
 
 @pytest.mark.parametrize(
@@ -58,18 +114,18 @@ def test_files_outside_of_the_item_are_refused(href: str) -> None:
         ({}, "no files of the role cadu"),
         ({"a": {**asset(1, 1), "roles": ["data"]}}, "no files of the role cadu"),
         ({"a": {**asset(1, 1), "roles": None}}, "no files of the role cadu"),
-        (
-            {"a": {key: value for key, value in asset(1, 1).items() if key != "cadip:channel"}},
-            "lacks its size, channel",
-        ),
         ({"a": {**asset(1, 1), "file:size": None}}, "lacks its size"),
         ({"a": asset(1, 1, "http://elsewhere/x")}, "not the address of an object"),
     ],
 )
-def test_items_that_are_no_input_are_refused(assets: dict[str, Any], why: str) -> None:
+async def test_items_that_are_no_input_are_refused(assets: dict[str, Any], why: str) -> None:
     with pytest.raises(BadInput, match=why):
-        work(S1_L0, SOURCE, {**item(), "assets": assets}, TARGET, PLACE.bucket)
+        await planned(assets)
 
 
 def test_the_secret_is_not_shown() -> None:
     assert "SECRET" not in repr(KEYS)
+
+
+def test_sources_are_named_as_references() -> None:
+    assert SOURCE.path.endswith(SESSION)

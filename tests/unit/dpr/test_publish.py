@@ -1,13 +1,14 @@
 """The item of a product is valid STAC, whatever little the processor says."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from rs_server.dpr.publish import Made, catalog_item
+from rs_server.dpr.publish import Made, catalog_item, origin
 from tests.schemas import item_faults
-from tests.unit.dpr.session import PLACE, SESSION, some_work
+from tests.unit.dpr.session import PLACE, RUN, SESSION, some_order
 
 NOW = datetime(2026, 11, 24, 10, 0, 0, tzinfo=UTC)
 
@@ -31,32 +32,48 @@ FULL = {
 }
 
 
+async def made(discovery: dict[str, Any], **more: Any) -> dict[str, Any]:
+    order = await some_order()
+    return catalog_item(order, order.targets[0], Made(1234, discovery, **more), PLACE, NOW)
+
+
 @pytest.mark.parametrize("discovery", [FULL, {}, {"properties": {}}])
-def test_the_item_is_valid(discovery: dict[str, Any]) -> None:
-    assert item_faults(catalog_item(some_work(), Made(1234, discovery), PLACE, NOW)) == []
+async def test_the_item_is_valid(discovery: dict[str, Any]) -> None:
+    reports = {"payload": 10, "report": 11, "provenance": 12, "log": 13}
+    assert item_faults(await made(discovery, reports=reports, software={"eopf": "3.0.0"})) == []
 
 
-def test_what_the_processor_says_is_kept_and_our_part_is_ours() -> None:
-    made = catalog_item(some_work(), Made(1234, FULL), PLACE, NOW)
-    properties = made["properties"]
-    assert made["id"] == f"{SESSION}_L0"
-    assert made["collection"] == "alice_s1-l0"
+async def test_what_the_processor_says_is_kept_and_our_part_is_ours() -> None:
+    item = await made(FULL, software={"eopf": "3.0.0", "s1-l0": "1.0.0"})
+    properties = item["properties"]
+    assert item["id"] == f"{SESSION}_L0"
+    assert item["collection"] == "alice_s1-l0"
     assert properties["start_datetime"] == "2024-11-14T14:30:45Z"
-    assert properties["processing:software"] == {"rs-python": "0.1.0"}
+    assert properties["processing:software"] == {"eopf": "3.0.0", "s1-l0": "1.0.0", "rs-python": "0.1.0"}
     assert properties["eopf:origin_datetime"] == "2024-11-14T14:31:11.032Z"
-    assert properties["created"] == properties["published"] == properties["updated"] == "2026-11-24T10:00:00.000Z"
+    assert properties["created"] == properties["processing:datetime"] == "2026-11-24T10:00:00.000Z"
     assert "expires" not in properties
 
 
-def test_a_new_version_keeps_its_first_publication() -> None:
-    made = catalog_item(some_work(), Made(1, {}, "2025-01-01T00:00:00Z"), PLACE, NOW)
-    assert made["properties"]["published"] == "2025-01-01T00:00:00Z"
+async def test_the_assets_and_where_it_came_from() -> None:
+    item = await made(FULL, reports={"provenance": 12})
+    place = f"s3://rs-data/alice/s1-l0/{SESSION}_L0/{RUN}"
+    assert item["assets"]["product"]["href"] == f"{place}/{SESSION}_L0.zarr"
+    assert item["assets"]["product"]["type"] == "application/vnd+zarr"
+    assert item["assets"]["product"]["file:size"] == 1234
+    assert item["assets"]["provenance"]["href"] == f"{place}/provenance.json"
+    assert [name for name, asset in item["assets"].items() if "data" in asset["roles"]] == ["product"]
+    (link,) = [link for link in item["links"] if link["rel"] == "derived_from"]
+    assert link["href"] == f"{PLACE.public_url}/catalog/collections/alice_s1-cadu/items/{SESSION}"
 
 
-def test_the_asset_and_where_it_came_from() -> None:
-    made = catalog_item(some_work(), Made(1234, FULL), PLACE, NOW)
-    assert made["assets"]["product"]["href"] == f"s3://rs-data/alice/s1-l0/{SESSION}_L0/{SESSION}_L0.zarr"
-    assert made["assets"]["product"]["type"] == "application/vnd+zarr"
-    assert made["assets"]["product"]["file:size"] == 1234
-    (origin,) = [link for link in made["links"] if link["rel"] == "derived_from"]
-    assert origin["href"] == f"{PLACE.public_url}/catalog/collections/alice_s1-cadu/items/{SESSION}"
+async def test_the_origin_is_the_latest_of_the_inputs_without_auxiliary_files() -> None:
+    order = await some_order()
+    (source,) = order.sources
+    later = replace(source, origin="2024-11-14T16:31:11+02:00")  # 14:31:11, a moment before
+    newest = replace(source, origin="2024-11-14T14:40:00Z")
+    auxiliary = replace(source, origin="2025-03-01T00:00:00Z", auxiliary=True)
+    sources = (later, source, newest, auxiliary)
+    assert origin(replace(order, sources=sources)) == "2024-11-14T14:40:00Z"
+    assert origin(replace(order, sources=(later, source))) == "2024-11-14T14:31:11.032Z"
+    assert origin(replace(order, sources=(auxiliary,))) is None

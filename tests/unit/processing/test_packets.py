@@ -7,12 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
-from rs_client.processing.frames import ZONE_SIZE, frames_of
-from rs_client.processing.packets import ChannelPackets, Packets, packets_of
-from rs_client.processing.product import group
+from tests.unit.processing.decoding import apid, assert_accounted, assert_same, by_apid, decoded, found, gaps
 from tests.unit.processing.downlink import (
     IDLE_APID,
-    Octets,
+    ZONE,
     VirtualChannel,
     cadus,
     cut,
@@ -24,39 +22,6 @@ from tests.unit.processing.downlink import (
 SEEDS = range(12)
 
 
-def decode(blocks: list[Octets]) -> ChannelPackets:
-    return packets_of(1, frames_of(blocks))
-
-
-def bodies(parts: list[Packets]) -> list[bytes]:
-    return [
-        part.data[start:stop].tobytes()
-        for part in parts
-        for start, stop in zip(part.offset[:-1], part.offset[1:], strict=True)
-    ]
-
-
-def apid_of(one: bytes) -> int:
-    return int.from_bytes(one[:2]) & 0x7FF
-
-
-def by_apid(packets: list[bytes]) -> dict[int, list[bytes]]:
-    kept = [one for one in packets if apid_of(one) != IDLE_APID]
-    return {apid: [one for one in kept if apid_of(one) == apid] for apid in {apid_of(one) for one in kept}}
-
-
-def found(decoded: ChannelPackets) -> dict[int, list[bytes]]:
-    return {apid: bodies(list(parts)) for apid, parts in decoded.by_apid.items()}
-
-
-def assert_accounted(decoded: ChannelPackets, octets: int) -> None:
-    """Every input octet is in a frame or skipped, every zone octet in a packet, idle or dropped."""
-    frames, packets = decoded.frames, decoded.packets
-    assert frames.octets == octets
-    used = frames.good + frames.corrected + frames.bad - packets.frames_unusable
-    assert used * ZONE_SIZE == packets.packet_octets + packets.idle_octets + packets.dropped_octets
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 def test_packets_come_back_however_the_channel_is_cut(seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -64,10 +29,10 @@ def test_packets_come_back_however_the_channel_is_cut(seed: int) -> None:
     writer = VirtualChannel(1, counter=(1 << 24) - 10)
     writer.write(sent)
     stream = cadus(writer.frames).reshape(-1)
-    decoded = decode(cut(stream, generator, 1 + 3 * seed))
-    assert found(decoded) == by_apid(sent)
-    assert decoded.packets.interruptions == decoded.packets.frames_missing == decoded.packets.dropped_octets == 0
-    assert_accounted(decoded, stream.size)
+    result = decoded(cut(stream, generator, 1 + 3 * seed))
+    assert found(result) == by_apid(sent)
+    assert result.packets.interruptions == result.packets.frames_missing == result.packets.dropped_octets == 0
+    assert_accounted(result, stream.size)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -86,8 +51,8 @@ def test_virtual_channels_do_not_disturb_one_another(seed: int) -> None:
         mixed.append(some[int(generator.integers(len(some)))].pop(0))
         if generator.random() < 0.1:
             mixed.append(idle_frame(len(mixed)))
-    decoded = decode(cut(cadus(mixed).reshape(-1), generator, 3))
-    assert found(decoded) == by_apid(sent)
+    result = decoded(cut(cadus(mixed).reshape(-1), generator, 3))
+    assert found(result) == by_apid(sent)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -99,22 +64,16 @@ def test_lost_frames_cost_the_packets_in_them_and_flag_the_next(seed: int) -> No
     lost = {int(n) for n in np.flatnonzero(generator.random(len(writer.frames)) < 0.06)}
     there = [one for n, one in enumerate(writer.frames) if n not in lost]
     stream = cadus(there).reshape(-1)
-    decoded = decode(cut(stream, generator, 5))
+    result = decoded(cut(stream, generator, 5))
     survivors = [n for n in range(len(sent)) if not lost & set(range(writer.spans[n][0], writer.spans[n][1] + 1))]
-    assert found(decoded) == by_apid([sent[n] for n in survivors])
-    assert_accounted(decoded, stream.size)
+    assert found(result) == by_apid([sent[n] for n in survivors])
+    assert_accounted(result, stream.size)
     inner = range(min(set(range(len(writer.frames))) - lost), max(set(range(len(writer.frames))) - lost))
-    assert decoded.packets.frames_missing == len(lost & set(inner))
-    for apid in decoded.by_apid:
-        own = [writer.spans[n] for n in survivors if apid_of(sent[n]) == apid]
-        gaps = [any(before[1] < n < after[0] for n in lost) for before, after in itertools.pairwise(own)]
-        assert gaps_of(decoded, apid) == [False, *gaps]
-
-
-def gaps_of(decoded: ChannelPackets, apid: int) -> list[bool]:
-    """The flags in order of arrival, which is the order of packets without a time."""
-    flags: list[bool] = group(apid, [decoded])["gap_before"].values.tolist()
-    return flags
+    assert result.packets.frames_missing == len(lost & set(inner))
+    for number in found(result):
+        own = [writer.spans[n] for n in survivors if apid(sent[n]) == number]
+        lost_before = [any(before[1] < n < after[0] for n in lost) for before, after in itertools.pairwise(own)]
+        assert gaps(result, number) == [False, *lost_before]
 
 
 def test_packets_longer_than_many_frames_and_than_a_file() -> None:
@@ -123,33 +82,33 @@ def test_packets_longer_than_many_frames_and_than_a_file() -> None:
     writer = VirtualChannel(1)
     writer.write(sent)
     stream = cadus(writer.frames).reshape(-1)
-    decoded = decode(np.split(stream, np.arange(10_000, stream.size, 10_000)))
-    assert found(decoded) == {5: sent}
+    result = decoded(np.split(stream, np.arange(10_000, stream.size, 10_000)))
+    assert found(result) == {5: sent}
 
 
 def test_a_primary_header_may_lie_across_frames() -> None:
     for split in range(1, 6):
-        sent = [packet(5, 0, bytes(ZONE_SIZE - 6 - split)), packet(5, 1, bytes(100)), packet(5, 2, bytes(50))]
+        sent = [packet(5, 0, bytes(ZONE - 6 - split)), packet(5, 1, bytes(100)), packet(5, 2, bytes(50))]
         writer = VirtualChannel(1)
         writer.write(sent)
-        assert found(decode([cadus(writer.frames).reshape(-1)])) == {5: sent}
+        assert found(decoded([cadus(writer.frames).reshape(-1)])) == {5: sent}
 
 
 def test_one_octet_packets() -> None:
     sent = [packet(5, n % (1 << 14), bytes([n % 256])) for n in range(5000)]
     writer = VirtualChannel(1)
     writer.write(sent)
-    assert found(decode([cadus(writer.frames).reshape(-1)])) == {5: sent}
+    assert found(decoded([cadus(writer.frames).reshape(-1)])) == {5: sent}
 
 
 def test_idle_packets_are_counted_and_left() -> None:
     sent = [packet(5, 0, bytes(10)), packet(IDLE_APID, 0, bytes(1760)), packet(5, 1, bytes(1760))]
     writer = VirtualChannel(1)
     writer.write(sent)
-    decoded = decode([cadus(writer.frames).reshape(-1)])
-    assert found(decoded) == {5: [sent[0], sent[2]]}
-    assert (decoded.packets.packets, decoded.packets.idle_packets) == (2, 2)
-    assert decoded.packets.idle_octets == len(writer.frames) * ZONE_SIZE - len(sent[0]) - len(sent[2])
+    result = decoded([cadus(writer.frames).reshape(-1)])
+    assert found(result) == {5: [sent[0], sent[2]]}
+    assert (result.packets.packets, result.packets.idle_packets) == (2, 2)
+    assert result.packets.idle_octets == len(writer.frames) * ZONE - len(sent[0]) - len(sent[2])
 
 
 def test_the_channel_may_begin_and_end_in_a_packet() -> None:
@@ -157,11 +116,11 @@ def test_the_channel_may_begin_and_end_in_a_packet() -> None:
     writer = VirtualChannel(1)
     writer.write(sent)
     stream = cadus(writer.frames[1:-2]).reshape(-1)
-    decoded = decode([stream])
-    assert found(decoded) == {5: sent[1:5]}
-    assert decoded.packets.interruptions == decoded.packets.frames_missing == 0
-    assert gaps_of(decoded, 5) == [False] * 4
-    assert_accounted(decoded, stream.size)
+    result = decoded([stream])
+    assert found(result) == {5: sent[1:5]}
+    assert result.packets.interruptions == result.packets.frames_missing == 0
+    assert gaps(result, 5) == [False] * 4
+    assert_accounted(result, stream.size)
 
 
 def test_a_packet_through_a_hopeless_frame_is_kept_and_flagged() -> None:
@@ -171,12 +130,12 @@ def test_a_packet_through_a_hopeless_frame_is_kept_and_flagged() -> None:
     damaged = cadus(writer.frames)
     assert writer.spans[1] == (2, 5)
     damaged[4, 100:600] ^= 0xFF  # carries nothing but the middle of the second packet
-    decoded = decode([damaged.reshape(-1)])
-    kept = found(decoded)[5]
+    result = decoded([damaged.reshape(-1)])
+    kept = found(result)[5]
     assert [one[:6] for one in kept] == [one[:6] for one in sent]
     assert [one == other for one, other in zip(kept, sent, strict=True)] == [True, False, True]
-    assert group(5, [decoded])["frame_uncorrectable"].values.tolist() == [False, True, False]
-    assert_accounted(decoded, damaged.size)
+    assert result.by_virtual_channel[1].packets.uncorrectable.tolist() == [False, True, False]
+    assert_accounted(result, damaged.size)
 
 
 def test_no_packet_header_is_read_from_a_hopeless_frame() -> None:
@@ -186,11 +145,11 @@ def test_no_packet_header_is_read_from_a_hopeless_frame() -> None:
     damaged = cadus(writer.frames)
     assert writer.spans[2][0] == writer.spans[1][1] == 5
     damaged[5, 1000:1500] ^= 0xFF  # the second packet ends here, the third one begins
-    decoded = decode([damaged.reshape(-1)])
-    assert [one[:4] for one in found(decoded)[5]] == [sent[n][:4] for n in (0, 1, 3)]
-    assert group(5, [decoded])["frame_uncorrectable"].values.tolist() == [False, True, False]
-    assert gaps_of(decoded, 5) == [False, False, True]
-    assert_accounted(decoded, damaged.size)
+    result = decoded([damaged.reshape(-1)])
+    assert [one[:4] for one in found(result)[5]] == [sent[n][:4] for n in (0, 1, 3)]
+    assert result.by_virtual_channel[1].packets.uncorrectable.tolist() == [False, True, False]
+    assert gaps(result, 5) == [False, False, True]
+    assert_accounted(result, damaged.size)
 
 
 def test_a_hopeless_frame_with_a_wrong_counter_is_not_placed() -> None:
@@ -199,10 +158,10 @@ def test_a_hopeless_frame_with_a_wrong_counter_is_not_placed() -> None:
     writer.write(sent)
     damaged = cadus(writer.frames)
     damaged[4, 4:600] ^= 0xFF
-    decoded = decode([damaged.reshape(-1)])
-    assert found(decoded) == {5: [sent[0], sent[2]]}
-    assert (decoded.packets.frames_unusable, decoded.packets.frames_missing) == (1, 1)
-    assert_accounted(decoded, damaged.size)
+    result = decoded([damaged.reshape(-1)])
+    assert found(result) == {5: [sent[0], sent[2]]}
+    assert (result.packets.frames_unusable, result.packets.frames_missing) == (1, 1)
+    assert_accounted(result, damaged.size)
 
 
 def test_mended_frames_flag_their_packets() -> None:
@@ -211,9 +170,9 @@ def test_mended_frames_flag_their_packets() -> None:
     writer.write(sent)
     damaged = cadus(writer.frames)
     damaged[4, 100:120] ^= 0xFF
-    decoded = decode([damaged.reshape(-1)])
-    assert found(decoded) == {5: sent}
-    assert group(5, [decoded])["frame_corrected"].values.tolist() == [False, True, False]
+    result = decoded([damaged.reshape(-1)])
+    assert found(result) == {5: sent}
+    assert result.by_virtual_channel[1].packets.corrected.tolist() == [False, True, False]
 
 
 def test_a_pointer_that_contradicts_a_packet_drops_it() -> None:
@@ -224,10 +183,10 @@ def test_a_pointer_that_contradicts_a_packet_drops_it() -> None:
     lying[6:8] = (0x7FF).to_bytes(2)  # says that no packet starts, while the first one ends here
     writer.frames[2] = bytes(lying)
     stream = cadus(writer.frames).reshape(-1)
-    decoded = decode([stream])
-    assert found(decoded) == {5: sent[2:]}
-    assert decoded.packets.interruptions == 1
-    assert_accounted(decoded, stream.size)
+    result = decoded([stream])
+    assert found(result) == {5: sent[2:]}
+    assert result.packets.interruptions == 1
+    assert_accounted(result, stream.size)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -243,15 +202,15 @@ def test_every_octet_is_accounted_for_whatever_happened(seed: int) -> None:
     for _ in range(6):
         at = int(generator.integers(0, stream.size - 5000))
         stream = np.delete(stream, slice(at, at + int(generator.integers(1, 5000))))
-    whole = decode([stream])
+    whole = decoded(stream)
     assert_accounted(whole, stream.size)
     for pieces in (2, 9, 40):
-        again = decode(cut(stream, generator, pieces))
+        again = decoded(cut(stream, generator, pieces), int(generator.integers(1, 40_000)))
         assert found(again) == found(whole)
-        assert (again.frames, again.packets) == (whole.frames, whole.packets)
+        assert_same(again, whole)
 
 
 def test_nothing_in_nothing_out() -> None:
-    decoded = decode([])
-    assert decoded.by_apid == {}
-    assert decoded.frames.octets == 0
+    result = decoded([])
+    assert result.by_virtual_channel == {}
+    assert result.frames.octets == 0

@@ -114,6 +114,9 @@ def test_quality_accounts_for_every_octet(sent: Small) -> None:
 @pytest.mark.parametrize("pieces", [1, 2, 11])
 def test_the_same_octets_make_the_same_product(sent: Small, product: xr.DataTree, pieces: int) -> None:
     again = make(sent.files(pieces))
+    for account in again.attrs["quality"]["channels"].values():
+        assert account.pop("files") == pieces
+        account["files"] = 3
     assert again.identical(product)
 
 
@@ -129,12 +132,14 @@ def test_nothing_found() -> None:
         make({(1, 1): np.zeros(10_000, np.uint8)})
 
 
-def test_blocks_must_be_in_order(sent: Small) -> None:
-    files = sent.files()
-    with pytest.raises(BadPayload, match="block 1 of channel 1 does not come after block 2"):
-        make({(1, 2): files[1, 2], (1, 1): files[1, 1]})
-    with pytest.raises(BadPayload, match="must follow one another"):
-        make({(1, 1): files[1, 1], (2, 1): files[2, 1], (1, 2): files[1, 2]})
+def test_blocks_may_come_in_any_order(sent: Small, product: xr.DataTree) -> None:
+    assert make(dict(reversed(sent.files().items()))).identical(product)
+
+
+def test_a_block_is_there_once(sent: Small) -> None:
+    block = cadu_block(sent.channels[1], 1, 1)
+    with pytest.raises(BadPayload, match="block 1 of channel 1 is there twice"):
+        SentinelOneLevelZero().run({INPUT: [block, block]})
 
 
 def test_packets_without_times_keep_their_order() -> None:

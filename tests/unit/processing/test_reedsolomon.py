@@ -6,10 +6,10 @@ from functools import cache
 
 import numpy as np
 import pytest
-from reedsolo import RSCodec  # type: ignore[import-untyped]
+from reedsolo import RSCodec, init_tables, rs_generator_poly  # type: ignore[import-untyped]
 
-from rs_client.processing import reedsolomon
-from rs_client.processing.reedsolomon import CLEAN, CODEWORD, CORRECTED, DATA_SYMBOLS, UNCORRECTABLE, Octets
+from rs_client.processing import reedsolomon, vector
+from rs_client.processing.reedsolomon import CLEAN, CODEWORD, CORRECTED, DATA_SYMBOLS, UNCORRECTABLE, Basis, Octets
 
 DEPTH = 8
 ALPHA_TO_THE_11 = 173
@@ -32,6 +32,15 @@ def blocks(generator: np.random.Generator, count: int) -> Octets:
     return np.ascontiguousarray(words.reshape(count, DEPTH, CODEWORD).transpose(0, 2, 1)).reshape(count, -1)
 
 
+def repair(received: Octets, basis: Basis = Basis.DUAL) -> list[int]:
+    """How each block fared; blocks are mended in place."""
+    starts = np.arange(len(received), dtype=np.int64) * (DEPTH * CODEWORD)
+    fared: list[int] = reedsolomon.repair(
+        received.reshape(-1), starts, np.zeros(len(received), np.bool_), basis
+    ).tolist()
+    return fared
+
+
 def damage(generator: np.random.Generator, block: Octets, lane: int, errors: int) -> None:
     for place in generator.choice(CODEWORD, errors, replace=False):
         block[place * DEPTH + lane] ^= generator.integers(1, 256, dtype=np.uint8)
@@ -47,7 +56,7 @@ def test_the_dual_basis_is_that_of_the_standard() -> None:
 def test_clean_blocks_are_clean() -> None:
     sent = blocks(np.random.default_rng(1), 3)
     received = sent.copy()
-    assert reedsolomon.repair(received, DEPTH).tolist() == [CLEAN] * 3
+    assert repair(received) == [CLEAN] * 3
     assert np.array_equal(received, sent)
 
 
@@ -58,7 +67,7 @@ def test_up_to_sixteen_wrong_symbols_a_codeword_are_mended(errors: int) -> None:
     received = sent.copy()
     for lane in range(DEPTH):
         damage(generator, received[1], lane, errors)
-    assert reedsolomon.repair(received, DEPTH).tolist() == [CLEAN, CORRECTED, CLEAN]
+    assert repair(received) == [CLEAN, CORRECTED, CLEAN]
     assert np.array_equal(received, sent)
 
 
@@ -69,7 +78,7 @@ def test_more_are_detected_and_the_block_is_left_as_it_came(errors: int) -> None
         received = blocks(generator, 1)
         damage(generator, received[0], int(generator.integers(DEPTH)), errors)
         before = received.copy()
-        assert reedsolomon.repair(received, DEPTH).tolist() == [UNCORRECTABLE]
+        assert repair(received) == [UNCORRECTABLE]
         assert np.array_equal(received, before)
 
 
@@ -78,7 +87,7 @@ def test_a_burst_is_spread_over_the_codewords() -> None:
     sent = blocks(generator, 1)
     received = sent.copy()
     received[0, 700 : 700 + 16 * DEPTH] ^= 0xFF
-    assert reedsolomon.repair(received, DEPTH).tolist() == [CORRECTED]
+    assert repair(received) == [CORRECTED]
     assert np.array_equal(received, sent)
 
 
@@ -87,9 +96,45 @@ def test_errors_in_the_check_symbols_count_too() -> None:
     sent = blocks(generator, 1)
     received = sent.copy()
     received[0, -3:] ^= 1
-    assert reedsolomon.repair(received, DEPTH).tolist() == [CORRECTED]
+    assert repair(received) == [CORRECTED]
     assert np.array_equal(received, sent)
 
 
 def test_an_empty_array_has_nothing_to_say() -> None:
-    assert reedsolomon.repair(np.zeros((0, CODEWORD * DEPTH), np.uint8), DEPTH).size == 0
+    assert repair(np.zeros((0, CODEWORD * DEPTH), np.uint8)) == []
+
+
+def test_the_generator_reads_the_same_in_both_directions_and_is_written_down_right() -> None:
+    # The oracle's own generator polynomial, highest power first, leading 1 left out.
+    init_tables(prim=0x187, generator=ALPHA_TO_THE_11)
+    coefficients = list(rs_generator_poly(32, fcr=112, generator=ALPHA_TO_THE_11))[1:]
+    assert coefficients[:31] == coefficients[30::-1]
+    assert coefficients[31] == 1
+    power = reedsolomon.tables().power
+    gamma = [int(power[117 * j % 255]) for j in range(8)]
+    sums = [np.bitwise_xor.reduce([gamma[j] for j in range(8) if powers >> j & 1]) for powers in vector.GENERATOR]
+    assert sums == coefficients[:16]
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 17])
+def test_any_number_of_blocks_is_verified_each_for_itself(count: int) -> None:
+    generator = np.random.default_rng(count)
+    for basis in Basis:
+        received = blocks(generator, count)
+        if basis == Basis.CONVENTIONAL:
+            received = reedsolomon.tables().from_dual[received]
+        sent = received.copy()
+        damage(generator, received[-1], 5, 3)
+        assert repair(received, basis) == [CLEAN] * (count - 1) + [CORRECTED]
+        assert np.array_equal(received, sent)
+
+
+def test_loose_blocks_are_told_but_not_mended() -> None:
+    generator = np.random.default_rng(3)
+    received = blocks(generator, 2)
+    damage(generator, received[0], 1, 2)
+    before = received.copy()
+    starts = np.array([0, DEPTH * CODEWORD])
+    fared = reedsolomon.repair(received.reshape(-1), starts, np.array([True, True]))
+    assert fared.tolist() == [UNCORRECTABLE, CLEAN]
+    assert np.array_equal(received, before)

@@ -8,7 +8,8 @@ from sentinel1decoder import constants
 from sentinel1decoder._headers import decode_primary_header, decode_secondary_header
 
 from rs_client.processing import sentinel1
-from tests.unit.processing.downlink import Octets, packet
+from rs_client.processing.reedsolomon import Integers, Octets
+from tests.unit.processing.downlink import packet
 
 # Our name of a field, and theirs.
 NAMES = {
@@ -45,7 +46,14 @@ NAMES = {
 }
 
 
-def sar_packets(how_many: int) -> tuple[Octets, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+def heads_of(packets: list[bytes]) -> tuple[Octets, Integers]:
+    """The first octets of packets, as the core keeps them, and their lengths."""
+    heads = [one[:68].ljust(68, b"\0") for one in packets]
+    octets = np.frombuffer(b"".join(heads), np.uint8).reshape(-1, 68)
+    return octets, np.array([len(one) for one in packets], np.int64)
+
+
+def sar_packets(how_many: int) -> tuple[Octets, Integers]:
     """SAR packets whose headers hold anything."""
     generator = np.random.default_rng(7)
     packets = []
@@ -54,29 +62,27 @@ def sar_packets(how_many: int) -> tuple[Octets, np.ndarray[tuple[int], np.dtype[
         header[6:10] = sentinel1.SYNC_MARKER.to_bytes(4)
         user_data = bytes(4 * int(generator.integers(1, 50)))
         packets.append(packet(1052, count, bytes(header) + user_data, timed=True))
-    offset = np.cumsum([0, *map(len, packets)])
-    return np.frombuffer(b"".join(packets), np.uint8), offset
+    return heads_of(packets)
 
 
 def test_every_field_of_the_sar_header_is_that_of_another_decoder() -> None:
-    data, offset = sar_packets(200)
-    ours = sentinel1.fields(data, offset)
-    heads = [data[start : start + 68].tobytes() for start in offset[:-1]]
-    theirs = [decode_secondary_header(head[6:]) for head in heads]
+    heads, _ = sar_packets(200)
+    ours = sentinel1.fields(heads)
+    theirs = [decode_secondary_header(head[6:].tobytes()) for head in heads]
     assert set(ours) == set(NAMES) | {name for name in ours if name.endswith("_code")}
     for name, other in NAMES.items():
         np.testing.assert_allclose(ours[name], [each[other] for each in theirs], rtol=1e-12, err_msg=name)
-    counts = [decode_primary_header(head[:6])[constants.PACKET_SEQUENCE_COUNT_FIELD_NAME] for head in heads]
-    assert sentinel1.sequence_count(data, offset).tolist() == counts
+    counts = [decode_primary_header(head[:6].tobytes())[constants.PACKET_SEQUENCE_COUNT_FIELD_NAME] for head in heads]
+    assert sentinel1.sequence_count(heads).tolist() == counts
 
 
 def test_times_are_those_of_another_decoder() -> None:
-    data, offset = sar_packets(50)
-    data = data.copy()
-    data[offset[:-1] + 6] = 0x50  # in 2022, after the last leap second
-    theirs = [decode_secondary_header(data[start + 6 : start + 68].tobytes()) for start in offset[:-1]]
+    heads, length = sar_packets(50)
+    heads = heads.copy()
+    heads[:, 6] = 0x50  # in 2022, after the last leap second
+    theirs = [decode_secondary_header(head[6:].tobytes()) for head in heads]
     expected = [each[constants.COARSE_TIME_FIELD_NAME] - 18 + each[constants.FINE_TIME_FIELD_NAME] for each in theirs]
-    since = sentinel1.times(data, offset) - np.datetime64("1980-01-06T00:00:00", "ns")
+    since = sentinel1.times(heads, length) - np.datetime64("1980-01-06T00:00:00", "ns")
     np.testing.assert_allclose(since / np.timedelta64(1, "s"), expected, rtol=0, atol=1e-6)
 
 
@@ -113,16 +119,16 @@ def test_the_fraction_is_the_middle_of_a_tick() -> None:
 
 def test_packets_without_a_secondary_header_have_no_time() -> None:
     packets = [packet(5, 0, bytes(20)), packet(5, 1, bytes(20), timed=True), packet(5, 2, bytes(3), timed=True)]
-    offset = np.cumsum([0, *map(len, packets)])
-    found = sentinel1.times(np.frombuffer(b"".join(packets), np.uint8), offset)
+    found = sentinel1.times(*heads_of(packets))
     assert np.isnat(found).tolist() == [True, False, True]
 
 
 def test_what_is_a_sar_packet() -> None:
-    data, offset = sar_packets(20)
-    assert sentinel1.is_sar(data, offset)
-    short = np.frombuffer(packet(5, 0, bytes(20), timed=True), np.uint8)
-    assert not sentinel1.is_sar(short, np.array([0, short.size]))
-    other = np.frombuffer(packet(5, 0, bytes(200), timed=True), np.uint8)
-    assert not sentinel1.is_sar(other, np.array([0, other.size]))
-    assert not sentinel1.is_sar(np.zeros(0, np.uint8), np.zeros(1, np.int64))
+    assert sentinel1.is_sar(*sar_packets(20))
+    assert not sentinel1.is_sar(*heads_of([packet(5, 0, bytes(20), timed=True)]))
+    assert not sentinel1.is_sar(*heads_of([packet(5, 0, bytes(200), timed=True)]))
+    assert not sentinel1.is_sar(*heads_of([]))
+
+
+def test_modes_have_names() -> None:
+    assert [sentinel1.mode(code) for code in (8, 32, 9, 200)] == ["IW", "EW", "WV", "mode 200"]

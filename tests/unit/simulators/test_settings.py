@@ -42,7 +42,7 @@ def test_all_that_the_platform_writes(tmp_path: Path) -> None:
     assert "hidden" not in repr(settings)
 
 
-@pytest.mark.parametrize("change", [{"kind": "prip"}, {"scale": 0}, {"scale": 2}, {"prot": 1}, {"username": "alone"}])
+@pytest.mark.parametrize("change", [{"kind": "xbip"}, {"scale": 0}, {"scale": 2}, {"prot": 1}, {"username": "alone"}])
 def test_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         load(written(tmp_path, {**GIVEN, **change}))

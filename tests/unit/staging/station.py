@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from rs_server.errors import NotFound, StationUnavailable
+from rs_server.staging.rows import Lost, Transfer
+from rs_server.stations.client import Page
+from rs_server.stations.filters import conjunction
+from rs_server.stations.search import SearchRequest
+from rs_server.stations.station import Collection
+from rs_server.storage.multipart import NoSuchUpload
 
 SESSION = "S1A_20241114143038056552"
-CHUNK = 1000
-
-Fault = Callable[[str, int, bytes], bytes | None]
-"""Name of a file, number of the connection and the bytes it would carry → those it does carry; None: breaks off."""
+CADU = bytes.fromhex("1acffc1d") + bytes(2040)
 
 
 def content(name: str, size: int) -> bytes:
-    """The bytes of a file."""
-    return Random(name).randbytes(size)
+    """The bytes of a file: CADUs, as far as they are whole."""
+    noise = Random(name).randbytes(size)
+    return b"".join(CADU[:4] + noise[at + 4 : at + 2044] for at in range(0, size, 2044))[:size]
 
 
 def asset(channel: int, block: int, size: int = 4088, *, final: bool = False) -> dict[str, Any]:
@@ -85,14 +90,41 @@ def checksum(data: bytes) -> str:
     return f"d50110{hashlib.md5(data, usedforsecurity=False).hexdigest()}"
 
 
-class Station:
-    """The far side; ``fault`` decides what each connection carries."""
+@dataclass(frozen=True)
+class Answer:
+    """What a connection to the station brings."""
 
-    def __init__(self, fault: Fault = lambda _name, _connection, data: data, *, down: bool = False) -> None:
-        self.fault = fault
-        self.down = down
-        self.connections: list[tuple[str, int]] = []
-        self.session = item()
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+    broken: bool = False
+
+    @property
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The bytes in small pieces."""
+        return self._chunks()
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self.data), CHUNK):
+            yield self.data[start : start + CHUNK]
+        if self.broken:
+            raise StationUnavailable("sgs", "broke the connection")
+
+
+CHUNK = 1000
+Fault = Callable[[int, Answer], Answer]
+"""Number of the connection and what it would bring → what it does bring."""
+
+
+@dataclass
+class Station:
+    """The far side; ``fault`` decides what each connection brings."""
+
+    fault: Fault = lambda _, answer: answer
+    down: bool = False
+    ranges: bool = True
+    session: dict[str, Any] = field(default_factory=item)
+    requests: list[str] = field(default_factory=list)
 
     async def item(self, service: str, collection: str, item_id: str) -> dict[str, Any]:
         """The session."""
@@ -109,46 +141,149 @@ class Station:
             raise NotFound(f"collection {collection} does not exist")
         return "sgs"
 
+    def collections(self, service: str) -> list[Collection]:
+        """The one collection."""
+        return [Collection("s1-sgs", "sgs", "", "", {}, conjunction([]))] if service == "cadip" else []
+
+    async def search(self, service: str, request: SearchRequest, collections: Sequence[str]) -> Page:
+        """The session, whatever was asked for."""
+        return Page([self.session])
+
+    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Nothing is said."""
+        return []
+
     @asynccontextmanager
-    async def stream(
-        self, service: str, collection: str, asset: Mapping[str, Any], *, offset: int = 0
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """A file, in small chunks."""
-        self.station_of(service, collection)
+    async def download(
+        self,
+        service: str,
+        collection: str,
+        asset: Mapping[str, Any],
+        *,
+        range_: str | None = None,
+        if_range: str | None = None,
+    ) -> AsyncIterator[Answer]:
+        """A file, or a range of it."""
         name = next(name for name, known in self.session["assets"].items() if known["href"] == asset["href"])
-        self.connections.append((name, offset))
-        if self.down:
-            raise StationUnavailable("sgs", "refused the connection")
-        yield self._chunks(name, content(name, asset["file:size"])[offset:])
+        self.requests.append(range_ or "whole")
+        yield self.fault(len(self.requests), self._answer(content(name, asset["file:size"]), range_, if_range))
 
-    async def _chunks(self, name: str, data: bytes) -> AsyncIterator[bytes]:
-        carried = self.fault(name, sum(name == seen for seen, _ in self.connections), data)
-        broken = carried is None
-        whole = data[: len(data) // 2] if carried is None else carried
-        for start in range(0, len(whole), CHUNK):
-            yield whole[start : start + CHUNK]
-        if broken:
-            raise StationUnavailable("sgs", "broke the connection")
+    def _answer(self, data: bytes, range_: str | None, if_range: str | None) -> Answer:
+        etag = f'"{hashlib.sha256(data).hexdigest()[:8]}"'
+        if range_ is None or not self.ranges or if_range not in (None, etag):
+            return Answer(200, {"etag": etag, "content-length": str(len(data))}, data)
+        first, last = (int(end) for end in range_.removeprefix("bytes=").split("-"))
+        headers = {"etag": etag, "content-range": f"bytes {first}-{last}/{len(data)}"}
+        return Answer(206, headers, data[first : last + 1])
 
 
+class Turns:
+    """No limits."""
+
+    async def before_request(self, station: str) -> None:
+        """At once."""
+
+    async def after_bytes(self, station: str, count: int) -> None:
+        """At once."""
+
+    def is_paced(self, station: str) -> bool:
+        """Never."""
+        return False
+
+
+@dataclass
 class Bucket:
-    """Objects in memory: whole ones only, as the real one."""
+    """Objects and uploads in memory."""
 
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-        self.aborted: list[str] = []
+    objects: dict[str, bytes] = field(default_factory=dict)
+    uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
 
-    async def put_stream(self, key: str, chunks: AsyncIterator[bytes]) -> int:
-        """Keep an object once all of it came."""
-        data = b"".join([chunk async for chunk in chunks])
+    async def begin(self, key: str) -> str:
+        """A new upload."""
+        self.uploads[f"upload-{len(self.uploads)}"] = {}
+        return list(self.uploads)[-1]
+
+    async def put_part(self, key: str, upload: str, number: int, data: bytes | bytearray) -> str:
+        """Keep a part."""
+        if upload not in self.uploads:
+            raise NoSuchUpload("no such upload")
+        self.uploads[upload][number] = bytes(data)
+        return f"etag-{number}"
+
+    async def complete(self, key: str, upload: str, parts: Mapping[int, str]) -> None:
+        """Make the object of the parts."""
+        if upload not in self.uploads:
+            raise NoSuchUpload("no such upload")
+        there = self.uploads.pop(upload)
+        self.objects[key] = b"".join(there[number] for number in sorted(parts))
+
+    async def abort(self, key: str, upload: str) -> None:
+        """Forget the parts."""
+        self.uploads.pop(upload, None)
+
+    async def put(self, key: str, data: bytes) -> None:
+        """Keep an object."""
         self.objects[key] = data
-        return len(data)
 
     async def size(self, key: str) -> int | None:
         """Size of an object."""
         return len(self.objects[key]) if key in self.objects else None
 
-    async def abort_uploads(self, prefix: str) -> int:
-        """Note that it was asked for."""
-        self.aborted.append(prefix)
-        return 0
+    async def read(self, key: str) -> AsyncIterator[bytes]:
+        """The bytes of an object."""
+        yield self.objects[key]
+
+    async def delete(self, keys: list[str]) -> None:
+        """Forget objects."""
+        for key in keys:
+            self.objects.pop(key, None)
+
+
+class Uploads:
+    """The multipart side of a bucket."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.begin, self.put, self.complete, self.abort = bucket.begin, bucket.put_part, bucket.complete, bucket.abort
+
+    async def copy(self, bucket: str, source: str, key: str) -> None:
+        """Not here."""
+        raise NotImplementedError
+
+
+@dataclass
+class Notes:
+    """What a carrier leaves for the next; ``lost`` after so many writes."""
+
+    there: dict[int, str] = field(default_factory=dict)
+    upload: str | None = None
+    validator: str | None = None
+    ranges: bool = True
+    lost_after: int | None = None
+
+    def _write(self) -> None:
+        if self.lost_after is not None:
+            self.lost_after -= 1
+            if self.lost_after < 0:
+                raise Lost
+
+    async def parts(self, transfer: Transfer) -> dict[int, str]:
+        """The parts noted."""
+        return dict(self.there)
+
+    async def begin_upload(self, transfer: Transfer, upload: str, part_size: int) -> None:
+        """Note the upload."""
+        self._write()
+        self.upload, self.there = upload, {}
+
+    async def add_part(self, transfer: Transfer, number: int, etag: str) -> None:
+        """Note a part."""
+        self._write()
+        self.there[number] = etag
+
+    async def set_validator(self, transfer: Transfer, validator: str | None, *, ranges: bool) -> None:
+        """Note what the parts are of."""
+        self.validator, self.ranges = validator, ranges
+
+    async def check(self, transfer: Transfer) -> None:
+        """Note nothing."""
+        self._write()

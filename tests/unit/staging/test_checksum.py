@@ -3,8 +3,9 @@
 import hashlib
 
 import pytest
+from blake3 import blake3
 
-from rs_server.staging.checksum import Checker
+from rs_server.staging.checksum import CADU_BYTES, Checker, Frames
 
 DATA = b"1234567890"
 
@@ -18,7 +19,8 @@ DATA = b"1234567890"
         (f"1620{hashlib.sha3_256(DATA).hexdigest()}", True),
         (f"1220{hashlib.sha256(b'x').hexdigest()}", False),
         ("d50110", False),
-        ("1e2000", True),
+        ("1e2000", False),
+        ("9999", True),
         ("", True),
         (None, True),
     ],
@@ -28,3 +30,42 @@ def test_checker(multihash: str | None, *, met: bool) -> None:
     checker.update(DATA[:4])
     checker.update(DATA[4:])
     assert checker.met is met
+
+
+@pytest.mark.parametrize(
+    ("expected", "own"),
+    [
+        (None, f"1e20{blake3(DATA).hexdigest()}"),
+        ("1e2000", f"1e20{blake3(DATA).hexdigest()}"),
+        ("9999aa", f"1e20{blake3(DATA).hexdigest()}"),
+        ("122000", f"1220{hashlib.sha256(DATA).hexdigest()}"),
+    ],
+)
+def test_the_checksum_is_of_the_kind_that_the_source_names(expected: str | None, own: str) -> None:
+    checker = Checker(expected)
+    checker.update(DATA)
+    assert checker.multihash == own
+
+
+CADU = bytes.fromhex("1acffc1d") + bytes(CADU_BYTES - 4)
+NOISE = bytes(CADU_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("data", "aligned"),
+    [
+        (b"", True),
+        (CADU * 5, True),
+        (CADU * 3 + NOISE * 2, True),  # a noisy pass
+        (CADU * 2 + NOISE * 3, False),
+        (CADU * 5 + b"x", False),
+        (b"x" + CADU * 5, False),
+        (b"<html>" * CADU_BYTES, False),
+    ],
+)
+@pytest.mark.parametrize("step", [CADU_BYTES, 1000, 5000])
+def test_whether_bytes_are_cadus(data: bytes, step: int, *, aligned: bool) -> None:
+    frames = Frames()
+    for start in range(0, len(data), step):
+        frames.update(data[start : start + step])
+    assert frames.aligned is aligned

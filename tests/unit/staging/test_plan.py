@@ -1,4 +1,4 @@
-"""From items of a station to transfers: keys, totals, and what cannot be staged."""
+"""From an item of a source to transfers: keys, and what cannot be staged; and whether an edition is another one."""
 
 from typing import Any
 
@@ -7,20 +7,26 @@ import pytest
 from rs_server.catalog.names import CollectionName
 from rs_server.errors import BadInput
 from rs_server.processes.references import Reference
-from rs_server.staging.plan import plan
-from tests.unit.staging.station import SESSION, item, name_of
+from rs_server.staging.plan import Target, is_growing, is_offline, same, transfers
+from tests.unit.staging.station import SESSION, checksum, item, name_of
 
-TARGET = CollectionName("alice", "s1-cadu")
+TARGET = Target(CollectionName("alice", "s1-cadu"), "job")
 SOURCE = Reference("cadip", "s1-sgs", SESSION)
+NAME = name_of(1, 1)
 
 
 def test_each_file_gets_its_place() -> None:
-    made = plan([(SOURCE, item())], TARGET)
-    assert [transfer.key for transfer in made.transfers] == [
-        f"alice/s1-cadu/{SESSION}/{name_of(channel, block)}" for channel in (1, 2) for block in (1, 2)
+    made = transfers(SOURCE, item(), "sgs", TARGET)
+    assert [each.key for each in made] == [
+        f"alice/s1-cadu/{SESSION}/job/{name_of(channel, block)}" for channel in (1, 2) for block in (1, 2)
     ]
-    assert made.bytes_total == 4 * 4088
-    assert made.items[0].prefix == f"alice/s1-cadu/{SESSION}/"
+    assert {(each.station, each.size, each.offline) for each in made} == {("sgs", 4088, False)}
+
+
+def test_only_the_assets_wanted() -> None:
+    assert [each.name for each in transfers(SOURCE, item(), "sgs", TARGET, frozenset({NAME}))] == [NAME]
+    with pytest.raises(BadInput, match="no asset x"):
+        transfers(SOURCE, item(), "sgs", TARGET, frozenset({NAME, "x"}))
 
 
 @pytest.mark.parametrize(
@@ -35,10 +41,55 @@ def test_each_file_gets_its_place() -> None:
 )
 def test_what_cannot_be_staged_is_told(assets: dict[str, Any], why: str) -> None:
     with pytest.raises(BadInput, match=why):
-        plan([(SOURCE, {**item(), "assets": assets})], TARGET)
+        transfers(SOURCE, {**item(), "assets": assets}, "sgs", TARGET)
 
 
-def test_two_items_of_one_id_are_refused() -> None:
-    other = Reference("cadip", "s1-mti", SESSION)
-    with pytest.raises(BadInput, match="two of the items"):
-        plan([(SOURCE, item()), (other, item())], TARGET)
+def test_a_file_of_the_catalog_lies_in_an_object_storage() -> None:
+    source = Reference("catalog", "bob_x", "i")
+    with pytest.raises(BadInput, match="not the address of an object"):
+        transfers(source, {"assets": {"a": {"href": "https://x/y", "file:size": 1}}}, "", TARGET)
+
+
+@pytest.mark.parametrize(
+    ("properties", "growing", "offline"),
+    [
+        ({}, False, False),
+        ({"rs:complete": False}, True, False),
+        ({"rs:complete": True}, False, False),
+        ({"rs:online": False}, False, True),
+        ({"rs:online": True}, False, False),
+    ],
+)
+def test_what_an_item_says_of_itself(properties: dict[str, Any], *, growing: bool, offline: bool) -> None:
+    assert (is_growing({"properties": properties}), is_offline({"properties": properties})) == (growing, offline)
+
+
+def ours(**changes: Any) -> dict[str, Any]:
+    """The catalog's edition of the session, with one asset changed."""
+    published = {"assets": {name: {**asset, "file:checksum": "1e20aa"} for name, asset in item()["assets"].items()}}
+    published["assets"][NAME] |= changes
+    return published
+
+
+@pytest.mark.parametrize(
+    ("changes", "told", "equal"),
+    [
+        ({}, {}, True),
+        ({"file:size": 1}, {}, False),
+        ({"externalIds": [{"scheme": "cadip", "value": "x"}]}, {}, False),
+        ({}, {"file:checksum": checksum(b"a")}, True),  # of another kind: they cannot be compared
+        ({"file:checksum": checksum(b"a")}, {"file:checksum": checksum(b"a").upper()}, True),
+        ({"file:checksum": checksum(b"b")}, {"file:checksum": checksum(b"a")}, False),
+    ],
+)
+def test_whether_an_edition_is_the_same(changes: dict[str, Any], told: dict[str, Any], *, equal: bool) -> None:
+    theirs = item()
+    theirs["assets"][NAME] |= told
+    assert same(theirs, ours(**changes)) is equal
+
+
+def test_an_edition_with_other_files_is_another() -> None:
+    theirs = item()
+    theirs["assets"].pop(NAME)
+    assert not same(theirs, ours())
+    assert not same(theirs, ours(), frozenset({name_of(2, 1)}))

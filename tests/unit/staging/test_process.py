@@ -1,5 +1,6 @@
 """Who may stage what is decided when it is asked for."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -7,9 +8,10 @@ import pytest
 from rs_server.access.policy import Principal
 from rs_server.catalog.names import CollectionName
 from rs_server.errors import BadInput, Forbidden, NotFound, RsError, StationUnavailable
-from rs_server.staging.process import Staging, StagingInputs, Tally
+from rs_server.staging.inputs import StagingInputs
+from rs_server.staging.process import Staging, against_totals
 from rs_server.storage.stac import Place
-from tests.unit.staging.station import SESSION, Bucket, Station
+from tests.unit.staging.station import SESSION, Station, name_of
 
 HOST = "http://127.0.0.1:8000"
 SGS = f"{HOST}/cadip/collections/s1-sgs/items/{SESSION}"
@@ -22,18 +24,33 @@ class Catalog:
     async def has_collection(self, name: CollectionName) -> bool:
         return name.full == "carol_shared"
 
+    async def collection_ids(self) -> list[str]:
+        return ["carol_shared"]
+
     async def ensure_collection(self, name: CollectionName, *, title: str) -> None:
         raise NotImplementedError
 
     async def item(self, collection_id: str, item_id: str) -> dict[str, Any]:
+        raise NotFound(f"item {item_id} does not exist")
+
+    async def items(self, collection_id: str, item_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         raise NotImplementedError
 
-    async def upsert_item(self, item: dict[str, Any]) -> None:
+    async def search(self, body: Mapping[str, Any], collections: Sequence[str]) -> dict[str, Any]:
+        raise NotImplementedError
+
+    async def publish(self, conn: Any, items: Sequence[Mapping[str, Any]]) -> None:
         raise NotImplementedError
 
 
 def staging(station: Station) -> Staging:
-    return Staging(station, Bucket(), Catalog(), Place("rs-data", "http://s3", "r", HOST))
+    rows: Any = None  # nothing is noted before a job is admitted
+    return Staging(station, Catalog(), rows, Place("rs-data", "http://s3", "r", HOST))
+
+
+def admitted(inputs: dict[str, Any], *roles: str) -> Any:
+    who = Principal("alice", roles=PRODUCER | set(roles))
+    return staging(Station()).admit(who, StagingInputs.model_validate({"collection": "s1-cadu", **inputs}))
 
 
 def wanted(href: str = SGS, collection: str = "s1-cadu") -> StagingInputs:
@@ -55,7 +72,7 @@ async def test_what_is_admitted_is_kept_as_paths_and_full_ids() -> None:
         (PRODUCER, wanted(SGS + "x"), NotFound, "does not exist"),
         (PRODUCER, wanted(SGS.replace("s1-sgs", "other")), NotFound, "other"),
         (PRODUCER, wanted(SGS.replace("/cadip/", "/auxip/")), NotFound, "does not exist"),
-        (PRODUCER, wanted(SGS.replace("/cadip/", "/catalog/")), BadInput, "not an item of a station"),
+        (PRODUCER, wanted(SGS.replace("/cadip/", "/catalog/")), NotFound, "does not exist"),
         (PRODUCER, wanted(SGS.replace("8000", "8001")), BadInput, "not an address of this server"),
         (PRODUCER, wanted(collection="bob_s1-cadu"), Forbidden, "may not write catalog bob:s1-cadu"),
         (PRODUCER, wanted(collection="bob:s1-cadu"), Forbidden, "may not write catalog bob:s1-cadu"),
@@ -90,10 +107,78 @@ async def test_a_station_that_is_down_is_named() -> None:
         await staging(Station(down=True)).admit(Principal("alice", roles=PRODUCER), wanted())
 
 
+SEARCHES: list[tuple[Any, str, dict[str, Any]]] = [
+    ({"href": f"{HOST}/cadip/search?ids=A,B&limit=3"}, "cadip", {"ids": ["A", "B"], "filter-lang": "cql2-text"}),
+    ({"href": "/cadip/collections/s1-sgs/items"}, "cadip", {"collections": ["s1-sgs"], "filter-lang": "cql2-text"}),
+    (
+        {"service": "cadip", "search": {"ids": ["A"], "limit": 7, "token": "t"}},
+        "cadip",
+        {"ids": ["A"], "filter-lang": "cql2-json"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("item", "service", "body"), SEARCHES)
+async def test_a_search_is_kept_without_its_paging(item: Any, service: str, body: dict[str, Any]) -> None:
+    request = await admitted({"items": item})
+    assert (request.items, [search.model_dump() for search in request.searches]) == (
+        (),
+        [{"service": service, "body": body}],
+    )
+
+
 @pytest.mark.parametrize(
-    ("done", "total", "percent", "told"),
-    [(0, 0, 0, 0), (0, 10, 0, 0), (5, 10, 49, 5), (10, 10, 99, 10), (14, 10, 99, 10)],
+    ("item", "error", "why"),
+    [
+        ({"href": "http://elsewhere/cadip/search?ids=A"}, BadInput, "not an address of this server"),
+        ({"href": "/cadip/search?idz=A"}, BadInput, "inputs.items.0: idz"),
+        ({"href": "/cadip/search?filter=nonsense%3D1"}, BadInput, "nonsense"),
+        ({"href": "/strange/search"}, BadInput, "service"),
+        ({"href": "/auxip/search"}, NotFound, "no collection"),
+        ({"service": "cadip", "search": {"collections": ["other"]}}, NotFound, "no collection"),
+        ({"service": "cadip", "search": {"strange": 1}}, BadInput, "inputs.items.0.search: strange"),
+        ({"service": "catalog", "search": {}}, NotFound, "no collection"),
+    ],
 )
-def test_progress_never_says_more_than_all(done: int, total: int, percent: int, told: int) -> None:
-    progress = Tally(total, 1, bytes_done=done).progress
-    assert (progress.percent, progress.bytes_done) == (percent, told)
+async def test_searches_that_are_refused(item: Any, error: type[RsError], why: str) -> None:
+    with pytest.raises(error, match=why):
+        await admitted({"items": item})
+
+
+async def test_a_search_of_the_catalog_needs_rights_to_its_collections() -> None:
+    roles = ("rs_catalog_carol:shared_read", "rs_catalog_carol:shared_download")
+    request = await admitted({"items": {"service": "catalog", "search": {}}}, *roles)
+    assert request.searches[0].service == "catalog"
+
+
+async def test_options_are_kept() -> None:
+    options = {"existing": "skip", "priority": 7, "follow": True, "strict": True, "assets": [name_of(1, 1)]}
+    request = await admitted({"items": {"href": SGS}, **options})
+    assert request.model_dump(include=set(options)) == {**options, "assets": (name_of(1, 1),)}
+
+
+async def test_two_items_of_one_id_are_refused() -> None:
+    twice = [{"href": SGS}, {"href": SGS.replace("s1-sgs", "s1-mti")}]
+    with pytest.raises(BadInput, match="two of the items"):
+        await admitted({"items": twice})
+
+
+FILE = {"cadip:channel": 1, "file:size": 10}
+
+
+@pytest.mark.parametrize(
+    ("told", "doubt"),
+    [
+        ([], None),
+        ([{"Channel": 1, "TotalChunks": 2, "TotalVolume": 20}], None),
+        ([{"Channel": 1, "TotalChunks": "2", "TotalVolume": "20"}], None),
+        ([{"Channel": 1}], None),
+        ([{"Channel": 1, "TotalChunks": 3}], "channel 1 has 2 files, and its quality record says 3"),
+        ([{"Channel": 1, "TotalVolume": 21}], "channel 1 has 20 bytes, and its quality record says 21"),
+        ([{"Channel": 2, "TotalChunks": 1}], "channel 2 has 0 files, and its quality record says 1"),
+    ],
+)
+def test_what_a_station_says_of_a_session_is_held_against_its_files(
+    told: list[dict[str, Any]], doubt: str | None
+) -> None:
+    assert against_totals({"assets": {"a": FILE, "b": FILE}}, told) == doubt

@@ -5,21 +5,30 @@ from typing import Any
 
 from rs_server.catalog.names import CollectionName
 from rs_server.processes.references import Reference
-from rs_server.staging.plan import plan
-from rs_server.staging.publish import catalog_item
+from rs_server.staging.publish import catalog_item, superseded
+from rs_server.staging.rows import Carried
 from rs_server.storage.stac import Place
 from tests.schemas import item_faults
 from tests.unit.staging.station import SESSION, item, name_of
 
 TARGET = CollectionName("alice", "s1-cadu")
-PLACE = Place("rs-data", "http://127.0.0.1:9000", "us-east-1", "http://127.0.0.1:8000")
+PLACE = Place("rs-data", "http://127.0.0.1:9000", "us-east-1", "http://127.0.0.1:8000", "http://127.0.0.1:8080/realm")
 NOW = datetime(2026, 11, 24, 10, 0, 0, 123456, tzinfo=UTC)
 STAMP = "2026-11-24T10:00:00.123Z"
+SOURCE = Reference("cadip", "s1-sgs", SESSION)
+SERVED = f"{PLACE.public_url}{SOURCE.path}/download"
+
+
+def files() -> list[Carried]:
+    assets = {name: {**asset, "href": f"{SERVED}/{name}"} for name, asset in item()["assets"].items()}
+    return [
+        Carried(name, asset, f"alice/s1-cadu/{SESSION}/job/{name}", asset["file:size"], f"1e20{'ab' * 32}")
+        for name, asset in assets.items()
+    ]
 
 
 def published(before: dict[str, Any] | None = None) -> dict[str, Any]:
-    (planned,) = plan([(Reference("cadip", "s1-sgs", SESSION), item())], TARGET).items
-    return catalog_item(planned, TARGET, PLACE, NOW, before)
+    return catalog_item(SOURCE, item(), files(), TARGET, PLACE, NOW, before)
 
 
 def test_the_item_is_valid() -> None:
@@ -46,12 +55,30 @@ def test_a_new_version_keeps_its_first_publication() -> None:
 def test_assets_point_at_our_copy() -> None:
     name = name_of(1, 2)
     asset = published()["assets"][name]
-    assert asset["href"] == f"s3://rs-data/alice/s1-cadu/{SESSION}/{name}"
+    assert asset["href"] == f"s3://rs-data/alice/s1-cadu/{SESSION}/job/{name}"
     assert asset["storage:refs"] == list(published()["properties"]["storage:schemes"])
     assert (asset["cadip:channel"], asset["cadip:block_number"], asset["cadip:final_block"]) == (1, 2, True)
     assert asset["roles"] == ["cadu"]
-    assert not {"auth:refs", "eviction_datetime"} & asset.keys()
+    assert asset["auth:refs"] == ["s3"]
+    assert (asset["file:checksum"], asset["file:local_path"]) == (f"1e20{'ab' * 32}", name)
+    assert "eviction_datetime" not in asset
+    assert asset["alternate"] == {
+        "https": {"href": f"{SERVED}/{name}", "alternate:name": "HTTPS", "auth:refs": ["oidc"]}
+    }
 
 
 def test_no_address_of_the_station_is_left() -> None:
     assert "station/odata" not in str(published())
+
+
+def test_what_an_edition_takes_the_place_of() -> None:
+    kept = files()[0].key
+    before = {
+        "assets": {
+            "kept": {"href": f"s3://rs-data/{kept}"},
+            "old": {"href": "s3://rs-data/alice/s1-cadu/x/old/a.raw"},
+            "elsewhere": {"href": "s3://other/a"},
+        }
+    }
+    assert superseded("rs-data", files(), before) == ["alice/s1-cadu/x/old/a.raw"]
+    assert superseded("rs-data", files(), None) == []

@@ -1,89 +1,219 @@
-"""A file comes whole and right, over as many connections as allowed, or no object appears."""
+"""A file comes whole and right, over as many connections as it takes, or no object appears."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from rs_server.catalog.names import CollectionName
-from rs_server.errors import StationRefused, StationUnavailable
+from rs_server.errors import NotFound, StationRefused, StationUnavailable
 from rs_server.processes.references import Reference
-from rs_server.staging.plan import Transfer, plan
-from rs_server.staging.transfer import Patience, carry
-from tests.unit.staging.station import SESSION, Bucket, Fault, Station, checksum, content, name_of
+from rs_server.staging.checksum import Checker
+from rs_server.staging.rows import Lost, Transfer
+from rs_server.staging.source import Changed, Gone
+from rs_server.staging.transfer import Meter, World, carry
+from tests.unit.staging.station import (
+    SESSION,
+    Answer,
+    Bucket,
+    Notes,
+    Station,
+    Turns,
+    Uploads,
+    checksum,
+    content,
+    name_of,
+)
 
 NAME = name_of(1, 1)
-PATIENCE = Patience(tries=4, pause_s=0)
+KEY = f"alice/c/{SESSION}/job/{NAME}"
+SMALL, LARGE, PART = 4088, 2044 * 40, 2044 * 4
 
 
-def first(station: Station) -> Transfer:
-    source = Reference("cadip", "s1-sgs", SESSION)
-    return plan([(source, station.session)], CollectionName("alice", "c")).transfers[0]
+@dataclass
+class Case:
+    """A transfer and everything it is carried between."""
+
+    station: Station = field(default_factory=Station)
+    size: int = LARGE
+    width: int = 1
+    checksum: str | None = None
+    bucket: Bucket = field(default_factory=Bucket)
+    notes: Notes = field(default_factory=Notes)
+    fence: int = 1
+
+    @property
+    def data(self) -> bytes:
+        return content(NAME, self.size)
+
+    async def carry(self) -> str:
+        asset = self.station.session["assets"][NAME]
+        asset["file:size"] = self.size
+        transfer = Transfer(
+            *(1, self.fence, uuid4(), Reference("cadip", "s1-sgs", SESSION), "sgs", NAME, asset, KEY, self.size),
+            *(self.checksum, self.width, 0, 0, self.notes.upload, PART if self.notes.upload else None),
+            *(self.notes.validator, self.notes.ranges, None),
+        )
+        self.fence += 1
+        uploads = Uploads(self.bucket)
+        world = World(self.station, Turns(), self.bucket, uploads, self.notes, PART, _nothing, pause_s=0)
+        return await carry(transfer, world, Meter())
 
 
-async def carried(station: Station, bucket: Bucket) -> list[int]:
-    counted: list[int] = []
-    await carry(first(station), station, bucket, counted.append, PATIENCE)
-    return counted
+async def _nothing(_point: str) -> None:
+    """Nobody is killed."""
 
 
-async def test_a_file_is_carried_and_counted() -> None:
-    station, bucket = Station(), Bucket()
-    counted = await carried(station, bucket)
-    assert bucket.objects == {f"alice/c/{SESSION}/{NAME}": content(NAME, 4088)}
-    assert counted == [1000, 1000, 1000, 1000, 88]
+def own_checksum(data: bytes) -> str:
+    checker = Checker(None)
+    checker.update(data)
+    return checker.multihash
 
 
-async def test_a_whole_object_is_not_fetched_again() -> None:
-    station, bucket = Station(), Bucket()
-    bucket.objects[f"alice/c/{SESSION}/{NAME}"] = content(NAME, 4088)
-    assert await carried(station, bucket) == [4088]
-    assert station.connections == []
+@pytest.mark.parametrize("size", [0, 1, 2044, SMALL, PART, PART + 2044, LARGE])
+@pytest.mark.parametrize("width", [1, 3])
+async def test_a_file_is_carried(size: int, width: int) -> None:
+    case = Case(size=size, width=width)
+    if size % 2044:
+        case.station.session["assets"][NAME]["roles"] = ["data"]
+    assert await case.carry() == own_checksum(case.data)
+    assert case.bucket.objects == {KEY: case.data}
+    assert case.bucket.uploads == {}
 
 
-async def test_an_object_of_another_size_is_replaced() -> None:
-    station, bucket = Station(), Bucket()
-    bucket.objects[f"alice/c/{SESSION}/{NAME}"] = b"half"
-    await carried(station, bucket)
-    assert bucket.objects[f"alice/c/{SESSION}/{NAME}"] == content(NAME, 4088)
+def breaking(every: int, upto: int = 10**6) -> Callable[[int, Answer], Answer]:
+    """Connections break off after so many bytes, up to the nth."""
+
+    def fault(number: int, answer: Answer) -> Answer:
+        return replace(answer, data=answer.data[:every], broken=True) if number <= upto else answer
+
+    return fault
 
 
+def at(numbers: set[int], change: Callable[[Answer], Answer]) -> Callable[[int, Answer], Answer]:
+    """What happens to some of the connections."""
+    return lambda number, answer: change(answer) if number in numbers else answer
+
+
+def flipped(answer: Answer) -> Answer:
+    data = bytearray(answer.data)
+    data[1500] ^= 1
+    return replace(answer, data=bytes(data))
+
+
+HTML = Answer(200, {"content-type": "text/html"}, b"<html>please log in</html>")
+
+
+@pytest.mark.parametrize("width", [1, 4])
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param(lambda _name, n, data: None if n < PATIENCE.tries else data, id="broken connections"),
-        pytest.param(lambda _name, n, data: data[:1500] if n < 3 else data, id="ends early"),
+        pytest.param(breaking(5000), id="resets"),
+        pytest.param(breaking(0, upto=3), id="nothing at first"),
+        pytest.param(lambda n, answer: replace(answer, data=answer.data[: 3000 * n]), id="short reads"),
     ],
 )
-async def test_a_broken_transfer_goes_on_where_it_stopped(fault: Fault) -> None:
-    station, bucket = Station(fault), Bucket()
-    counted = await carried(station, bucket)
-    assert bucket.objects[f"alice/c/{SESSION}/{NAME}"] == content(NAME, 4088)
-    assert sum(counted) == 4088
-    offsets = [offset for _, offset in station.connections]
-    assert offsets == sorted(set(offsets))
+async def test_what_breaks_off_goes_on_where_it_stopped(fault: Any, width: int) -> None:
+    case = Case(Station(fault), width=width, checksum=checksum(content(NAME, LARGE)))
+    assert await case.carry() == case.checksum
+    assert case.bucket.objects == {KEY: case.data}
 
 
+@pytest.mark.parametrize("size", [SMALL, LARGE])
 @pytest.mark.parametrize(
     ("fault", "error", "why"),
     [
-        (lambda _name, _n, _data: None, StationUnavailable, "station sgs: broke the connection"),
-        (lambda _name, _n, data: data[:0], StationRefused, "0 bytes, not the 4088"),
-        (lambda _name, _n, data: data + b"x", StationRefused, "4089 bytes, not the 4088"),
-        (lambda _name, _n, _data: b"<html>please log in</html>" * 400, StationRefused, "not the 4088"),
+        (breaking(0), StationUnavailable, "broke the connection"),
+        (lambda _, answer: replace(answer, data=b""), StationUnavailable, "ended .* early"),
+        (lambda _, answer: replace(answer, headers={}, data=answer.data + b"x"), Changed, "more than the"),
+        (lambda _, answer: replace(answer, headers={"content-length": "7"}), Changed, "7 bytes, not the"),
+        (lambda _, __: HTML, StationRefused, "web page"),
+        (lambda _, answer: Answer(416, {}, b""), Changed, "shorter"),
+        (lambda _, answer: replace(answer, data=bytes(len(answer.data))), Changed, "not made of CADUs"),
+        (lambda _, answer: replace(answer, status=206, headers={}), StationRefused, "not asked for"),
     ],
 )
-async def test_a_wrong_file_never_appears(fault: Fault, error: type[Exception], why: str) -> None:
-    station, bucket = Station(fault), Bucket()
+async def test_a_wrong_file_never_appears(size: int, fault: Any, error: type[Exception], why: str) -> None:
+    case = Case(Station(fault), size=size)
     with pytest.raises(error, match=why):
-        await carried(station, bucket)
-    assert bucket.objects == {}
+        await case.carry()
+    assert case.bucket.objects == {}
+    assert error is not Changed or case.bucket.uploads == {}
 
 
-@pytest.mark.parametrize("right", [True, False])
-async def test_a_checksum_is_held_against_the_bytes(*, right: bool) -> None:
-    station, bucket = Station(), Bucket()
-    station.session["assets"][NAME]["file:checksum"] = checksum(content(NAME, 4088) if right else b"other")
-    if right:
-        await carried(station, bucket)
-    else:
-        with pytest.raises(StationRefused, match="checksum"):
-            await carried(station, bucket)
-    assert bool(bucket.objects) is right
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.parametrize("width", [1, 4])
+async def test_a_flipped_bit_is_found_by_the_checksum(size: int, width: int) -> None:
+    case = Case(Station(at({1}, flipped)), size=size, width=width, checksum=checksum(content(NAME, size)))
+    with pytest.raises(Changed, match="checksum"):
+        await case.carry()
+    assert (case.bucket.objects, case.bucket.uploads) == ({}, {})
+
+
+async def test_the_next_carrier_fetches_only_what_is_missing() -> None:
+    case = Case(notes=Notes(lost_after=4), checksum=checksum(content(NAME, LARGE)))
+    with pytest.raises(Lost):
+        await case.carry()
+    there = len(case.notes.there)
+    assert there >= 2
+    case.notes.lost_after = None
+    before = len(case.station.requests)
+    assert await case.carry() == case.checksum
+    assert case.station.requests[before:] == [f"bytes={there * PART}-{LARGE - 1}"]
+    assert case.bucket.objects == {KEY: case.data}
+
+
+async def test_what_was_completed_already_is_read_and_not_fetched() -> None:
+    case = Case(fence=2, checksum=checksum(content(NAME, LARGE)))
+    case.bucket.objects[KEY] = case.data
+    assert await case.carry() == case.checksum
+    assert case.station.requests == []
+    case.bucket.objects[KEY] = bytes(LARGE)
+    with pytest.raises(Changed, match="checksum"):
+        await case.carry()
+    assert case.bucket.objects == {}
+
+
+async def test_a_file_that_is_another_by_now_begins_anew() -> None:
+    case = Case(notes=Notes(lost_after=4))
+    with pytest.raises(Lost):
+        await case.carry()
+    case.notes.lost_after, case.notes.validator = None, '"of another file"'
+    with pytest.raises(Changed, match="another file than before"):
+        await case.carry()
+    assert case.bucket.uploads == {}
+
+
+@pytest.mark.parametrize("width", [1, 4])
+@pytest.mark.parametrize("there", [0, 4])
+async def test_a_station_that_ignores_ranges_is_borne_with(width: int, there: int) -> None:
+    case = Case(Station(ranges=False), width=width)
+    if there:
+        case.notes.lost_after, case.width = there, 1
+        with pytest.raises(Lost):
+            await case.carry()
+        case.notes.lost_after, case.width = None, width
+    assert await case.carry() == own_checksum(case.data)
+    assert case.bucket.objects == {KEY: case.data}
+    assert case.station.requests.count("whole") <= width + 1  # each connection learns it once
+
+
+async def test_an_upload_that_somebody_aborted_is_begun_anew() -> None:
+    case = Case(notes=Notes(lost_after=4))
+    with pytest.raises(Lost):
+        await case.carry()
+    case.bucket.uploads.clear()
+    case.notes.lost_after = None
+    with pytest.raises(Changed, match="are gone"):
+        await case.carry()
+
+
+async def test_an_evicted_file_is_gone() -> None:
+    def evicted(_number: int, _answer: Answer) -> Answer:
+        raise NotFound("station sgs does not have it (any more)")
+
+    with pytest.raises(Gone, match="any more"):
+        await Case(Station(evicted)).carry()

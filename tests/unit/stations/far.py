@@ -23,16 +23,18 @@ from rs_server.stations.kinds import KINDS
 from tests.asgi import client
 
 PUBLIC_URL = "http://server.test"
+ISSUER = "http://keycloak.test/realms/rs"
 SESSION = "S1A_20241114143038056552"
 PARAMETERS = "S1A_AUX_PP1_V20140616T133500_G20241125T133808"
-KIND_OF = {"sgs": "cadip", "adgs": "auxip"}
+SIMULATED = {"sgs": "cadip", "adgs": "auxip"}
+KIND_OF = {**SIMULATED, "s1a": "prip", "exprivia": "lta"}
 
 
 class FarSide(httpx.AsyncBaseTransport):
     """Stations by host name. It notes each request, and can be told to answer something else."""
 
     def __init__(self, page_size: int = 1000, token_ttl_s: int = 600) -> None:
-        self.apps = {name: simulator(KIND_OF[name], page_size, token_ttl_s) for name in KIND_OF}
+        self.apps = {name: simulator(KIND_OF[name], page_size, token_ttl_s) for name in SIMULATED}
         self.requests: list[httpx.Request] = []
         self.answer: Callable[[httpx.Request], httpx.Response | None] = lambda _: None
         self._transports = {name: httpx.ASGITransport(app) for name, app in self.apps.items()}
@@ -45,7 +47,7 @@ class FarSide(httpx.AsyncBaseTransport):
     def fill(self, station: str, name: str, entities: Iterable[Entity]) -> None:
         """Replace what a station holds."""
         store = self.apps[station].state.station.store
-        store.sets[name] = {}
+        store.sets[name].clear()
         store.put(name, entities)
 
     @property
@@ -79,8 +81,7 @@ def station(name: str, collections: Mapping[str, dict[str, list[str]]], **more: 
         {
             "kind": KIND_OF[name],
             "url": f"http://{name}/odata/v1",
-            "token_url": f"http://{name}/auth/realms/station/protocol/openid-connect/token",
-            "grant": {"grant_type": "client_credentials", "client_id": "rs", "client_secret": "secret"},
+            **(_login(name) if name in SIMULATED else {}),
             "collections": {
                 key: StationCollectionSettings(title=key.upper(), constraints=constraints)
                 for key, constraints in collections.items()
@@ -88,6 +89,13 @@ def station(name: str, collections: Mapping[str, dict[str, list[str]]], **more: 
             **more,
         }
     )
+
+
+def _login(name: str) -> dict[str, Any]:
+    return {
+        "token_url": f"http://{name}/auth/realms/station/protocol/openid-connect/token",
+        "grant": {"grant_type": "client_credentials", "client_id": "rs", "client_secret": "secret"},
+    }
 
 
 def demo(**more: Any) -> dict[str, StationSettings]:
@@ -101,7 +109,7 @@ def demo(**more: Any) -> dict[str, StationSettings]:
 @asynccontextmanager
 async def opened(far: FarSide, settings: Mapping[str, StationSettings] | None = None) -> AsyncIterator[Stations]:
     """The demo stations, open."""
-    async with open_stations(settings or demo(), public_url=PUBLIC_URL, transport=far) as stations:
+    async with open_stations(settings or demo(), public_url=PUBLIC_URL, issuer=ISSUER, transport=far) as stations:
         yield stations
 
 
@@ -111,7 +119,7 @@ class KnownCallers:
 
     roles: dict[str, frozenset[str]] = field(default_factory=dict)
 
-    async def authenticate(self, headers: Mapping[str, str]) -> Principal:
+    async def authenticate(self, headers: Mapping[str, str], address: str) -> Principal:
         login = headers.get("x-login")
         if login is None:
             raise NotAuthenticated("this needs a login")

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from shapely.geometry import box, shape
 
 MOMENTS = re.compile(r"\d{4}-\d\d-\d\dT.*")
 DAY = timedelta(days=1)
@@ -47,9 +50,30 @@ def holds(node: Any, item: dict[str, Any]) -> bool | None:
         case "like":
             text, pattern = _value(args[0], item), _value(args[1], item)
             return None if text is None else bool(_pattern(pattern).fullmatch(text))
+        case _ if op.startswith("s_"):
+            left, right = (_shape(arg, item) for arg in args)
+            return None if left is None or right is None else bool(getattr(left, op.removeprefix("s_"))(right))
+        case _ if op.startswith("a_"):
+            a, b = (item.get(arg["property"]) if isinstance(arg, dict) else arg for arg in args)
+            return None if a is None or b is None else _SETS[op](set(a), set(b))
         case _ if op.startswith("t_"):
             return _temporal(op, _span(args[0], item), _span(args[1], item))
     return _compare(op, _value(args[0], item), _value(args[1], item))
+
+
+_SETS: dict[str, Callable[[set[str], set[str]], bool]] = {
+    "a_contains": set.issuperset,
+    "a_containedby": set.issubset,
+    "a_equals": set.__eq__,
+    "a_overlaps": lambda a, b: not a.isdisjoint(b),
+}
+
+
+def _shape(node: Any, item: dict[str, Any]) -> Any:
+    if "property" in node:
+        found = item.get(node["property"])
+        return found and shape(found)
+    return box(*node["bbox"]) if "bbox" in node else shape(node)
 
 
 def _value(node: Any, item: dict[str, Any]) -> Any:

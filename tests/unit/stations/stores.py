@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from rs_server.simulators import auxiliary, sessions
+from rs_server.simulators import auxiliary, products, sessions
 from rs_server.simulators.model import Entity, Primitive
-from rs_server.stations.filters import TEMPORAL
+from rs_server.stations.filters import ARRAYS, NUMBERS, SPATIAL, TEMPORAL
 from rs_server.stations.model import Property, StationKind, ValueType
 
 BEGIN = datetime(2024, 11, 14, tzinfo=UTC)
@@ -91,11 +91,62 @@ class Dice:
             "processingDate": "2024-11-14T05:00:00Z",
         }
         attributes = tuple(
-            Entity(auxiliary.ATTRIBUTE, {"Name": key, "ValueType": "String", "Value": value})
+            Entity(products.ATTRIBUTE, {"Name": key, "ValueType": "String", "Value": value})
             for key, value in written.items()
             if self.random.random() < 0.9
         )
         return [Entity(auxiliary.PRODUCT, values, related={"Attributes": attributes}, extra={"Checksum": []})]
+
+    def archived(self, number: int) -> dict[str, Any]:
+        """A product of PRIP and LTA, as JSON; sometimes a value is missing or written in an odd way."""
+        start, satellite = self.moment(), self.random.choice(["1", "2", "3"])
+        attributes = {
+            "productType": ("String", self.random.choice(["IW_RAW__0S", "S2MSI2A", "OL_1_EFR___", "a'b"])),
+            "platformShortName": ("String", f"SENTINEL-{satellite}"),
+            "platformSerialIdentifier": ("String", self.random.choice(["A", "B", "a"])),
+            "timeliness": ("String", self.random.choice(["NRT-3h", "Fast-24h", "NR", "odd"])),
+            "processingLevel": ("String", self.random.choice(["LEVEL1", "1", "S2MSI2A", "L2", "odd"])),
+            "instrumentShortName": ("String", self.random.choice(["SAR", "MSI", "OLCI"])),
+            "orbitNumber": ("Integer", self.random.randrange(-1, 5)),
+            "relativeOrbitNumber": ("Integer", self.random.randrange(-1, 5)),
+            "orbitDirection": ("String", self.random.choice(["ASCENDING", "Descending", "DESCENDING"])),
+            "polarisationChannels": ("String", self.random.choice(["VV&VH", "VH&VV", "HH", "odd"])),
+            "operationalMode": ("String", self.random.choice(["IW", "EW"])),
+            "datatakeID": ("Integer", self.random.randrange(5)),
+            "tileId": ("String", self.random.choice(["33TWN", "T33TWN", "01CCV"])),
+            "cloudCover": ("Double", self.random.choice([0.0, 12.5, 100.0])),
+        }
+        written = [
+            {"@odata.type": f"#OData.CSC.{type_}Attribute", "Name": name, "ValueType": type_, "Value": value}
+            for name, (type_, value) in attributes.items()
+            if self.random.random() < 0.85
+        ]
+        values: dict[str, Any] = {
+            "Id": str(self.key()),
+            "Name": f"S{satellite}_{number:04d}{self.random.choice(['.SAFE.zip', '.SEN3', ''])}",
+            "ContentType": "application/zip",
+            "ContentLength": number,
+            "OriginDate": self.sometimes(_text(start)),
+            "PublicationDate": _text(start + timedelta(minutes=self.random.randrange(3))),
+            "ModificationDate": _text(start + timedelta(minutes=self.random.randrange(5))),
+            "EvictionDate": self.sometimes(_text(start + timedelta(days=7))),
+            "Online": self.random.random() < 0.5,
+            "ProductionType": self.sometimes("systematic_production"),
+            "ContentDate": {"Start": _text(self.moment()), "End": _text(self.moment())},
+            "GeoFootprint": self.shape() if self.random.random() < 0.8 else None,
+            "Attributes": written,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+    def shape(self) -> Any:
+        """A polygon, now and then one that touches others; a point."""
+        west, south = self.random.randrange(-20, 20), self.random.randrange(-20, 20)
+        if self.random.random() < 0.15:
+            return {"type": "Point", "coordinates": [float(west), float(south)]}
+        east, north = west + self.random.randrange(1, 15), south + self.random.randrange(1, 15)
+        top = north + self.random.random()
+        ring: list[tuple[float, float]] = [(west, south), (east, south), (east, top), (west, north), (west, south)]
+        return {"type": "Polygon", "coordinates": [[[float(x), float(y)] for x, y in ring]]}
 
     def filter(self, kind: StationKind, items: list[dict[str, Any]], depth: int = 3) -> Any:
         """A filter over the properties of a kind, with values that occur."""
@@ -103,13 +154,19 @@ class Dice:
             op = self.random.choice(["and", "or", "not"])
             count = 1 if op == "not" else self.random.randrange(2, 4)
             return {"op": op, "args": [self.filter(kind, items, depth - 1) for _ in range(count)]}
-        return self._term(self.random.choice(kind.properties), items)
+        return self._term(self.random.choice([each for each in kind.properties if each.queryable]), items)
 
     def _term(self, of: Property, items: list[dict[str, Any]]) -> Any:  # noqa: PLR0911 - one return for each form
         ref = {"property": of.stac}
         choice = self.random.random()
         if choice < 0.1:
             return {"op": "isNull", "args": [ref]}
+        if of.type is ValueType.GEOMETRY:
+            return {"op": self.random.choice(list(SPATIAL)), "args": self._either_way(ref, self._area())}
+        if of.type is ValueType.LIST:
+            known = ["VV", "VH", "HH", "sar", "msi"]
+            values = self.random.sample(known, self.random.randrange(1, 4))
+            return {"op": self.random.choice(list(ARRAYS)), "args": self._either_way(ref, values)}
         if of.type is ValueType.BOOLEAN:
             return {"op": self.random.choice(["=", "<>"]), "args": [ref, self.random.random() < 0.5]}
         if choice < 0.2:
@@ -120,11 +177,21 @@ class Dice:
             return self._temporal(ref)
         if of.type is ValueType.TEXT and choice < 0.5:
             return self._like(ref, str(self._literal(of, items)))
-        if of.type is ValueType.INTEGER and choice < 0.5:
+        if of.type in NUMBERS and choice < 0.5:
             return {"op": "<", "args": [{"op": "+", "args": [ref, 1]}, 3]}
         op = self.random.choice(["=", "<>", "<", "<=", ">", ">="])
         args = [ref, self._literal(of, items)]
         return {"op": op, "args": args if self.random.random() < 0.8 or isinstance(args[1], dict) else args[::-1]}
+
+    def _either_way(self, ref: Any, value: Any) -> list[Any]:
+        return [ref, value] if self.random.random() < 0.8 else [value, ref]
+
+    def _area(self) -> Any:
+        shape = self.shape()
+        if self.random.random() < 0.3 and shape["type"] == "Polygon":
+            (west, south), _, (east, north), *_ = shape["coordinates"][0]
+            return {"bbox": [west, south, east, north]}
+        return shape
 
     def _literal(self, of: Property, items: list[dict[str, Any]]) -> Any:
         present = [item[of.stac] for item in items if item.get(of.stac) is not None]
@@ -132,7 +199,7 @@ class Dice:
         if of.type is ValueType.INSTANT:
             text = str(value) if present else "2024-11-14T00:00:00Z"
             return {"timestamp": text} if self.random.random() < 0.8 else {"date": text[:10]}
-        if of.type is ValueType.INTEGER:
+        if of.type in NUMBERS:
             return self.random.choice([value if present else 1, 1.5, -1])
         return self.random.choice([value, value, *ODD_TEXTS, str(value).upper(), str(value)[:-1]])
 
@@ -151,3 +218,7 @@ class Dice:
         other = self.random.choice([{"interval": ends}, {"timestamp": first.isoformat()}])
         span = {"interval": [{"property": "start_datetime"}, {"property": "end_datetime"}]}
         return {"op": self.random.choice(list(TEMPORAL)), "args": [self.random.choice([ref, span]), other]}
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -226,7 +226,7 @@ async def test_names_and_unknown_names() -> None:
         ({"x": station("sgs", {"c": {"colour": ["red"]}})}, "colour"),
         ({"x": station("sgs", {"c": {"published": ["soon"]}})}, "soon"),
         ({"x": station("sgs", {"c": {}}), "y": station("sgs", {"c": {}})}, "c"),
-        ({"x": StationSettings(kind="lta", url="http://x")}, "lta"),
+        ({"x": StationSettings(kind="edip", url="http://x")}, "edip"),
     ],
 )
 async def test_settings_that_cannot_be_honoured(settings: dict[str, StationSettings], named: str) -> None:

@@ -23,8 +23,33 @@ MIDNIGHT = "2024-11-14T00:00:00.000Z"
 PP1 = f"({TYPE.format('productType', 'AUX_PP1')} or contains(Name,'AUX_PP1'))"
 FACILITY = "Attributes/OData.CSC.StringAttribute/any(att:att/Name eq 'processingCenter')"
 
+AREA = "area=geography'SRID=4326;"
+UNIT = "POLYGON((1.0 0.0,1.0 2.0,0.0 2.0,0.0 0.0,1.0 0.0))"
+CLOUDS = (
+    "Attributes/OData.CSC.DoubleAttribute/any(att:att/Name eq 'cloudCover'"
+    " and att/OData.CSC.DoubleAttribute/Value lt 12.5)"
+)
+
 # kind, CQL2 text, $filter (True: everything, False: no row can match), how many terms are left out
 TABLE: list[tuple[str, str, str | bool, int]] = [
+    (
+        "prip",
+        "\"grid:code\" = 'MGRS-33TWN'",
+        f"({TYPE.format('tileId', '33TWN')} or {TYPE.format('tileId', 'T33TWN')})",
+        0,
+    ),
+    ("prip", "\"processing:level\" = 'L7'", False, 0),
+    ("prip", "\"processing:level\" <> 'L1'", True, 1),
+    ("prip", "\"product:timeliness\" = 'PT24H'", TYPE.format("timeliness", "Fast-24h"), 0),
+    ("prip", "a_equals(\"sar:polarizations\", ('HH'))", TYPE.format("polarisationChannels", "HH"), 0),
+    ("prip", "a_contains(\"sar:polarizations\", ('HH'))", True, 1),
+    ("prip", "s_within(geometry, POINT(1 2))", f"OData.CSC.Intersects({AREA}POINT(1.0 2.0)')", 0),
+    ("prip", "s_contains(POINT(1 2), geometry)", f"OData.CSC.Intersects({AREA}POINT(1.0 2.0)')", 0),
+    ("prip", "s_intersects(geometry, BBOX(0, 0, 1, 2))", f"OData.CSC.Intersects({AREA}{UNIT}')", 0),
+    ("prip", "s_disjoint(geometry, POINT(1 2))", True, 1),
+    ("prip", "not s_intersects(geometry, POINT(1 2))", True, 1),
+    ("prip", "geometry is null", True, 1),
+    ("prip", '"eo:cloud_cover" < 12.5', CLOUDS, 0),
     ("cadip", "id = 'S1A_1'", "SessionId eq 'S1A_1'", 0),
     ("cadip", "id <> 'S1A_1'", "SessionId ne 'S1A_1'", 0),
     ("cadip", "id in ('a', 'b')", "(SessionId eq 'a' or SessionId eq 'b')", 0),
@@ -117,7 +142,8 @@ def test_pushed(service: str, text: str, expected: str | bool, left_out: int) ->
 def test_what_is_pushed_is_odata(service: str, text: str, expected: str | bool, left_out: int) -> None:
     """Two parsers that are not ours understand it."""
     if isinstance(expected, str):
-        simulated.parse(expected, sessions.SESSION if service == "cadip" else auxiliary.PRODUCT)
+        if "Intersects" not in expected:  # the simulated products have no footprint
+            simulated.parse(expected, sessions.SESSION if service == "cadip" else auxiliary.PRODUCT)
         ODataParser().parse(ODataLexer().tokenize(expected))
 
 

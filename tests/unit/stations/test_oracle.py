@@ -6,22 +6,25 @@ import os
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 
-from rs_server.simulators.model import Entity, to_json
+from rs_server.simulators.model import to_json
 from rs_server.stations import filters
-from rs_server.stations.client import Stations
+from rs_server.stations.client import Stations, open_stations
 from rs_server.stations.items import Mapper, value_at
 from rs_server.stations.kinds import KINDS
 from rs_server.stations.model import StationKind
 from rs_server.stations.odata import SortKey
 from rs_server.stations.search import SearchRequest, sort_order
 from tests.unit.stations import oracle
-from tests.unit.stations.far import FarSide, opened, station
+from tests.unit.stations.archive import Archive
+from tests.unit.stations.far import PUBLIC_URL, FarSide, station
 from tests.unit.stations.stores import Dice
 
 ROUNDS = int(os.environ.get("RSPY_TEST_ROUNDS", "40"))
 ENTITIES = 40
+STATIONS = {"cadip": "sgs", "auxip": "adgs", "prip": "s1a", "lta": "exprivia"}
 
 Known = list[tuple[dict[str, Any], dict[str, Any]]]  # raw entity, properties of its item
 
@@ -31,14 +34,22 @@ class World:
 
     def __init__(self, service: str, seed: int) -> None:
         self.kind = KINDS[service]
-        self.name = {"cadip": "sgs", "auxip": "adgs"}[service]
         self.dice = Dice(seed)
-        self.far = FarSide()
+        raw, self.far = self._archive() if service in ("prip", "lta") else self._simulated(service)
+        self.known = _newest(self.kind, raw)
+        page_size = self.dice.random.choice([7, 1000])
+        self.settings = {STATIONS[service]: station(STATIONS[service], {"all": {}}, page_size=page_size)}
+
+    def _simulated(self, service: str) -> tuple[list[dict[str, Any]], httpx.AsyncBaseTransport]:
+        far = FarSide()
         make = self.dice.session if service == "cadip" else self.dice.product
         entities = [entity for number in range(ENTITIES) for entity in make(number)]
-        self.far.fill(self.name, self.kind.entity_set, entities)
-        self.known = _newest(self.kind, entities)
-        self.settings = {self.name: station(self.name, {"all": {}}, page_size=self.dice.random.choice([7, 1000]))}
+        far.fill(STATIONS[service], self.kind.entity_set, entities)
+        return [to_json(entity, expand=(self.kind.expand,)) for entity in entities], far
+
+    def _archive(self) -> tuple[list[dict[str, Any]], httpx.AsyncBaseTransport]:
+        products = [self.dice.archived(number) for number in range(ENTITIES)]
+        return products, Archive(products)
 
     def expected(self, expression: Any, order: tuple[SortKey, ...]) -> list[str]:
         """The ids that match, in order."""
@@ -50,11 +61,10 @@ class World:
         return [item["id"] for _, item in found]
 
 
-def _newest(kind: StationKind, entities: list[Entity]) -> Known:
+def _newest(kind: StationKind, entities: list[dict[str, Any]]) -> Known:
     mapper = Mapper(kind)
     found: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
-    for entity in entities:
-        raw = to_json(entity, expand=(kind.expand,))
+    for raw in entities:
         item = {**mapper.properties(raw), "collection": "all"}
         if item["id"] not in found or found[item["id"]][0]["PublicationDate"] < raw["PublicationDate"]:
             found[item["id"]] = (raw, item)
@@ -65,10 +75,10 @@ def _sortable(value: Any) -> tuple[bool, Any]:
     return value is not None, value
 
 
-@pytest.fixture(params=["cadip", "auxip"])
+@pytest.fixture(params=KINDS)
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[tuple[World, Stations]]:
     made = World(request.param, seed=int(os.environ.get("RSPY_TEST_SEED", "1")))
-    async with opened(made.far, made.settings) as stations:
+    async with open_stations(made.settings, public_url=PUBLIC_URL, transport=made.far) as stations:
         yield made, stations
 
 

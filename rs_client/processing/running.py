@@ -1,0 +1,105 @@
+"""Processors run from here: a unit on a cluster of one's own, or a whole processor on local files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from rs_client.processing import folder, stores
+from rs_client.processing.errors import BadPayload, OutputRefused
+from rs_client.processing.payload import SUFFIX
+from rs_client.processing.tasktable import GROUP
+
+
+def run(
+    unit: Any,
+    inputs: Mapping[str, Any],
+    *,
+    cluster: Any = None,
+    output: str | Path | None = None,
+    **parameters: Any,
+) -> dict[str, xr.DataTree]:
+    """Run an EOPF processing unit on products by name, and return its products by name.
+
+    ``unit``: an ``EOProcessingUnit``, class or instance. ``cluster``: a Dask cluster, client or address to work on;
+    without one, the active client's, else the threads of this process. ``output``: a folder to write the products to,
+    as ``NAME.zarr``; without it they are returned lazy, and made where they are looked at. ``parameters`` go to the
+    unit; ``adfs`` and ``mode`` are EOPF's.
+
+    >>> run(SentinelOneLevelZero, {"cadu": blocks}, cluster=LocalCluster(), output="/data/products", name="NAME")
+    """
+    made = unit() if isinstance(unit, type) else unit
+    with _client(cluster):
+        products: dict[str, xr.DataTree] = made.run(dict(inputs), **parameters)
+        if output is None:
+            return products
+        for name, tree in products.items():
+            target = Path(output) / f"{tree.name or name}{SUFFIX}"
+            with _unfinished(target) as place:
+                stores.write(tree, place.as_uri(), None)
+    return {name: xr.open_datatree(Path(output) / f"{tree.name or name}{SUFFIX}", engine="zarr", chunks={})
+            for name, tree in products.items()}  # fmt: skip
+
+
+def process(
+    processor: str,
+    source: Path,
+    output: Path,
+    *,
+    quality: Path | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    cluster: Any = None,
+) -> dict[str, Any]:
+    """Run an installed processor on local files, without any service; what it says of its product.
+
+    ``source``: a folder with the files of a session, or a product (Zarr or SAFE). ``output``: the product, NAME.zarr,
+    which is there whole or not at all. Raises a ``ProcessingFailed``.
+    """
+    found = entry_points(group=GROUP, name=processor)
+    if not found:
+        known = ", ".join(sorted(entry_points(group=GROUP).names))
+        raise BadPayload(f"there is no processor {processor}; there are: {known}")
+    payload = {"processor": processor, "parameters": dict(parameters or {}), **_inputs(source, quality)}
+    run_it = next(iter(found)).load()
+    with _client(cluster), _unfinished(output.absolute()) as place:
+        answer: dict[str, Any] = run_it({**payload, "output": place.as_uri()})
+    return {**answer, "href": output.absolute().as_uri()}
+
+
+def _inputs(source: Path, quality: Path | None) -> dict[str, Any]:
+    if source.suffix == SUFFIX or source.name.endswith((".SAFE", ".SEN3", ".zip")):
+        return {"inputs": [{"href": source.resolve().as_uri()}], "session": {"id": source.stem}}
+    session = folder.read(source, quality)
+    return {"inputs": session.inputs(), "session": session.facts()}
+
+
+@contextmanager
+def _unfinished(output: Path) -> Iterator[Path]:
+    """A place to write a product, which takes its name when it is whole and vanishes when it fails."""
+    if output.exists():
+        raise OutputRefused(f"{output} cannot be written: it is there already")
+    place = output.with_name(f".{output.name}.{os.getpid()}.unfinished")
+    try:
+        yield place / output.name
+        output.parent.mkdir(parents=True, exist_ok=True)
+        (place / output.name).rename(output)
+    except OSError as error:
+        raise OutputRefused(f"{output} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _client(cluster: Any) -> Any:
+    """A client of the cluster, active within the context."""
+    if cluster is None:
+        return nullcontext()
+    from distributed import Client
+
+    return nullcontext(cluster) if isinstance(cluster, Client) else Client(cluster)  # type: ignore[no-untyped-call]

@@ -1,0 +1,229 @@
+"""Where inputs and products lie: object storage or a folder, read in ranges and written as Zarr."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import obstore
+import xarray as xr
+import zarr
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, S3Store
+from pydantic import BaseModel, ConfigDict, SecretStr
+from xarray.backends.common import BackendArray
+from xarray.core import indexing
+from zarr.errors import ZarrUserWarning
+from zarr.storage import ObjectStore
+
+from rs_client.processing.errors import BadPayload, InputUnreadable, OutputRefused
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, S3Config
+
+COLUMN_CHUNK = 1 << 20
+"""Values in one chunk of a column that says nothing else."""
+
+type Store = S3Store | LocalStore
+
+
+class StorageKeys(BaseModel):
+    """Where the object storage is, and the keys to it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    endpoint: str
+    region: str
+    access_key_id: str
+    secret_access_key: SecretStr
+    session_token: SecretStr | None = None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A store, and a path in it."""
+
+    store: Store
+    path: str
+
+
+@dataclass(frozen=True)
+class _File:
+    """One file of known size; its keys never show."""
+
+    href: str
+    size: int
+    keys: StorageKeys | None
+
+    def read(self, start: int, stop: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        if start >= stop:
+            return np.zeros(0, np.uint8)
+        where = _place(self.href, self.keys)
+        try:
+            return np.frombuffer(obstore.get_range(where.store, where.path, start=start, end=stop), np.uint8)
+        except (BaseError, OSError) as error:
+            raise InputUnreadable(f"{self.href} cannot be read: {reason(error)}") from error
+
+
+class _Lazy(BackendArray):
+    """A file as an array that is read where it is asked for."""
+
+    def __init__(self, file: _File) -> None:
+        self.file, self.shape, self.dtype = file, (file.size,), np.dtype(np.uint8)
+
+    def __getitem__(self, key: Any) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> Any:
+        (one,) = key
+        if not isinstance(one, slice):
+            return self.file.read(int(one), int(one) + 1)[0]
+        start, stop, step = one.indices(self.file.size)
+        return self.file.read(start, stop)[::step] if step > 0 else self.file.read(0, self.file.size)[one]
+
+
+def octets(href: str, size: int, keys: StorageKeys | None) -> xr.Variable:
+    """A file of ``size`` octets as a lazy variable (dimension ``octet``, uint8).
+
+    Raises ``InputUnreadable`` when it is not there or has another size; what is read later raises the same.
+    """
+    where = _place(href, keys)
+    try:
+        found = obstore.head(where.store, where.path)["size"]
+    except (BaseError, OSError) as error:
+        raise InputUnreadable(f"{href} cannot be read: {reason(error)}") from error
+    if found != size:
+        raise InputUnreadable(f"{href} has {found} octets, where {size} were announced")
+    return xr.Variable(("octet",), indexing.LazilyIndexedArray(_Lazy(_File(href, size, keys))))
+
+
+def open_product(href: str, keys: StorageKeys | None) -> xr.DataTree:
+    """Open a Zarr product, every array lazy and in its own chunks. Raises ``InputUnreadable``."""
+    try:
+        store = ObjectStore(_place(href, keys, inside=True, make=False).store, read_only=True)
+        tree: xr.DataTree = xr.open_datatree(store, engine="zarr", chunks={})  # type: ignore[arg-type]
+    except (BaseError, OSError, KeyError, ValueError) as error:
+        raise InputUnreadable(f"{href} cannot be opened as a Zarr product: {reason(error)}") from error
+    return tree
+
+
+def attributes(href: str, keys: StorageKeys | None) -> dict[str, Any]:
+    """What a Zarr product says of itself as a whole. Raises ``InputUnreadable``."""
+    try:
+        store = ObjectStore(_place(href, keys, inside=True, make=False).store, read_only=True)
+        return dict(zarr.open_group(store, mode="r").attrs.asdict())
+    except (BaseError, OSError, KeyError, ValueError) as error:
+        raise InputUnreadable(f"{href} cannot be opened as a Zarr product: {reason(error)}") from error
+
+
+def size(href: str, keys: StorageKeys | None) -> int:
+    """Bytes of everything below an address."""
+    return _size(_place(href, keys, inside=True, make=False).store)
+
+
+def write(tree: xr.DataTree, href: str, keys: StorageKeys | None) -> int:
+    """Write a product as Zarr v3 with consolidated metadata; how many bytes it takes.
+
+    Raises ``OutputRefused``, also when something is there already: a product is never mixed with an older one.
+    """
+    try:
+        store = _place(href, keys, inside=True).store
+        if _size(store):
+            raise OutputRefused(f"{href} cannot be written: it is there already")
+        with warnings.catch_warnings():
+            # Zarr tells every writer that they are not in version 3 of the standard yet; without them a product would
+            # need a request for each of its arrays to be opened.
+            warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
+            tree.to_zarr(ObjectStore(store), mode="w-", zarr_format=3, consolidated=True, encoding=_encoding(tree))
+        return _size(store)
+    except (BaseError, OSError) as error:
+        raise OutputRefused(f"{href} cannot be written: {reason(error)}") from error
+
+
+def _size(store: Store) -> int:
+    return sum(entry["size"] for page in obstore.list(store) for entry in page)
+
+
+def _encoding(tree: xr.DataTree) -> dict[str, dict[str, Any]]:
+    """How each variable is stored: chunks as they are made."""
+    return {
+        group.path: {str(name): _stored(variable) for name, variable in group.to_dataset().variables.items()}
+        for group in tree.subtree
+    }
+
+
+def _stored(variable: xr.Variable) -> dict[str, Any]:
+    stored: dict[str, Any] = {"chunks": _chunks(variable)}
+    if "compressors" in variable.encoding:
+        stored["compressors"] = variable.encoding["compressors"]
+    if variable.dtype.kind == "M":
+        stored |= {"units": "nanoseconds since 1970-01-01", "calendar": "proleptic_gregorian", "dtype": "int64"}
+    return stored
+
+
+def _chunks(variable: xr.Variable) -> tuple[int, ...]:
+    if variable.chunks:
+        return tuple(max(1, *sizes) for sizes in variable.chunks)
+    first = COLUMN_CHUNK if variable.ndim == 1 else 512
+    return tuple(max(1, min(size, first if n == 0 else size)) for n, size in enumerate(variable.shape))
+
+
+def _place(href: str, keys: StorageKeys | None, *, inside: bool = False, make: bool = True) -> _Place:
+    """The store an address lies in, and its path there; ``inside``: a store that holds nothing but what lies below."""
+    parts = urlsplit(href)
+    if parts.scheme == "file":
+        path = Path(unquote(parts.path))
+        return _Place(LocalStore(path, mkdir=make), "") if inside else _Place(LocalStore(path.parent), path.name)
+    if parts.scheme != "s3" or not parts.netloc or not parts.path.strip("/"):
+        raise BadPayload(f"{href} is not an address in object storage (s3://bucket/key)")
+    if keys is None:
+        raise BadPayload(f"{href} lies in object storage, but the payload has no keys to it")
+    path_in_bucket = parts.path.lstrip("/")
+    return _Place(_bucket(parts.netloc, keys, path_in_bucket if inside else None), "" if inside else path_in_bucket)
+
+
+@lru_cache(maxsize=8)  # each has connections of its own, and takes long to make
+def _bucket(bucket: str, keys: StorageKeys, prefix: str | None) -> S3Store:
+    config: S3Config = {
+        "bucket": bucket,
+        "endpoint": keys.endpoint,
+        "region": keys.region,
+        "access_key_id": keys.access_key_id,
+        "secret_access_key": keys.secret_access_key.get_secret_value(),
+        "virtual_hosted_style_request": False,
+    }
+    if keys.session_token:
+        config["session_token"] = keys.session_token.get_secret_value()
+    options: ClientConfig = {"allow_http": keys.endpoint.startswith("http://")}
+    return S3Store(prefix=prefix, config=config, client_options=options)
+
+
+def below(href: str, keys: StorageKeys | None) -> list[str]:
+    """The paths of all files below an address, from there. Raises ``InputUnreadable``."""
+    where = _place(href, keys, inside=True, make=False)
+    try:
+        return [entry["path"] for page in obstore.list(where.store) for entry in page]
+    except (BaseError, OSError) as error:
+        raise InputUnreadable(f"{href} cannot be read: {reason(error)}") from error
+
+
+def fetch(href: str, keys: StorageKeys | None, target: Path) -> None:
+    """Copy a file to this machine, piece by piece. Raises ``InputUnreadable``."""
+    where = _place(href, keys)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as file:
+            for piece in obstore.get(where.store, where.path).stream():
+                file.write(piece)
+    except (BaseError, OSError) as error:
+        raise InputUnreadable(f"{href} cannot be read: {reason(error)}") from error
+
+
+def reason(error: Exception) -> str:
+    """The first line of what an error says."""
+    return (str(error) or type(error).__name__).partition("\n")[0][:300]

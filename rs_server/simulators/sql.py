@@ -1,0 +1,238 @@
+"""A filter as a condition of SQL, with every value of it as a parameter.
+
+What is null equals null alone and is neither greater nor less than anything. SQL's third truth value counts as false,
+which is why ``not`` is ``IS NOT TRUE``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import shapely
+
+from rs_server.simulators import odata
+from rs_server.simulators.clock import micros
+from rs_server.simulators.model import EntityType, Primitive, text
+
+type Value = str | int | float | bytes | None
+
+FEW = 2000
+"""So many products of an attribute are looked up and then sorted; more of them are met on the way through the dates."""
+
+_COMPARATORS: Mapping[odata.Operator, str] = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+_LAST = chr(0x10FFFF)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Text of SQL, and the values of its question marks."""
+
+    sql: str
+    values: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Where the entities of a type are, and where those that are related to them."""
+
+    name: str
+    type: EntityType
+    related: Mapping[str, Table]
+
+    def __str__(self) -> str:
+        return quoted(self.name)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a condition is about: a table under an alias, at a moment. ``count`` answers a query with a number."""
+
+    table: Table
+    alias: str
+    now: int
+    count: Callable[[Condition], int]
+
+    def column(self, path: str) -> str:
+        """A property as SQL writes it."""
+        return f"{self.alias}.{quoted(path)}"
+
+
+def quoted(name: str) -> str:
+    """A name of ours as SQL writes it."""
+    return f'"{name}"'
+
+
+def visible(alias: str, now: int) -> Condition:
+    """What is there at a moment."""
+    return Condition(f"{alias}.appears <= ? AND {alias}.vanishes > ?", (now, now))
+
+
+def stored(value: Primitive) -> Value:
+    """A value as the columns hold it."""
+    match value:
+        case datetime():
+            return micros(value)
+        case UUID():
+            return str(value)
+        case bool():
+            return int(value)
+        case _:
+            return value
+
+
+def as_text(value: Primitive) -> str:
+    """A value as text: what a client compares that takes everything for text."""
+    match value:
+        case datetime():
+            return text(value)
+        case bool():
+            return str(value).lower()
+        case _:
+            return str(value)
+
+
+def condition(expression: odata.Expression, at: Context) -> Condition:  # noqa: PLR0911 - one return for each form
+    """The filter about the entities of a context."""
+    match expression:
+        case odata.And(terms):
+            return _joined(" AND ", terms, at)
+        case odata.Or(terms):
+            return _joined(" OR ", terms, at)
+        case odata.Not(term):
+            inner = condition(term, at)
+            return Condition(f"({inner.sql}) IS NOT TRUE", inner.values)
+        case odata.AnyOf(navigation, term):
+            return _any(navigation, term, at)
+        case odata.Intersects(area):
+            return _intersects(area, at)
+        case odata.Constant(value):
+            return Condition("1" if value else "0")
+        case odata.Compare() | odata.In() | odata.TextMatch():
+            return _value(expression, at) if at.table.type.shared else _property(expression, at)
+
+
+def _joined(word: str, terms: tuple[odata.Expression, ...], at: Context) -> Condition:
+    parts = [condition(term, at) for term in terms]
+    return Condition(f"({word.join(part.sql for part in parts)})", tuple(v for part in parts for v in part.values))
+
+
+def _property(term: odata.Compare | odata.In | odata.TextMatch, at: Context) -> Condition:
+    column = at.column(term.path)
+    match term:
+        case odata.Compare(_, operator, value):
+            return _compared(column, operator, stored(value))
+        case odata.In(_, values):
+            return Condition(f"{column} IN ({_marks(values)})", tuple(stored(value) for value in values))
+        case odata.TextMatch():
+            return _matched(column, term.function, term.part)
+
+
+def _compared(column: str, operator: odata.Operator, value: Value) -> Condition:
+    if operator == "ne" or value is None:
+        return Condition(f"{column} IS {'NOT ' if operator == 'ne' else ''}?", (value,))
+    return Condition(f"{column} {_COMPARATORS[operator]} ?", (value,))
+
+
+def _matched(column: str, function: odata.TextFunction, part: str) -> Condition:
+    match function:
+        case "contains":
+            return Condition(f"instr({column}, ?) > 0", (part,))
+        case "startswith":  # as a range, which an index can find
+            return Condition(f"({column} >= ? AND {column} < ?)", (part, part + _LAST))
+        case "endswith":
+            return Condition(f"({column} IS NOT NULL AND (? = '' OR substr({column}, -length(?)) = ?))", (part,) * 3)
+
+
+def _marks(values: tuple[Any, ...]) -> str:
+    return ", ".join("?" * len(values))
+
+
+# --- attributes: their values have no type of their own ---------------------------------------------------------------
+
+
+def _value(term: odata.Compare | odata.In | odata.TextMatch, at: Context) -> Condition:
+    if term.path != "Value":
+        return _property(term, at)
+    match term:
+        case odata.Compare(_, operator, value):
+            return _value_compared(operator, value, at)
+        case odata.In(_, values):
+            parts = [_value_compared("eq", value, at) for value in values]
+            return Condition(f"({' OR '.join(p.sql for p in parts)})", tuple(v for p in parts for v in p.values))
+        case odata.TextMatch():
+            return _matched(at.column("text"), term.function, term.part)
+
+
+def _value_compared(operator: odata.Operator, value: Primitive, at: Context) -> Condition:
+    """Numbers and moments among themselves as such, all else as text."""
+    sign, as_words = _COMPARATORS[operator], at.column("text")
+    if value is None:
+        return _compared(as_words, operator, None)
+    kinds = _NUMERIC_KINDS.get(type(value))
+    if kinds is None:
+        return Condition(f"{as_words} {sign} ?", (as_text(value),))
+    kind, number = at.column("ValueType"), at.column("number")
+    return Condition(
+        f"CASE WHEN {kind} IN ({kinds}) THEN {number} {sign} ? ELSE {as_words} {sign} ? END",
+        (stored(value), as_text(value)),
+    )
+
+
+_NUMERIC_KINDS: Mapping[type, str] = {
+    int: "'Integer', 'Double'",
+    float: "'Integer', 'Double'",
+    datetime: "'DateTimeOffset'",
+}
+
+
+# --- what is related --------------------------------------------------------------------------------------------------
+
+
+def _any(navigation: str, term: odata.Expression, at: Context) -> Condition:
+    table = at.table.related[navigation]
+    inner = condition(term, Context(table, "r", at.now, at.count))
+    if table.type.shared:
+        return _any_shared(table, inner, at)
+    there = visible("r", at.now)
+    link = relation(at.table, navigation, at.alias, "r")
+    return Condition(
+        f"EXISTS (SELECT 1 FROM {table} r WHERE {link} AND {there.sql} AND {inner.sql})",
+        (*there.values, *inner.values),
+    )
+
+
+def relation(table: Table, navigation: str, owner: str, related: str) -> str:
+    """How an entity and those related to it find each other."""
+    joins = table.type.joins.get(navigation)
+    if joins is None:
+        return f"{related}.owner = {owner}.row"
+    return " AND ".join(f"{related}.{quoted(name)} = {owner}.{quoted(name)}" for name in joins)
+
+
+def _any_shared(table: Table, inner: Condition, at: Context) -> Condition:
+    """By the few attributes that fit: from them to their products if those are few, else from each product to them."""
+    fitting = f"SELECT r.row FROM {table} r WHERE {inner.sql}"
+    links = quoted(f"{table.name}/links")
+    some = Condition(
+        f"SELECT count(*) FROM (SELECT 1 FROM {links} WHERE shared IN ({fitting}) LIMIT {FEW + 1})", inner.values
+    )
+    if at.count(some) <= FEW:
+        return Condition(f"{at.alias}.row IN (SELECT owner FROM {links} WHERE shared IN ({fitting}))", inner.values)
+    return Condition(
+        f"EXISTS (SELECT 1 FROM {links} l WHERE l.owner = {at.alias}.row AND l.shared IN ({fitting}))", inner.values
+    )
+
+
+def _intersects(area: shapely.Geometry, at: Context) -> Condition:
+    """By the boxes around the footprints, then exactly."""
+    west, south, east, north = area.bounds
+    boxes = quoted(f"{at.table.name}/boxes")
+    return Condition(
+        f"({at.alias}.row IN (SELECT row FROM {boxes} WHERE west <= ? AND east >= ? AND south <= ? AND north >= ?)"
+        f" AND intersects({at.alias}.footprint, ?))",
+        (east, west, north, south, shapely.to_wkb(area)),
+    )

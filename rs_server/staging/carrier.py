@@ -1,0 +1,228 @@
+"""Carries files, as long as there are any whose turn it is: what a worker does for staging."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NoReturn
+from uuid import UUID
+
+import structlog
+
+from rs_server import tracing
+from rs_server.access.policy import Service
+from rs_server.database import persistently
+from rs_server.errors import RsError, StationError, StationTimeout, StationUnavailable, Unavailable
+from rs_server.settings import StagingSettings
+from rs_server.staging.claim import Limits
+from rs_server.staging.health import Health
+from rs_server.staging.rows import Ended, Lost, Pulse, StagingRows, State, Transfer, Upload
+from rs_server.staging.source import Changed, Gone
+from rs_server.staging.transfer import Meter, World, carry
+
+log = structlog.get_logger(__name__)
+
+RENEW_EVERY_S = 0.7  # within this time a carrier learns that a job was dismissed
+_LOOK_EVERY_S = 1.0
+_WIDE_FROM_PARTS = 4
+_MOST_WRONG = 5
+_WRONG_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+
+
+@dataclass(slots=True)
+class _Running:
+    """A transfer at work."""
+
+    transfer: Transfer
+    task: asyncio.Task[None]
+    meter: Meter = field(default_factory=Meter)
+    seen: int = 0  # bytes at the last pulse
+    at: float = field(default_factory=time.monotonic)
+
+    def pulse(self) -> Pulse:
+        """How far it is, with the rate since the last pulse."""
+        now, done = time.monotonic(), self.meter.bytes_done
+        rate = max(0.0, (done - self.seen) / max(0.001, now - self.at))
+        self.at, self.seen = now, done
+        return Pulse(self.transfer.id, self.transfer.fence, done, rate)
+
+
+class Carrier:
+    """One worker's share of the carrying."""
+
+    def __init__(
+        self,
+        rows: StagingRows,
+        health: Health,
+        world: World,
+        limits: Mapping[str, Limits],
+        settings: StagingSettings,
+        wake: Callable[[UUID], Awaitable[None]],
+        note: Callable[[UUID], Awaitable[None]],
+    ) -> None:
+        self._rows = rows
+        self._health = health
+        self._world = world
+        self._limits = limits
+        self._settings = settings
+        self._wake_job = wake
+        self._note_job = note
+        self._running: dict[int, _Running] = {}
+        self._lanes: dict[asyncio.Task[None], int] = {}  # connections by the lane that has them
+        self._poked = asyncio.Event()
+
+    def connected(self) -> None:
+        """There may be something to carry that was not heard of."""
+        self._poked.set()
+
+    def heard(self, payload: str) -> None:  # noqa: ARG002 - what it is does not matter
+        """There is something to carry."""
+        self._poked.set()
+
+    def lost(self) -> None:
+        """It looks by itself now and then."""
+
+    async def work(self) -> NoReturn:
+        """Carry for ever; cancelled, it leaves what is under way to the next carrier."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for keep_on in (self._claim, self._renew, self._tick, self._clean):
+                    group.create_task(_for_ever(keep_on))
+        finally:
+            await self._leave()
+        raise AssertionError("its tasks never end")
+
+    async def _leave(self) -> None:
+        """Stop, and let others take up at once what is under way."""
+        left = [each.transfer for each in self._running.values()]
+        lanes = list(self._lanes)
+        for lane in lanes:
+            lane.cancel()
+        await asyncio.gather(*lanes, return_exceptions=True)
+        with suppress(Unavailable):
+            await self._rows.end([Ended(transfer, State.WAITING) for transfer in left])
+
+    async def _claim(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._poked.wait(), _LOOK_EVERY_S)
+        self._poked.clear()
+        free = self._settings.lanes - sum(self._lanes.values())
+        if free > 0:
+            wide_from = _WIDE_FROM_PARTS * self._settings.part_bytes
+            for lane in await self._rows.claim(self._limits, free, wide_from, self._settings.lease_s):
+                self._begin(lane)
+
+    def _begin(self, lane: list[Transfer]) -> None:
+        task = asyncio.create_task(self._lane(lane))
+        self._lanes[task] = lane[0].width
+        for transfer in lane:
+            self._running[transfer.id] = _Running(transfer, task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, lane: asyncio.Task[None]) -> None:
+        self._lanes.pop(lane, None)
+        self._running = {key: run for key, run in self._running.items() if run.task is not lane}
+        self._poked.set()
+        if not lane.cancelled() and (error := lane.exception()) is not None:
+            log.error("lane_met_a_bug", exc_info=error)
+
+    async def _lane(self, lane: list[Transfer]) -> None:
+        ended = [each for transfer in lane if (each := await self._carried(transfer))]
+        jobs = await persistently(lambda: self._rows.end(ended))
+        for transfer in lane:
+            self._running.pop(transfer.id, None)
+        for job in jobs:
+            await persistently(partial(self._wake_job, job))
+
+    async def _carried(self, transfer: Transfer) -> Ended | None:
+        """Carry one file; what became of it, or None when it is no longer this carrier's."""
+        running = self._running.get(transfer.id)
+        if running is None:
+            return None
+        with (
+            structlog.contextvars.bound_contextvars(job=str(transfer.job), file=transfer.name),
+            tracing.span("transfer", transfer.trace, file=transfer.name, station=transfer.station),
+        ):
+            try:
+                digest = await carry(transfer, self._world, running.meter)
+            except Lost:
+                log.info("transfer_lost")
+                return None
+            except RsError as error:
+                return await self._broken(transfer, error)
+            except Exception as error:  # a bug ends the file that met it, not the worker with all the others
+                log.error("transfer_met_a_bug", exc_info=error)
+                return await self._broken(transfer, RsError("the server met an error it did not expect"))
+            with suppress(Unavailable):  # the station is well all the same
+                await self._health.well(transfer.station)
+            return Ended(transfer, State.DONE, digest)
+
+    async def _broken(self, transfer: Transfer, error: RsError) -> Ended:
+        log.warning("transfer_broke_off", reason=error.detail, tries=transfer.tries, wrong=transfer.wrong)
+        match error:
+            case Gone() if transfer.source.service == Service.LTA and transfer.wrong + 1 < _MOST_WRONG:
+                return Ended(transfer, State.ORDERED, reason=error.detail, wrong=True)  # it is offline again
+            case Gone():
+                return Ended(transfer, State.GONE, reason=error.detail)
+            case StationUnavailable() | StationTimeout():
+                with suppress(Unavailable):
+                    await self._health.failed(error.station, error.detail, error.members.get("retry_after_s"))
+            case Unavailable():
+                pass
+            case _:
+                end = State.FAILED if transfer.wrong + 1 >= _MOST_WRONG else State.PAUSED
+                anew = isinstance(error, Changed)
+                return Ended(transfer, end, reason=error.detail, pause_s=_WRONG_PAUSE_S, wrong=True, anew=anew)
+        return Ended(transfer, State.PAUSED, reason=error.detail, pause_s=_pause_s(transfer.tries))
+
+    async def _renew(self) -> None:
+        """Renew the leases; what is no longer ours is dropped where it stands."""
+        await asyncio.sleep(RENEW_EVERY_S)
+        running = dict(self._running)
+        if not running:
+            return
+        mine = await self._rows.renew([each.pulse() for each in running.values()], self._settings.lease_s)
+        lost = {key: each for key, each in running.items() if key not in mine and key in self._running}
+        for key, each in lost.items():
+            self._running.pop(key, None)
+            if not any(other.task is each.task for other in self._running.values()):
+                each.task.cancel()
+        if lost:
+            await asyncio.wait({each.task for each in lost.values()}, timeout=RENEW_EVERY_S)
+            await self._rows.give_up([each.transfer for each in lost.values()])
+        for job in {each.transfer.job for each in running.values()}:
+            await self._note_job(job)
+
+    async def _tick(self) -> None:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        for job in await self._rows.tick(self._settings.patience_s):
+            await self._wake_job(job)
+
+    async def _clean(self) -> None:
+        """Abort the uploads of transfers that came to nothing."""
+        await asyncio.sleep(_LOOK_EVERY_S / 2)
+        for upload in await self._rows.unwanted_uploads():
+            await self._abort(upload)
+
+    async def _abort(self, upload: Upload) -> None:
+        await self._world.uploads.abort(upload.key, upload.upload)
+        await self._rows.forget_upload(upload)
+
+
+async def _for_ever(step: Callable[[], Awaitable[None]]) -> NoReturn:
+    """Again and again; what is away for a while (the database, the object storage) is waited for."""
+    while True:
+        try:
+            await step()
+        except (Unavailable, StationError) as error:
+            log.warning("carrier_waits", reason=error.detail)
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+
+def _pause_s(tries: int) -> float:
+    return min(_LONGEST_PAUSE_S, 0.5 * 2.0**tries)

@@ -1,0 +1,115 @@
+"""Whose turn it is: connections to stations are shared out fairly between users, then between the jobs of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The files of one job that wait for one station."""
+
+    job: UUID
+    owner: str
+    station: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Connections in use for one job at one station."""
+
+    job: UUID
+    owner: str
+    station: str
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Most connections to a station, of one user among them, and of one file."""
+
+    downloads: int
+    user_downloads: int
+    ranges: int = 1
+
+
+NO_STATION = Limits(64, 16)  # copies inside our own object storage
+
+
+def choose(
+    lines: Sequence[Line], busy: Sequence[Busy], limits: Mapping[str, Limits], free: int
+) -> dict[tuple[UUID, str], int]:
+    """How many connections each line gets, ``free`` at most; lines of a station without limits get none.
+
+    The user with the fewest connections comes first; of one user's jobs those of the highest priority, and among equals
+    the job with the fewest. So a user's share depends neither on how much she asked for nor on how urgent she calls it.
+    """
+    of_station, of_user, of_owner, of_job = Counter[str](), Counter[tuple[str, str]](), Counter[str](), Counter[UUID]()
+    given: Counter[tuple[UUID, str]] = Counter()
+
+    def take(job: UUID, owner: str, station: str, connections: int) -> None:
+        of_station[station] += connections
+        of_user[station, owner] += connections
+        of_owner[owner] += connections
+        of_job[job] += connections
+
+    def may(line: Line) -> bool:
+        limit = limits.get(line.station)
+        return (
+            limit is not None
+            and of_station[line.station] < limit.downloads
+            and of_user[line.station, line.owner] < limit.user_downloads
+        )
+
+    for each in busy:
+        take(each.job, each.owner, each.station, each.connections)
+    while sum(given.values()) < free:
+        possible = [line for line in lines if may(line)]
+        if not possible:
+            break
+        line = min(possible, key=lambda line: (of_owner[line.owner], -line.priority, of_job[line.job]))
+        given[line.job, line.station] += 1
+        take(line.job, line.owner, line.station, 1)
+    return dict(given)
+
+
+SMALL_BYTES = 1024 * 1024
+_BUNDLE_FILES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Files that share a connection, one after the other; or one file that has ``width`` connections."""
+
+    id: UUID
+    files: tuple[int, ...]
+    width: int = 1
+
+
+def lanes(sizes: Mapping[int, int], connections: int, ranges: int, wide_from: int) -> list[Lane]:
+    """Share waiting files (size by id, in order) out over connections.
+
+    Small files share one, so that asking whose turn it is costs little. Where there are fewer files than connections,
+    those of ``wide_from`` bytes or more get several, ``ranges`` at most.
+    """
+    small = [file for file, size in sizes.items() if size <= SMALL_BYTES]
+    each = min(_BUNDLE_FILES, max(1, -(-len(small) // connections)))
+    groups = [tuple(small[at : at + each]) for at in range(0, len(small), each)]
+    groups += [(file,) for file, size in sizes.items() if size > SMALL_BYTES]
+    groups = sorted(groups, key=lambda group: list(sizes).index(group[0]))[:connections]
+    widths = dict.fromkeys(groups, 1)
+    wide = [group for group in groups if sizes[group[0]] >= wide_from]
+    for at in range(connections - len(groups)):
+        group = wide[at % len(wide)] if wide else None
+        if group and widths[group] < ranges:
+            widths[group] += 1
+    return [Lane(uuid4(), group, widths[group]) for group in groups]
+
+
+def candidates(connections: int) -> int:
+    """How many waiting files are worth looking at, to share that many connections out."""
+    return connections * _BUNDLE_FILES

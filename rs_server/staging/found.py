@@ -1,0 +1,166 @@
+"""Items where they come from, a station or the catalog: one by its address, many by a search, as far as rights go."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from rs_server.access import policy
+from rs_server.access.guards import require, require_visible
+from rs_server.access.policy import Principal, Right, Service
+from rs_server.catalog.names import CollectionName, resolve
+from rs_server.errors import BadInput, NotFound
+from rs_server.processes.references import Reference
+from rs_server.staging.inputs import Search
+from rs_server.stations.client import Page
+from rs_server.stations.kinds import KINDS
+from rs_server.stations.requests import SearchBody
+from rs_server.stations.search import SearchRequest
+from rs_server.stations.station import Collection
+
+_PAGE_ITEMS = 200
+
+Found = tuple[Reference, dict[str, Any]]
+
+
+class Stations(Protocol):
+    """What finding needs of the stations."""
+
+    async def item(self, service: str, collection: str, item_id: str) -> dict[str, Any]:
+        """The STAC item; ``NotFound``."""
+        ...
+
+    def station_of(self, service: str, collection: str) -> str:
+        """The station that a collection belongs to; ``NotFound``."""
+        ...
+
+    def collections(self, service: str) -> list[Collection]:
+        """The collections of one kind of station."""
+        ...
+
+    async def search(self, service: str, request: SearchRequest, collections: Sequence[str]) -> Page:
+        """One page."""
+        ...
+
+
+class Catalog(Protocol):
+    """What finding needs of the catalog."""
+
+    async def item(self, collection_id: str, item_id: str) -> dict[str, Any]:
+        """An item; ``NotFound``."""
+        ...
+
+    async def search(self, body: Mapping[str, Any], collections: Sequence[str]) -> dict[str, Any]:
+        """One page of a search."""
+        ...
+
+    async def collection_ids(self) -> list[str]:
+        """The ids of all collections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finder:
+    """Finds what may be staged."""
+
+    stations: Stations
+    catalog: Catalog
+
+    def permit(self, who: Principal, source: Reference) -> Reference:
+        """The same item by its full name; an error unless the caller may fetch it."""
+        if source.service == Service.CATALOG:
+            name = resolve(source.collection, who)
+            require_visible(who, Service.CATALOG, name.resource, f"item {source.path}")
+            require(who, Right.DOWNLOAD, Service.CATALOG, name.resource)
+            return replace(source, collection=name.full)
+        if source.service not in KINDS:
+            raise BadInput(f"{source.path} is neither an item of a station nor of the catalog")
+        service = Service(source.service)
+        station = self.stations.station_of(source.service, source.collection)
+        require_visible(who, service, station, f"item {source.path}")
+        require(who, Right.DOWNLOAD, service, station)
+        return source
+
+    def station_of(self, source: Reference) -> str:
+        """The station that an item is fetched from; empty for the catalog."""
+        catalog = source.service == Service.CATALOG
+        return "" if catalog else self.stations.station_of(source.service, source.collection)
+
+    async def one(self, source: Reference) -> dict[str, Any]:
+        """An item; ``NotFound``."""
+        if source.service == Service.CATALOG:
+            return await self.catalog.item(source.collection, source.item)
+        return await self.stations.item(source.service, source.collection, source.item)
+
+    async def collections(self, who: Principal, search: Search) -> list[str]:
+        """The collections of a search that the caller may fetch from; ``NotFound`` when there are none."""
+        if search.service == "catalog":
+            found = await self._of_catalog(who, search)
+        else:
+            found = self._of_stations(who, search)
+        if not found:
+            raise NotFound("the search is about no collection that you may download from")
+        return found
+
+    async def pages(self, who: Principal, search: Search) -> AsyncIterator[list[Found]]:
+        """All that a search finds and the caller may fetch, page by page."""
+        collections = await self.collections(who, search)
+        look = self._in_catalog if search.service == "catalog" else self._in_stations
+        async for page in look(search, collections):
+            yield [(Reference(search.service, item["collection"], item["id"]), item) for item in page]
+
+    async def _in_stations(self, search: Search, collections: Sequence[str]) -> AsyncIterator[list[dict[str, Any]]]:
+        request = replace(understood(search), limit=_PAGE_ITEMS)
+        while True:
+            page = await self.stations.search(search.service, request, collections)
+            yield page.items
+            if page.next is None:
+                return
+            request = replace(request, cursor=page.next)
+
+    async def _in_catalog(self, search: Search, collections: Sequence[str]) -> AsyncIterator[list[dict[str, Any]]]:
+        body = {**search.body, "limit": _PAGE_ITEMS}
+        while True:
+            page = await self.catalog.search(body, collections)
+            yield page["features"]
+            token = next((link["href"] for link in page["links"] if link["rel"] == "next"), None)
+            if token is None:
+                return
+            body["token"] = token.partition("token=")[2]
+
+    def _of_stations(self, who: Principal, search: Search) -> list[str]:
+        service = Service(search.service)
+        understood(search)
+        wanted = search.body.get("collections")
+        of_station = {
+            collection.id: collection.station
+            for collection in self.stations.collections(search.service)
+            if wanted is None or collection.id in wanted
+        }
+        return [
+            name
+            for name, station in of_station.items()
+            if policy.allows(who, Right.READ, service, station) and policy.allows(who, Right.DOWNLOAD, service, station)
+        ]
+
+    async def _of_catalog(self, who: Principal, search: Search) -> list[str]:
+        wanted = search.body.get("collections")
+        names = (
+            [CollectionName.parse(name) for name in await self.catalog.collection_ids()]
+            if wanted is None
+            else [resolve(name, who) for name in wanted]
+        )
+        return [
+            name.full
+            for name in names
+            if policy.allows(who, Right.READ, Service.CATALOG, name.resource)
+            and policy.allows(who, Right.DOWNLOAD, Service.CATALOG, name.resource)
+        ]
+
+
+def understood(search: Search) -> SearchRequest:
+    """A search of a station, every part of it understood; ``BadInput`` names the part that is not."""
+    if search.service not in KINDS:
+        raise BadInput(f"this server has no stations of the kind {search.service}")
+    return SearchBody.model_validate(search.body).understood(KINDS[search.service])

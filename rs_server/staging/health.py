@@ -1,0 +1,88 @@
+"""How the stations are, as all workers together have met them, and the paces that all of them keep."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from rs_server.database import Database
+
+_FAILURES = 5  # in a row, of any files, until a station counts as down
+_LONGEST_CLOSED_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Most downloads begun, and bytes fetched, per second; None: any."""
+
+    requests_per_s: float | None = None
+    bytes_per_s: int | None = None
+
+
+class Health:
+    """The table of stations."""
+
+    def __init__(self, database: Database, paces: dict[str, Pace]) -> None:
+        self._database = database
+        self._paces = paces
+
+    async def failed(self, station: str, reason: str, retry_after_s: float | None) -> None:
+        """A station did not answer, or said that it cannot: after several times in a row it is left alone for a while.
+
+        One that names the time at which to come back is left alone until then.
+        """
+        async with self._database.connection() as conn:
+            await conn.execute(
+                "INSERT INTO rs.stations AS s (name, failures, down_since, reason, closed_until) "
+                "VALUES (%(name)s, 1, now(), %(reason)s, now() + make_interval(secs => %(wait)s)) "
+                "ON CONFLICT (name) DO UPDATE SET failures = s.failures + 1, reason = excluded.reason, "
+                "down_since = coalesce(s.down_since, now()), closed_until = greatest(s.closed_until, "
+                "now() + make_interval(secs => %(wait)s), CASE WHEN s.failures + 1 >= %(most)s THEN "
+                "now() + make_interval(secs => least(%(longest)s, power(2, least(s.failures - %(most)s, 9) + 1))) END)",
+                {
+                    "name": station,
+                    "reason": reason,
+                    "wait": retry_after_s,
+                    "most": _FAILURES,
+                    "longest": _LONGEST_CLOSED_S,
+                },
+            )
+
+    async def well(self, station: str) -> None:
+        """Bytes came from a station."""
+        async with self._database.connection() as conn:
+            await conn.execute(
+                "UPDATE rs.stations SET failures = 0, down_since = NULL, closed_until = NULL, reason = NULL "
+                "WHERE name = %s AND failures > 0",
+                [station],
+            )
+
+    async def before_request(self, station: str) -> None:
+        """Wait for the turn of a request to a station."""
+        pace = self._paces.get(station, Pace())
+        if pace.requests_per_s is not None:
+            await self._wait(station, "next_request", 1 / pace.requests_per_s)
+
+    async def after_bytes(self, station: str, count: int) -> None:
+        """Wait until so many bytes may have been fetched from a station."""
+        pace = self._paces.get(station, Pace())
+        if pace.bytes_per_s is not None:
+            await self._wait(station, "next_byte", count / pace.bytes_per_s)
+
+    def is_paced(self, station: str) -> bool:
+        """Whether the bytes of a station are counted."""
+        return self._paces.get(station, Pace()).bytes_per_s is not None
+
+    async def _wait(self, station: str, column: str, seconds: float) -> None:
+        """Book the next free stretch of time, of all workers', and wait for it to begin."""
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                f"INSERT INTO rs.stations AS s (name, {column}) "  # noqa: S608 - constants of ours
+                "VALUES (%(name)s, clock_timestamp() + make_interval(secs => %(secs)s)) ON CONFLICT (name) DO UPDATE "
+                f"SET {column} = greatest(s.{column}, clock_timestamp()) + make_interval(secs => %(secs)s) "
+                f"RETURNING extract(epoch FROM {column} - clock_timestamp())::float AS ahead",
+                {"name": station, "secs": seconds},
+            )
+            row = await found.fetchone()
+        assert row is not None  # it was inserted or updated
+        await asyncio.sleep(max(0.0, float(row["ahead"]) - seconds))

@@ -1,0 +1,768 @@
+"""Items, transfers and parts as rows of PostgreSQL.
+
+A carrier takes a transfer up under a new number, its fence, and for the time of a lease that it renews. It writes only
+while the fence is its own: one that was taken for dead learns so at its next write, and changes nothing any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+from rs_server.database import Database, Row
+from rs_server.processes.model import Progress
+from rs_server.processes.references import Reference
+from rs_server.staging import claim
+from rs_server.staging.claim import Busy, Lane, Limits, Line
+from rs_server.staging.plan import Planned
+
+CHANNEL = "rs_transfers"
+_CLAIMING = 0x7273_636C_6169  # any number, the same in every worker: one at a time asks whose turn it is
+
+
+class Lost(Exception):
+    """The transfer is no longer this carrier's: its job has ended, or another carrier has taken it up."""
+
+
+class ItemState(StrEnum):
+    """What has become of an item."""
+
+    GROWING = "growing"
+    CARRYING = "carrying"
+    WHOLE = "whole"
+    PUBLISHED = "published"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    GONE = "gone"
+
+    @property
+    def open(self) -> bool:
+        """Whether something is still to be done."""
+        return self in (ItemState.GROWING, ItemState.CARRYING, ItemState.WHOLE)
+
+
+class State(StrEnum):
+    """What has become of a transfer."""
+
+    WAITING = "waiting"
+    PAUSED = "paused"
+    ORDERED = "ordered"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    GONE = "gone"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """An item to be noted."""
+
+    source: Reference
+    document: Mapping[str, Any]
+    state: ItemState
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """On whose behalf files are carried."""
+
+    job: UUID
+    owner: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class StagedItem:
+    """An item of a job."""
+
+    id: int
+    source: Reference
+    document: Mapping[str, Any]
+    state: ItemState
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A file that is in the object storage, whole; ``digest`` is its checksum as a multihash."""
+
+    name: str
+    asset: Mapping[str, Any]
+    key: str
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A transfer that a carrier has taken up."""
+
+    id: int
+    fence: int
+    job: UUID
+    source: Reference
+    station: str
+    name: str
+    asset: Mapping[str, Any]
+    key: str
+    size: int
+    checksum: str | None
+    width: int
+    tries: int
+    wrong: int
+    upload: str | None
+    part_size: int | None
+    validator: str | None
+    ranges: bool
+    trace: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """How far a running transfer is: bytes there, and bytes per second."""
+
+    id: int
+    fence: int
+    bytes_done: int
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What became of a transfer: ``state`` is its end, or PAUSED for ``pause_s`` seconds, or WAITING for another turn.
+
+    ``wrong`` counts bytes that were not those announced; with ``anew``, none of them was kept.
+    """
+
+    transfer: Transfer
+    state: State
+    digest: str | None = None
+    reason: str | None = None
+    pause_s: float = 0.0
+    wrong: bool = False
+    anew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A multipart upload that nobody wants any more."""
+
+    transfer: int
+    key: str
+    upload: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """An object that may be left over, and the item of the catalog that may name it."""
+
+    key: str
+    collection: str
+    item: str
+
+
+class StagingRows:
+    """The tables of staging."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # What the steps of a job write, in a transaction of theirs.
+
+    async def add_items(self, conn: AsyncConnection[Row], job: UUID, items: Sequence[NewItem]) -> dict[Reference, int]:
+        """Note items; the ids of those that were not noted before."""
+        made = await conn.execute(
+            "INSERT INTO rs.staging_items (job, service, collection, item, document, state, reason) "
+            "SELECT %(job)s, new.* FROM unnest(%(services)s::text[], %(collections)s::text[], %(items)s::text[], "
+            "%(documents)s::jsonb[], %(states)s::text[], %(reasons)s::text[]) AS new "
+            "ON CONFLICT DO NOTHING RETURNING id, service, collection, item",
+            {
+                "job": job,
+                "services": [new.source.service for new in items],
+                "collections": [new.source.collection for new in items],
+                "items": [new.source.item for new in items],
+                "documents": [Jsonb(new.document) for new in items],
+                "states": [str(new.state) for new in items],
+                "reasons": [new.reason for new in items],
+            },
+        )
+        return {Reference(row["service"], row["collection"], row["item"]): row["id"] for row in await made.fetchall()}
+
+    async def update_item(self, conn: AsyncConnection[Row], item: int, document: Mapping[str, Any]) -> None:
+        """Note how the source has the item now."""
+        await conn.execute("UPDATE rs.staging_items SET document = %s WHERE id = %s", [Jsonb(document), item])
+
+    async def set_item(
+        self, conn: AsyncConnection[Row], item: int, state: ItemState, reason: str | None = None
+    ) -> None:
+        """Note what has become of an item; of one that failed, no more files are carried."""
+        await conn.execute("UPDATE rs.staging_items SET state = %s, reason = %s WHERE id = %s", [state, reason, item])
+        if state in (ItemState.FAILED, ItemState.GONE):
+            await conn.execute(
+                "UPDATE rs.transfers SET state = 'cancelled', lane = NULL, lease_until = NULL, rate = NULL "
+                "WHERE item = %s AND state IN ('waiting', 'paused', 'ordered', 'running')",
+                [item],
+            )
+
+    async def add_transfers(
+        self, conn: AsyncConnection[Row], order: Order, planned: Sequence[tuple[int, Planned]]
+    ) -> int:
+        """Note files of items to be carried, and answer how many are new: those noted already stay as they are.
+
+        A file that its source has replaced since begins anew.
+        """
+        made = await conn.execute(
+            "INSERT INTO rs.transfers AS mine "
+            "(job, item, owner, station, priority, name, asset, key, size, checksum, state) "
+            "SELECT %(job)s, item, %(owner)s, station, %(priority)s, name, asset, key, size, checksum, state "
+            "FROM unnest(%(items)s::bigint[], %(stations)s::text[], %(names)s::text[], "
+            "%(assets)s::jsonb[], %(keys)s::text[], "
+            "%(sizes)s::bigint[], %(checksums)s::text[], %(states)s::text[]) "
+            "AS new (item, station, name, asset, key, size, checksum, state) "
+            "ON CONFLICT (item, name) DO UPDATE SET asset = excluded.asset, size = excluded.size, "
+            "checksum = excluded.checksum, state = 'waiting', fence = mine.fence + 1, bytes_done = 0, "
+            "validator = NULL, lane = NULL, lease_until = NULL "
+            "WHERE mine.asset->'externalIds' IS DISTINCT FROM excluded.asset->'externalIds' "
+            "OR mine.size <> excluded.size "
+            "RETURNING id, upload, item",
+            {
+                "job": order.job,
+                "owner": order.owner,
+                "priority": order.priority,
+                "items": [item for item, _ in planned],
+                "stations": [each.station for _, each in planned],
+                "names": [each.name for _, each in planned],
+                "assets": [Jsonb(each.asset) for _, each in planned],
+                "keys": [each.key for _, each in planned],
+                "sizes": [each.size for _, each in planned],
+                "checksums": [each.checksum for _, each in planned],
+                "states": ["ordered" if each.offline else "waiting" for _, each in planned],
+            },
+        )
+        rows = await made.fetchall()
+        if again := [row["id"] for row in rows if row["upload"]]:
+            await conn.execute("DELETE FROM rs.parts WHERE transfer = ANY(%s)", [again])
+        if rows:
+            grown = [row["item"] for row in rows]
+            await conn.execute("UPDATE rs.staging_items SET grown = now() WHERE id = ANY(%s)", [grown])
+        await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
+        return len(rows)
+
+    async def published(self, conn: AsyncConnection[Row], items: Sequence[int]) -> None:
+        """Note that items are in the catalog."""
+        await conn.execute(
+            "UPDATE rs.staging_items SET state = 'published', reason = NULL WHERE id = ANY(%s)", [list(items)]
+        )
+
+    async def items(
+        self, job: UUID, states: Iterable[ItemState], limit: int, conn: AsyncConnection[Row] | None = None
+    ) -> list[StagedItem]:
+        """Items of a job that are in some states, in the order they were asked for."""
+        query = "SELECT * FROM rs.staging_items WHERE job = %s AND state = ANY(%s) ORDER BY id LIMIT %s"
+        values = [job, [str(state) for state in states], limit]
+        if conn is not None:
+            return [_item(row) for row in await (await conn.execute(query, values)).fetchall()]
+        async with self._database.connection() as own:
+            return [_item(row) for row in await (await own.execute(query, values)).fetchall()]
+
+    async def counts(self, job: UUID) -> dict[ItemState, int]:
+        """How many items of a job are in each state."""
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "SELECT state, count(*) AS number FROM rs.staging_items WHERE job = %s GROUP BY state", [job]
+            )
+            return {ItemState(row["state"]): row["number"] for row in await found.fetchall()}
+
+    async def carried(self, conn: AsyncConnection[Row], items: Sequence[int]) -> dict[int, list[Carried]]:
+        """The files of whole items."""
+        found = await conn.execute(
+            "SELECT item, name, asset, key, size, digest FROM rs.transfers "
+            "WHERE item = ANY(%s) AND state = 'done' ORDER BY id",
+            [list(items)],
+        )
+        files: dict[int, list[Carried]] = {item: [] for item in items}
+        for row in await found.fetchall():
+            files[row.pop("item")].append(Carried(**row))
+        return files
+
+    async def idle_s(self, item: int) -> float:
+        """Seconds since a file was last added to an item."""
+        row = await self._one(
+            "SELECT extract(epoch FROM now() - grown)::float AS idle FROM rs.staging_items WHERE id = %s", [item]
+        )
+        return 0.0 if row is None else float(row["idle"])
+
+    async def grown_up(self, conn: AsyncConnection[Row], item: int) -> None:
+        """All files of an item are known: it is whole once they are there."""
+        await conn.execute(
+            "UPDATE rs.staging_items SET state = CASE WHEN EXISTS (SELECT 1 FROM rs.transfers "
+            "WHERE item = %(item)s AND state <> 'done') THEN 'carrying' ELSE 'whole' END WHERE id = %(item)s",
+            {"item": item},
+        )
+
+    async def leave(
+        self, conn: AsyncConnection[Row], collection: str, item: str, keys: Sequence[str], grace_s: float
+    ) -> None:
+        """Note objects that an edition published now has taken the place of."""
+        await conn.execute(
+            "INSERT INTO rs.leftovers (key, collection, item, due) "
+            "SELECT key, %s, %s, now() + make_interval(secs => %s) FROM unnest(%s::text[]) AS key "
+            "ON CONFLICT (key) DO NOTHING",
+            [collection, item, grace_s, list(keys)],
+        )
+
+    async def outcomes(self, job: UUID) -> list[StagedItem]:
+        """What became of all items of a job, in the order they were asked for; without the documents."""
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "SELECT id, service, collection, item, '{}'::jsonb AS document, state, reason "
+                "FROM rs.staging_items WHERE job = %s ORDER BY id",
+                [job],
+            )
+            return [_item(row) for row in await found.fetchall()]
+
+    async def totals(self, job: UUID) -> tuple[int, int]:
+        """Files and bytes of a job that were carried."""
+        row = await self._one(
+            "SELECT count(*) AS files, coalesce(sum(size), 0)::bigint AS bytes FROM rs.transfers "
+            "WHERE job = %s AND state = 'done'",
+            [job],
+        )
+        assert row is not None  # an aggregate always answers
+        return row["files"], row["bytes"]
+
+    async def ordered(self, job: UUID) -> list[tuple[StagedItem, UUID | None, str]]:
+        """Items whose files must be ordered first, with their order if there is one, and their station."""
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "SELECT DISTINCT ON (i.id) i.*, t.station FROM rs.staging_items i JOIN rs.transfers t ON t.item = i.id "
+                "WHERE t.job = %s AND t.state = 'ordered' ORDER BY i.id LIMIT 1000",
+                [job],
+            )
+            return [(_item(row), row["archive_order"], row["station"]) for row in await found.fetchall()]
+
+    async def note_order(self, conn: AsyncConnection[Row], item: int, order: UUID, waiting: str | None) -> None:
+        """Note the order of an item's files and what it waits for; with nothing left to wait for they are fetched."""
+        await conn.execute("UPDATE rs.staging_items SET archive_order = %s WHERE id = %s", [order, item])
+        await conn.execute(
+            "UPDATE rs.transfers SET reason = %(waiting)s, "
+            "state = CASE WHEN %(waiting)s::text IS NULL THEN 'waiting' ELSE state END "
+            "WHERE item = %(item)s AND state = 'ordered'",
+            {"waiting": waiting, "item": item},
+        )
+        await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
+
+    # What carriers write.
+
+    async def claim(
+        self, limits: Mapping[str, Limits], free: int, wide_from: int, lease_s: float
+    ) -> list[list[Transfer]]:
+        """Take up to ``free`` connections' worth of transfers up: what is carried on each connection, in order."""
+        async with self._database.connection() as conn:
+            await conn.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIMING])
+            lines, busy = await _lines(conn), await _busy(conn)
+            given = claim.choose(lines, busy, await _open(conn, limits), free) if lines else {}
+            taken: list[Lane] = []
+            for (job, station), connections in given.items():
+                sizes = await _waiting(conn, job, station, claim.candidates(connections))
+                taken += claim.lanes(sizes, connections, limits[station].ranges, wide_from)
+            return await _taken(conn, taken, lease_s)
+
+    async def renew(self, pulses: Sequence[Pulse], lease_s: float) -> set[int]:
+        """Renew the leases of running transfers; those that are still the carrier's."""
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "UPDATE rs.transfers t SET lease_until = now() + make_interval(secs => %(lease)s), "
+                "bytes_done = p.bytes_done, rate = p.rate "
+                "FROM unnest(%(ids)s::bigint[], %(fences)s::int[], %(bytes)s::bigint[], %(rates)s::float[]) "
+                "AS p (id, fence, bytes_done, rate), rs.jobs j "
+                "WHERE t.id = p.id AND t.fence = p.fence AND t.state = 'running' AND j.id = t.job "
+                "AND j.status IN ('accepted', 'running') RETURNING t.id",
+                {
+                    "ids": [pulse.id for pulse in pulses],
+                    "fences": [pulse.fence for pulse in pulses],
+                    "bytes": [pulse.bytes_done for pulse in pulses],
+                    "rates": [pulse.rate for pulse in pulses],
+                    "lease": lease_s,
+                },
+            )
+            return {row["id"] for row in await found.fetchall()}
+
+    async def parts(self, transfer: Transfer) -> dict[int, str]:
+        """The parts that are in the object storage: number to ETag."""
+        async with self._database.connection() as conn:
+            found = await conn.execute("SELECT number, etag FROM rs.parts WHERE transfer = %s", [transfer.id])
+            return {row["number"]: row["etag"] for row in await found.fetchall()}
+
+    async def begin_upload(self, transfer: Transfer, upload: str, part_size: int) -> None:
+        """Note the upload that the parts go to from now on; it has none yet. ``Lost``."""
+        await self._mine(
+            transfer,
+            "WITH mine AS (UPDATE rs.transfers SET upload = %(upload)s, part_size = %(part)s, validator = NULL "
+            "WHERE id = %(id)s AND fence = %(fence)s AND state = 'running' RETURNING id), "
+            "gone AS (DELETE FROM rs.parts WHERE transfer IN (SELECT id FROM mine)) SELECT id FROM mine",
+            upload=upload,
+            part=part_size,
+        )
+
+    async def add_part(self, transfer: Transfer, number: int, etag: str) -> None:
+        """Note a part that is in the object storage; with it, the transfer has come on. ``Lost``."""
+        await self._mine(
+            transfer,
+            "WITH mine AS (UPDATE rs.transfers SET tries = 0, stuck_since = NULL "
+            "WHERE id = %(id)s AND fence = %(fence)s AND state = 'running' RETURNING id) "
+            "INSERT INTO rs.parts (transfer, number, etag) SELECT id, %(number)s, %(etag)s FROM mine "
+            "ON CONFLICT (transfer, number) DO UPDATE SET etag = excluded.etag RETURNING transfer AS id",
+            number=number,
+            etag=etag,
+        )
+
+    async def set_validator(self, transfer: Transfer, validator: str | None, *, ranges: bool) -> None:
+        """Note what the parts are of, and whether the station serves ranges of it. ``Lost``."""
+        await self._mine(
+            transfer,
+            "UPDATE rs.transfers SET validator = %(validator)s, ranges = %(ranges)s "
+            "WHERE id = %(id)s AND fence = %(fence)s AND state = 'running' RETURNING id",
+            validator=validator,
+            ranges=ranges,
+        )
+
+    async def check(self, transfer: Transfer) -> None:
+        """``Lost`` when the transfer is no longer the carrier's."""
+        await self._mine(
+            transfer,
+            "SELECT t.id FROM rs.transfers t JOIN rs.jobs j ON j.id = t.job WHERE t.id = %(id)s "
+            "AND t.fence = %(fence)s AND t.state = 'running' AND j.status IN ('accepted', 'running')",
+        )
+
+    async def end(self, ended: Sequence[Ended]) -> set[UUID]:
+        """Note what became of transfers; the jobs that have something to do with it now."""
+        async with self._database.connection() as conn:
+            rows = await _end(conn, ended)
+            if not rows:
+                return set()
+            await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
+            return await _settle_items(conn, rows)
+
+    async def give_up(self, transfers: Sequence[Transfer]) -> None:
+        """Transfers whose jobs have ended are at work no more."""
+        async with self._database.connection() as conn:
+            await conn.execute(
+                "UPDATE rs.transfers t SET state = 'cancelled', lane = NULL, lease_until = NULL, rate = NULL "
+                "FROM unnest(%s::bigint[], %s::int[]) AS mine (id, fence), rs.jobs j WHERE t.id = mine.id "
+                "AND t.fence = mine.fence AND t.state = 'running' AND j.id = t.job "
+                "AND j.status NOT IN ('accepted', 'running')",
+                [[each.id for each in transfers], [each.fence for each in transfers]],
+            )
+
+    async def progress(self, job: UUID) -> Progress:
+        """How far a job is, and what it waits for."""
+        row = await self._one(
+            "SELECT count(*) AS files, coalesce(sum(size), 0)::bigint AS size, "
+            "coalesce(sum(least(bytes_done, size)), 0)::bigint AS done, "
+            "count(*) FILTER (WHERE state = 'done')::int AS files_done, "
+            "count(*) FILTER (WHERE state IN ('failed', 'gone', 'cancelled'))::int AS files_failed, "
+            "count(*) FILTER (WHERE state = 'running')::int AS files_running, "
+            "sum(rate) FILTER (WHERE state = 'running') AS rate, "
+            "count(*) FILTER (WHERE state = 'waiting')::int AS waiting, "
+            "count(*) FILTER (WHERE state = 'ordered')::int AS ordered, "
+            "(array_agg(station) FILTER (WHERE state IN ('waiting', 'paused')))[1] AS station, "
+            "(array_agg(reason) FILTER (WHERE state = 'paused'))[1] AS paused, "
+            "(array_agg(reason) FILTER (WHERE state = 'ordered'))[1] AS ordering "
+            "FROM rs.transfers WHERE job = %s",
+            [job],
+        )
+        assert row is not None  # an aggregate always answers
+        station = await self._one(
+            "SELECT reason, closed_until FROM rs.stations WHERE name = %s AND closed_until > now()", [row["station"]]
+        )
+        return _progress(row, station)
+
+    async def tick(self, patience_s: float) -> set[UUID]:
+        """What time alone brings about: dead carriers, pauses that are over, jobs that have ended, lost patience."""
+        async with self._database.connection() as conn:
+            await conn.execute(
+                "UPDATE rs.transfers t SET state = 'cancelled', lane = NULL, lease_until = NULL, rate = NULL "
+                "FROM rs.jobs j WHERE j.id = t.job AND j.status NOT IN ('accepted', 'running') "
+                "AND (t.state IN ('waiting', 'paused', 'ordered') OR t.state = 'running' AND t.lease_until < now())"
+            )
+            moved = await conn.execute(
+                "UPDATE rs.transfers SET state = 'waiting', lane = NULL, lease_until = NULL, rate = NULL "
+                "WHERE id IN (SELECT id FROM rs.transfers WHERE state = 'running' AND lease_until < now() "
+                "OR state = 'paused' AND not_before <= now() FOR UPDATE SKIP LOCKED) RETURNING id"
+            )
+            if moved.rowcount > 0:
+                await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
+            tired = await conn.execute(
+                "UPDATE rs.transfers t SET state = 'failed', reason = coalesce(s.reason, t.reason), rate = NULL "
+                "FROM rs.transfers mine LEFT JOIN rs.stations s ON s.name = mine.station WHERE mine.id = t.id "
+                "AND mine.state IN ('waiting', 'paused') "
+                "AND least(mine.stuck_since, s.down_since) < now() - make_interval(secs => %s) "
+                "RETURNING t.id, t.item, t.job, t.state, t.reason, t.station, t.size, t.name",
+                [patience_s],
+            )
+            return await _settle_items(conn, await tired.fetchall())
+
+    async def unwanted_uploads(self) -> list[Upload]:
+        """Multipart uploads of transfers that came to nothing."""
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "SELECT id AS transfer, key, upload FROM rs.transfers WHERE upload IS NOT NULL "
+                "AND state IN ('failed', 'gone', 'cancelled') ORDER BY id LIMIT 100"
+            )
+            return [Upload(**row) for row in await found.fetchall()]
+
+    async def forget_upload(self, upload: Upload) -> None:
+        """The upload is aborted."""
+        async with self._database.connection() as conn:
+            await conn.execute(
+                "WITH mine AS (UPDATE rs.transfers SET upload = NULL WHERE id = %s AND upload = %s RETURNING id) "
+                "DELETE FROM rs.parts WHERE transfer IN (SELECT id FROM mine)",
+                [upload.transfer, upload.upload],
+            )
+
+    async def uploads_of(self, keys: Sequence[str]) -> dict[str, str | None]:
+        """Of the keys that are of transfers: the upload that a transfer still goes on with, if any does."""
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "SELECT key, CASE WHEN state IN ('waiting', 'paused', 'ordered', 'running') THEN upload END AS upload "
+                "FROM rs.transfers WHERE key = ANY(%s)",
+                [list(keys)],
+            )
+            return {row["key"]: row["upload"] for row in await found.fetchall()}
+
+    async def remains(self, grace_s: float) -> list[Remains]:
+        """Objects that jobs which ended some time ago may have left, and those that newer editions replaced."""
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "(SELECT t.key, j.request->>'collection' AS collection, i.item FROM rs.transfers t "
+                "JOIN rs.staging_items i ON i.id = t.item JOIN rs.jobs j ON j.id = t.job "
+                "WHERE NOT t.swept AND i.state <> 'published' AND j.finished < now() - make_interval(secs => %s) "
+                "AND t.fence > 0 LIMIT 500) "
+                "UNION ALL (SELECT key, collection, item FROM rs.leftovers WHERE due < now() LIMIT 500)",
+                [grace_s],
+            )
+            return [Remains(**row) for row in await found.fetchall()]
+
+    async def swept(self, remains: Sequence[Remains]) -> None:
+        """These were looked at, and need not be again."""
+        keys = [each.key for each in remains]
+        async with self._database.connection() as conn:
+            await conn.execute("UPDATE rs.transfers SET swept = true WHERE key = ANY(%s)", [keys])
+            await conn.execute("DELETE FROM rs.leftovers WHERE key = ANY(%s)", [keys])
+
+    async def _mine(self, transfer: Transfer, query: str, **values: Any) -> None:
+        async with self._database.connection() as conn:
+            found = await conn.execute(query, {"id": transfer.id, "fence": transfer.fence, **values})
+            if await found.fetchone() is None:
+                raise Lost
+
+    async def _one(self, query: str, values: Sequence[Any]) -> Row | None:
+        async with self._database.connection() as conn:
+            return await (await conn.execute(query, values)).fetchone()
+
+
+async def _lines(conn: AsyncConnection[Row]) -> list[Line]:
+    """The lines that wait: one step along an index for each, however many files stand in them."""
+    found = await conn.execute(
+        "WITH RECURSIVE line AS ("
+        "(SELECT job, station FROM rs.transfers WHERE state = 'waiting' ORDER BY job, station LIMIT 1) "
+        "UNION ALL SELECT next.job, next.station FROM line, LATERAL (SELECT job, station FROM rs.transfers "
+        "WHERE state = 'waiting' AND (job, station) > (line.job, line.station) ORDER BY job, station LIMIT 1) AS next) "
+        "SELECT line.job, line.station, first.owner, first.priority FROM line "
+        "JOIN rs.jobs j ON j.id = line.job, LATERAL "
+        "(SELECT owner, priority FROM rs.transfers WHERE state = 'waiting' AND job = line.job "
+        "AND station = line.station LIMIT 1) AS first WHERE j.status IN ('accepted', 'running') ORDER BY j.created"
+    )
+    return [Line(**row) for row in await found.fetchall()]
+
+
+async def _busy(conn: AsyncConnection[Row]) -> list[Busy]:
+    found = await conn.execute(
+        "SELECT job, owner, station, sum(width)::int AS connections FROM (SELECT DISTINCT ON (lane) "
+        "job, owner, station, width FROM rs.transfers WHERE state = 'running') AS lanes GROUP BY job, owner, station"
+    )
+    return [Busy(**row) for row in await found.fetchall()]
+
+
+async def _open(conn: AsyncConnection[Row], limits: Mapping[str, Limits]) -> dict[str, Limits]:
+    """The limits as they are now: nothing at a station that is closed, one connection to see whether it is back."""
+    found = await conn.execute(
+        "SELECT name, closed_until > now() AS closed FROM rs.stations WHERE closed_until IS NOT NULL"
+    )
+    now = dict(limits)
+    for row in await found.fetchall():
+        if row["closed"]:
+            now.pop(row["name"], None)
+        elif row["name"] in now:
+            now[row["name"]] = Limits(1, 1)
+    return now
+
+
+async def _waiting(conn: AsyncConnection[Row], job: UUID, station: str, most: int) -> dict[int, int]:
+    found = await conn.execute(
+        "SELECT id, size FROM rs.transfers WHERE state = 'waiting' AND job = %s AND station = %s "
+        "ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED",
+        [job, station, most],
+    )
+    return {row["id"]: row["size"] for row in await found.fetchall()}
+
+
+async def _taken(conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: float) -> list[list[Transfer]]:
+    if not lanes:
+        return []
+    found = await conn.execute(
+        "UPDATE rs.transfers t SET state = 'running', fence = fence + 1, lane = c.lane, width = c.width, "
+        "lease_until = now() + make_interval(secs => %(lease)s), reason = NULL, not_before = NULL "
+        "FROM unnest(%(ids)s::bigint[], %(lanes)s::uuid[], %(widths)s::int[]) AS c (id, lane, width), "
+        "rs.staging_items i, rs.jobs j WHERE t.id = c.id AND i.id = t.item AND j.id = t.job "
+        "RETURNING t.*, i.service, i.collection, i.item AS source_item, j.trace",
+        {
+            "ids": [file for lane in lanes for file in lane.files],
+            "lanes": [lane.id for lane in lanes for _ in lane.files],
+            "widths": [lane.width for lane in lanes for _ in lane.files],
+            "lease": lease_s,
+        },
+    )
+    by_id = {row["id"]: _transfer(row) for row in await found.fetchall()}
+    return [[by_id[file] for file in lane.files] for lane in lanes]
+
+
+async def _end(conn: AsyncConnection[Row], ended: Sequence[Ended]) -> list[Row]:
+    found = await conn.execute(
+        "UPDATE rs.transfers t SET state = e.state, digest = e.digest, reason = e.reason, rate = NULL, lane = NULL, "
+        "lease_until = NULL, not_before = now() + make_interval(secs => e.pause_s), wrong = t.wrong + e.wrong, "
+        "tries = CASE WHEN e.state = 'paused' THEN t.tries + 1 ELSE 0 END, "
+        "stuck_since = CASE WHEN e.state = 'paused' THEN coalesce(t.stuck_since, now()) END, "
+        "bytes_done = CASE WHEN e.state = 'done' THEN t.size "
+        "WHEN t.upload IS NULL OR e.anew THEN 0 ELSE t.bytes_done END, "
+        "upload = CASE WHEN e.state = 'done' OR e.anew THEN NULL ELSE t.upload END, "
+        "validator = CASE WHEN e.anew THEN NULL ELSE t.validator END "
+        "FROM unnest(%(ids)s::bigint[], %(fences)s::int[], %(states)s::text[], %(digests)s::text[], "
+        "%(reasons)s::text[], %(pauses)s::float[], %(wrongs)s::int[], %(anews)s::bool[]) "
+        "AS e (id, fence, state, digest, reason, pause_s, wrong, anew) "
+        "WHERE t.id = e.id AND t.fence = e.fence AND t.state = 'running' "
+        "RETURNING e.anew,  t.id, t.item, t.job, t.state, t.reason, t.station, t.size, t.name",
+        {
+            "ids": [each.transfer.id for each in ended],
+            "fences": [each.transfer.fence for each in ended],
+            "states": [str(each.state) for each in ended],
+            "digests": [each.digest for each in ended],
+            "reasons": [each.reason for each in ended],
+            "pauses": [each.pause_s for each in ended],
+            "wrongs": [int(each.wrong) for each in ended],
+            "anews": [each.anew for each in ended],
+        },
+    )
+    rows = await found.fetchall()
+    if again := [row["item"] for row in rows if row["state"] == "ordered"]:
+        await conn.execute("UPDATE rs.staging_items SET archive_order = NULL WHERE id = ANY(%s)", [again])
+    if done := [row["id"] for row in rows if row["state"] == "done" or row["anew"]]:
+        await conn.execute("DELETE FROM rs.parts WHERE transfer = ANY(%s)", [done])
+    return rows
+
+
+async def _settle_items(conn: AsyncConnection[Row], rows: Sequence[Row]) -> set[UUID]:
+    """What the ends of transfers mean for their items: whole with the last file, failed with the first that failed."""
+    final = [row for row in rows if row["state"] in ("done", "failed", "gone")]
+    if not final:
+        return set()
+    await _count(conn, final)
+    items = sorted({row["item"] for row in final})
+    # In one order, and each under a lock: of two carriers that end its last two files, the second sees both.
+    await conn.execute("SELECT 1 FROM rs.staging_items WHERE id = ANY(%s) ORDER BY id FOR UPDATE", [items])
+    changed = await conn.execute(
+        "UPDATE rs.staging_items i SET state = 'whole' WHERE id = ANY(%s) AND state = 'carrying' "
+        "AND NOT EXISTS (SELECT 1 FROM rs.transfers WHERE item = i.id AND state <> 'done') RETURNING job",
+        [items],
+    )
+    jobs = {row["job"] for row in await changed.fetchall()}
+    for row in final:
+        if row["state"] != "done":
+            jobs.add(row["job"])
+            await _fail_item(conn, row)
+    return jobs
+
+
+async def _fail_item(conn: AsyncConnection[Row], row: Row) -> None:
+    await conn.execute(
+        "UPDATE rs.staging_items SET state = %s, reason = %s WHERE id = %s AND state IN ('growing', 'carrying')",
+        [row["state"], f"{row['name']}: {row['reason']}", row["item"]],
+    )
+    await conn.execute(
+        "UPDATE rs.transfers SET state = 'cancelled', reason = 'another file of its item failed', lane = NULL, "
+        "lease_until = NULL, rate = NULL WHERE item = %s AND state IN ('waiting', 'paused', 'ordered', 'running')",
+        [row["item"]],
+    )
+
+
+async def _count(conn: AsyncConnection[Row], rows: Sequence[Row]) -> None:
+    totals: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        files_bytes = totals.setdefault((row["station"], row["state"]), [0, 0])
+        files_bytes[0] += 1
+        files_bytes[1] += row["size"]
+    for (station, outcome), (files, size) in sorted(totals.items()):
+        await conn.execute(
+            "INSERT INTO rs.staging_totals AS mine (station, outcome, files, bytes) VALUES (%s, %s, %s, %s) "
+            "ON CONFLICT (station, outcome) DO UPDATE "
+            "SET files = mine.files + excluded.files, bytes = mine.bytes + excluded.bytes",
+            [station, outcome, files, size],
+        )
+
+
+def _progress(row: Row, station: Row | None) -> Progress:
+    """The last percent is the publication."""
+    return Progress(
+        percent=min(99, row["done"] * 99 // max(1, row["size"])),
+        bytes_done=row["done"],
+        bytes_total=row["size"],
+        files_done=row["files_done"],
+        files_total=row["files"],
+        files_failed=row["files_failed"],
+        files_running=row["files_running"],
+        rate=row["rate"],
+        waiting=None if row["files_running"] else _waits_for(row, station),
+    )
+
+
+def _waits_for(row: Row, station: Row | None) -> str | None:
+    """What a job none of whose files is under way waits for, in plain words."""
+    if station is not None:
+        return f"{station['reason']}; trying again at {station['closed_until'].astimezone(UTC):%H:%M:%S} UTC"
+    if row["waiting"]:
+        return f"waiting for a free connection to {_called(row['station'])}"
+    if row["paused"]:
+        return f"{row['paused']}; trying again soon"
+    if row["ordered"]:
+        return str(row["ordering"] or "waiting for the archive to bring files back")
+    return None
+
+
+def _called(station: str) -> str:
+    return f"station {station}" if station else "the object storage"
+
+
+def _item(row: Row) -> StagedItem:
+    source = Reference(row["service"], row["collection"], row["item"])
+    return StagedItem(row["id"], source, row["document"], ItemState(row["state"]), row["reason"])
+
+
+_OF_TRANSFER = (
+    *("id", "fence", "job", "station", "name", "asset", "key", "size", "checksum", "width", "tries", "wrong"),
+    *("upload", "part_size", "validator", "ranges", "trace"),
+)
+
+
+def _transfer(row: Row) -> Transfer:
+    source = Reference(row["service"], row["collection"], row["source_item"])
+    return Transfer(source=source, **{name: row[name] for name in _OF_TRANSFER})

@@ -1,0 +1,155 @@
+"""Multipart uploads that outlive the process that began them.
+
+A writer of obstore keeps the id of its upload to itself, so that no other process can go on with it; the calls that can
+are boto3's, and run in threads. Bodies go unsigned, as a checksum of the whole is made and kept by who calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from rs_server.errors import RsError
+from rs_server.settings import StorageSettings
+from rs_server.storage.buckets import failures
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+THREADS = 16
+_ATTEMPTS = 6
+
+
+class NoSuchUpload(RsError):
+    """The upload was completed or aborted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An upload under way."""
+
+    key: str
+    upload: str
+    begun: datetime
+
+
+class Uploads:
+    """The multipart uploads of one bucket."""
+
+    def __init__(self, client: S3Client, bucket: str, threads: ThreadPoolExecutor) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._threads = threads
+
+    async def begin(self, key: str) -> str:
+        """Begin an upload; its id."""
+        answer = await self._call(
+            f"beginning {key}", self._client.create_multipart_upload, Bucket=self._bucket, Key=key
+        )
+        return str(answer["UploadId"])
+
+    async def put(self, key: str, upload: str, number: int, data: bytes | bytearray) -> str:
+        """Write one part; its ETag. ``NoSuchUpload``."""
+        answer = await self._call(
+            f"writing part {number} of {key}",
+            self._client.upload_part,
+            Bucket=self._bucket,
+            Key=key,
+            UploadId=upload,
+            PartNumber=number,
+            Body=data,
+        )
+        return str(answer["ETag"])
+
+    async def complete(self, key: str, upload: str, parts: Mapping[int, str]) -> None:
+        """Make the object of its parts, number to ETag. ``NoSuchUpload``."""
+        listed = [{"PartNumber": number, "ETag": etag} for number, etag in sorted(parts.items())]
+        await self._call(
+            f"completing {key}",
+            self._client.complete_multipart_upload,
+            Bucket=self._bucket,
+            Key=key,
+            UploadId=upload,
+            MultipartUpload={"Parts": listed},
+        )
+
+    async def abort(self, key: str, upload: str) -> None:
+        """Take the parts of an upload away; nothing happens when it is no more."""
+        try:
+            await self._call(
+                f"aborting {key}",
+                self._client.abort_multipart_upload,
+                Bucket=self._bucket,
+                Key=key,
+                UploadId=upload,
+            )
+        except NoSuchUpload:
+            return
+
+    async def copy(self, bucket: str, source: str, key: str) -> None:
+        """Copy an object inside the storage; a large one by parts."""
+        await self._call(
+            f"copying {source}",
+            self._client.copy,
+            CopySource={"Bucket": bucket, "Key": source},
+            Bucket=self._bucket,
+            Key=key,
+        )
+
+    async def unfinished(self) -> list[Unfinished]:
+        """All uploads under way in the bucket."""
+        return await self._in_thread(self._unfinished)
+
+    def _unfinished(self) -> list[Unfinished]:
+        with failures("listing uploads"):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket)
+            return [
+                Unfinished(each["Key"], each["UploadId"], each["Initiated"])
+                for page in pages
+                for each in page.get("Uploads", [])
+            ]
+
+    async def _call(
+        self, doing: str, call: Callable[..., dict[str, object]] | Callable[..., object], **values: object
+    ) -> dict[str, object]:
+        with failures(doing):
+            try:
+                answer = await self._in_thread(partial(call, **values))
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") == "NoSuchUpload":
+                    raise NoSuchUpload(f"an upload was ended while {doing}") from error
+                raise
+        return answer if isinstance(answer, dict) else {}
+
+    async def _in_thread[T](self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def open_uploads(settings: StorageSettings, threads: ThreadPoolExecutor) -> Uploads:
+    """The uploads of the bucket of the settings; what it refuses for the moment is asked again after pauses."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=settings.endpoint,
+        region_name=settings.region,
+        aws_access_key_id=settings.access_key,
+        aws_secret_access_key=settings.secret_key.get_secret_value(),
+        config=Config(
+            connect_timeout=5,
+            read_timeout=60,
+            max_pool_connections=THREADS,
+            retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"payload_signing_enabled": False},
+        ),
+    )
+    return Uploads(client, settings.bucket, threads)

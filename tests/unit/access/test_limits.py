@@ -1,0 +1,102 @@
+"""How often somebody may try: counted by place, forgotten after a while, in memory that does not grow."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+
+from rs_server.access.apikeys import digest, new_key
+from rs_server.access.limits import REMEMBERED, Guesses, Rates, network
+from rs_server.errors import TooManyRequests
+
+KEY, OTHER = digest(new_key()), digest(new_key())
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def refused(guesses: Guesses, address: str, known_as: bytes = OTHER) -> int | None:
+    """How long the address has to wait, in seconds; None if it may try."""
+    try:
+        guesses.admit(address, known_as)
+    except TooManyRequests as error:
+        return int(error.members["retry_after_s"])
+    return None
+
+
+def test_an_address_may_be_wrong_so_often_in_a_minute() -> None:
+    clock = Clock()
+    guesses = Guesses(3, clock)
+    for _ in range(3):
+        assert refused(guesses, "10.0.0.1") is None
+        guesses.wrong("10.0.0.1")
+        clock.now += 10
+    assert refused(guesses, "10.0.0.1") == 30
+    assert refused(guesses, "10.0.0.2") is None
+    clock.now += 30
+    assert refused(guesses, "10.0.0.1") is None
+
+
+def test_keys_that_were_right_go_on_working_where_they_were_right() -> None:
+    guesses = Guesses(1, Clock())
+    guesses.right("10.0.0.1", KEY)
+    for address in ("10.0.0.1", "10.0.0.2"):
+        guesses.wrong(address)
+    assert refused(guesses, "10.0.0.1", KEY) is None
+    assert refused(guesses, "10.0.0.1", OTHER) is not None
+    assert refused(guesses, "10.0.0.2", KEY) is not None
+
+
+def test_a_million_addresses_take_no_more_memory_than_a_few() -> None:
+    guesses = Guesses(3, Clock())
+    for number in range(REMEMBERED):
+        guesses.wrong(f"first-{number}")
+    tracemalloc.start()
+    for number in range(3 * REMEMBERED):
+        guesses.wrong(f"other-{number}")
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 8_000_000  # what the first ones took, which are gone
+
+
+PLACES = [
+    ("10.0.0.1", "10.0.0.1"),
+    ("::ffff:10.0.0.1", "10.0.0.1"),
+    ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+    ("2001:db8:1:2::1", "2001:db8:1:2::"),
+    ("2001:db8:1:3::1", "2001:db8:1:3::"),
+    ("", ""),
+    ("testclient", "testclient"),
+]
+
+
+@pytest.mark.parametrize(("address", "place"), PLACES)
+def test_what_counts_as_one_place(address: str, place: str) -> None:
+    assert network(address) == place
+
+
+def test_rates() -> None:
+    clock = Clock()
+    rates = Rates(10, clock)
+    for _ in range(20):
+        rates.take("alice")
+    with pytest.raises(TooManyRequests) as error:
+        rates.take("alice")
+    assert error.value.members["retry_after_s"] == 1
+    rates.take("bob")
+    clock.now += 0.5
+    for _ in range(5):
+        rates.take("alice")
+    with pytest.raises(TooManyRequests):
+        rates.take("alice")
+    clock.now += 3600
+    for _ in range(20):
+        rates.take("alice")
+    with pytest.raises(TooManyRequests):
+        rates.take("alice")
