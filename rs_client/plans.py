@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rs_client import display
-from rs_client.execution import Items, addresses
-
-if TYPE_CHECKING:
-    from rs_client.session import RsClient
 
 _MB = 1_000_000
 
@@ -57,11 +53,3 @@ class Plan:
         notes = [("note", note) for note in self.document["notes"]] + [("problem", each) for each in self.problems]
         more = display.table(("", ""), notes) if notes else ""
         return display.table((self.summary, "item", "size", "why"), self.rows) + more
-
-
-def plan(session: RsClient, processor: str, items: Items, to: str | None = None, **inputs: Any) -> Plan:
-    """What running a processor on items would do; changes nothing. Inputs as for ``DprClient.run``."""
-    wanted: dict[str, Any] = {"items": [{"href": href} for href in addresses(items)], **inputs}
-    if to is not None:
-        wanted["collection"] = to
-    return Plan(session.http.post(f"/dpr/processes/{processor}/plan", {"inputs": wanted}))

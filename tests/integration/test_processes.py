@@ -226,7 +226,8 @@ class TestRights:
     def test_processes_that_may_not_be_known(self, bob: httpx.Client, alice: httpx.Client) -> None:
         assert bob.get("/processes").json()["processes"] == []
         assert bob.get("/processes/staging").status_code == 404
-        assert {process["id"] for process in alice.get("/processes").json()["processes"]} == {"staging", "s1-l0"}
+        processors = {"s1-l0", "s1-echo", "quicklook", "safe-to-zarr"}
+        assert {process["id"] for process in alice.get("/processes").json()["processes"]} == {"staging", *processors}
 
     def test_anothers_collection_may_not_be_written(self, alice: httpx.Client) -> None:
         answer = stage(alice, "bob:mine")
@@ -294,24 +295,6 @@ class TestStandard:
 
 
 class TestProcessing:
-    def test_a_session_becomes_a_product(self, platform: Any, alice: httpx.Client) -> None:
-        session, collection = staged(alice, some_collection()), some_collection()
-        job = ended(alice, accepted(processing(alice, session, collection)), within_s=240)
-        assert job["status"] == "successful", job["message"]
-        assert (job["progress"], job["files_done"], job["files_total"]) == (100, 38, 38)
-        (link,) = alice.get(f"/jobs/{job['jobID']}/results").json()["items"]
-        item = alice.get(link["href"]).json()
-        assert item_faults(item) == []
-        assert item["collection"] == f"alice_{collection}"
-        assert item["properties"]["processing:level"] == "L0"
-        assert item["properties"]["eopf:origin_datetime"] == session["properties"]["eopf:origin_datetime"]
-        assert [link["href"].rpartition("/")[2] for link in item["links"] if link["rel"] == "derived_from"] == [SESSION]
-        product = item["assets"]["product"]
-        prefix = product["href"].partition("//")[2].partition("/")[2]
-        found = objects(platform, f"{prefix}/")
-        assert f"{prefix}/zarr.json" in found
-        assert product["file:size"] > 0
-
     def test_what_may_not_be_read_does_not_exist(self, alice: httpx.Client, operator: httpx.Client) -> None:
         session = staged(alice, some_collection())
         hidden = {**session, "links": [{"rel": "self", "href": _self(session).replace("alice_", "bob_")}]}
