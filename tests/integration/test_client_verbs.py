@@ -16,7 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+import xarray as xr
+from obstore.store import S3Store
+from zarr.storage import ObjectStore
 
 import rs_client
 from rs_client import NotFound, RsClient, connect
@@ -24,11 +28,12 @@ from rs_client.auth import ApiKey, DeviceLogin, ServiceAccount
 from rs_client.http import Http
 from rs_client.jobs import Job
 from rs_client.stac import Search
+from rs_client.storage import Key, Storage
 from rs_client.tokenstore import FileStore
 from rs_platform.access import known_site
 from rs_platform.installation import Installation
 from tests.conftest import RS
-from tests.integration.jobs import SESSION, some_collection
+from tests.integration.jobs import SESSION, settings, some_collection
 from tests.integration.test_hub import LoopbackTransport
 
 ITEM: dict[str, Any] = {
@@ -272,3 +277,44 @@ def test_tokens_of_a_short_life_are_renewed_under_way(platform: Any) -> None:
             assert time.time() - begin < 60
     assert set(statuses) == {200}
     assert asked.count("/auth/me") > 5
+
+
+class Hurried(Storage):
+    """Takes each key for one that ends in a second."""
+
+    def __init__(self, http: Http) -> None:
+        super().__init__(http)
+        self.asked: list[str] = []
+
+    def key(self, collection: str, item: str) -> Key:
+        key = super().key(collection, item)
+        self.asked.append(key["access_key_id"])
+        return {**key, "expiration": (datetime.now(UTC) + timedelta(seconds=1)).isoformat()}
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")  # as our products are written
+def test_a_product_is_read_while_its_keys_change(platform: Any, alice: RsClient, collection: str) -> None:
+    place = settings(platform).storage
+    prefix = f"alice/{collection.removeprefix('alice_')}/product/product.zarr"
+    admin = S3Store(
+        place.bucket,
+        prefix=prefix,
+        endpoint=place.endpoint,
+        region=place.region,
+        access_key_id=place.access_key,
+        secret_access_key=place.secret_key.get_secret_value(),
+        virtual_hosted_style_request=False,
+        client_options={"allow_http": True},
+    )
+    made = xr.Dataset({"data": ("octet", np.arange(1000, dtype=np.uint8))}).chunk(octet=100)
+    xr.DataTree(made).to_zarr(ObjectStore(admin), zarr_format=3, consolidated=True)  # type: ignore[arg-type]
+    assets = {"product": {"href": f"s3://{place.bucket}/{prefix}", "type": "application/vnd+zarr", "roles": ["data"]}}
+    alice.catalog.get_collection(collection).create_item(
+        {**ITEM, "id": "product", "collection": collection, "assets": assets}
+    )
+    storage = Hurried(alice.http)
+    data = storage.open(alice.catalog.item(collection, "product"))["data"]
+    for _ in range(3):
+        assert data.values.tolist() == made["data"].values.tolist()
+        time.sleep(1.2)
+    assert len(set(storage.asked)) >= 3
