@@ -11,15 +11,30 @@ from rs_server.errors import BadInput
 DEEPEST = 32  # a feature collection of multi-polygons has 9 levels
 
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_NO_NUMBERS = (b"NaN", b"Infinity")
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _STRING = re.compile(rb'"[^"]*"')
 _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b'"[]{}'))
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 
 
 async def bounded_body(request: Request) -> None:
-    """A dependency: refuse a JSON body that is nested too deeply."""
-    if request.method in _WITH_BODY and depth(await request.body()) > DEEPEST:
+    """A dependency: refuse a JSON body that is nested too deeply, or holds NaN or Infinity."""
+    if request.method not in _WITH_BODY:
+        return
+    body = await request.body()
+    if depth(body) > DEEPEST:
         raise BadInput(f"the body is nested more than {DEEPEST} levels deep")
+    if (word := no_number(body)) is not None:
+        raise BadInput(f"{word} is not a number of JSON")
+
+
+def no_number(body: bytes) -> str | None:
+    """NaN or Infinity outside of all texts, which Python would read though JSON (RFC 8259) has no such numbers."""
+    if not any(word in body for word in _NO_NUMBERS):
+        return None
+    bare = _TEXT.sub(b"", body)
+    return next((word.decode() for word in _NO_NUMBERS if word in bare), None)
 
 
 def depth(body: bytes) -> int:

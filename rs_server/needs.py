@@ -16,7 +16,9 @@ Route = tuple[str, str]  # method and path, as the application spells it
 _COLLECTION = "{owner}:{collection}"
 _READ = right(Right.READ, Service.CATALOG, _COLLECTION)
 _WRITE = right(Right.WRITE, Service.CATALOG, _COLLECTION)
+_DOWNLOAD = right(Right.DOWNLOAD, Service.CATALOG, _COLLECTION)
 _SEE_PROCESS = right(Right.READ, Service.PROCESSES, "{process_id}")
+_RUN_PROCESS = right(Right.EXECUTE, Service.PROCESSES, "{process_id}")
 
 _OPERATION: dict[Route, Need] = {
     ("GET", "/"): NOTHING,
@@ -56,6 +58,10 @@ _CATALOG: dict[Route, Need] = {
     ("GET", "/catalog/queryables"): LOGIN,
     ("GET", "/catalog/search"): LOGIN,
     ("POST", "/catalog/search"): LOGIN,
+    ("GET", "/catalog/aggregate"): LOGIN,
+    ("POST", "/catalog/aggregate"): LOGIN,
+    ("GET", "/catalog/aggregations"): LOGIN,
+    ("POST", "/catalog/aggregations"): LOGIN,
     ("GET", "/catalog/collections"): LOGIN,
     ("POST", "/catalog/collections"): OWNER,
     ("GET", "/catalog/collections/{collection_id}"): _READ,
@@ -63,6 +69,10 @@ _CATALOG: dict[Route, Need] = {
     ("PATCH", "/catalog/collections/{collection_id}"): OWNER,
     ("DELETE", "/catalog/collections/{collection_id}"): OWNER,
     ("GET", "/catalog/collections/{collection_id}/queryables"): _READ,
+    ("GET", "/catalog/collections/{collection_id}/aggregate"): _READ,
+    ("POST", "/catalog/collections/{collection_id}/aggregate"): _READ,
+    ("GET", "/catalog/collections/{collection_id}/aggregations"): _READ,
+    ("POST", "/catalog/collections/{collection_id}/aggregations"): _READ,
     ("GET", "/catalog/collections/{collection_id}/readers"): OWNER,
     ("PUT", "/catalog/collections/{collection_id}/readers"): OWNER,
     ("DELETE", "/catalog/collections/{collection_id}/readers/{kind}/{name}"): OWNER,
@@ -73,19 +83,32 @@ _CATALOG: dict[Route, Need] = {
     ("PUT", "/catalog/collections/{collection_id}/items/{item_id}"): _WRITE,
     ("PATCH", "/catalog/collections/{collection_id}/items/{item_id}"): _WRITE,
     ("DELETE", "/catalog/collections/{collection_id}/items/{item_id}"): _WRITE,
-    ("POST", "/storage/credentials"): _READ,
+    ("GET", "/catalog/collections/{collection_id}/items/{item_id}/download/{asset}"): _DOWNLOAD,
+    ("GET", "/storage/credentials"): _DOWNLOAD,
+    ("POST", "/storage/credentials"): _DOWNLOAD,
 }
 
 _PROCESSES: dict[Route, Need] = {
     ("GET", "/processes"): LOGIN,
     ("GET", "/processes/{process_id}"): _SEE_PROCESS,
-    ("POST", "/processes/{process_id}/execution"): right(Right.EXECUTE, Service.PROCESSES, "{process_id}"),
+    ("POST", "/processes/{process_id}/execution"): _RUN_PROCESS,
     ("GET", "/jobs"): LOGIN,  # one's own; everybody's for who reads every process
     ("GET", "/jobs/{job_id}"): LOGIN,
     ("GET", "/jobs/{job_id}/events"): LOGIN,
     ("GET", "/jobs/{job_id}/results"): LOGIN,
     ("GET", "/jobs/{job_id}/log"): LOGIN,
     ("DELETE", "/jobs/{job_id}"): LOGIN,  # and the right to dismiss jobs of its process
+    ("GET", "/processes/staging/state"): right(Right.READ, Service.PROCESSES, "staging"),
+    ("GET", "/processes/staging/subscriptions"): LOGIN,  # one's own, like jobs
+    ("POST", "/processes/staging/subscriptions"): right(Right.EXECUTE, Service.PROCESSES, "staging"),
+    ("GET", "/processes/staging/subscriptions/{subscription}"): LOGIN,
+    ("DELETE", "/processes/staging/subscriptions/{subscription}"): LOGIN,
+    ("GET", "/dpr/processes"): LOGIN,
+    ("GET", "/dpr/processes/{process_id}"): _SEE_PROCESS,
+    ("POST", "/dpr/processes/{process_id}/execution"): _RUN_PROCESS,
+    ("POST", "/dpr/processes/{process_id}/plan"): _RUN_PROCESS,
+    ("GET", "/dpr/jobs/{job_id}/plan"): LOGIN,
+    ("GET", "/dpr/jobs/{job_id}/payloads"): LOGIN,
 }
 
 
@@ -100,11 +123,20 @@ def _station(kind: str) -> Iterator[tuple[Route, Need]]:
     yield ("GET", f"{one}/items/{{item_id}}/download/{{asset}}"), right(Right.DOWNLOAD, service, "{station}")
 
 
+_ORDERS: dict[Route, Need] = {
+    ("GET", "/lta/orders"): LOGIN,  # one's own
+    ("POST", "/lta/orders"): right(Right.DOWNLOAD, Service.LTA, "{station}"),
+    ("GET", "/lta/orders/{order_id}"): LOGIN,
+    ("DELETE", "/lta/orders/{order_id}"): LOGIN,
+}
+
+
 NEEDS: Mapping[Route, Need] = {
     **_OPERATION,
     **_AUTH,
     **_CATALOG,
     **_PROCESSES,
+    **_ORDERS,
     **{route: need for kind in KINDS for route, need in _station(kind)},
 }
 

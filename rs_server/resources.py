@@ -68,7 +68,7 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
     """
     async with (
         open_database(settings.database) as database,
-        open_stations(settings.stations, public_url=settings.public_url) as stations,
+        open_stations(settings.stations, public_url=settings.public_url, issuer=settings.access.issuer) as stations,
         open_storage(settings.storage) as storage,
         open_queue(settings.database) as queue,
     ):
@@ -82,12 +82,13 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
         world = ProcessingWorld(clusters, storage, credentials, catalog, stations, records, place, settings.dask.limits)
         processings = {processor.id: Processing(processor, world) for processor in processors()}
         jobs = Jobs(database, queue, processes(staging, processings.values()))
+        orders = Orders(database, stations, settings.orders)
         try:
             yield Resources(
                 settings=settings,
                 database=database,
                 stations=stations,
-                orders=Orders(database, stations, settings.orders),
+                orders=orders,
                 storage=storage,
                 uploads=uploads,
                 credentials=credentials,

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, Field
 
 from rs_server.access import audit, policy
-from rs_server.access.guards import Caller, require
+from rs_server.access.guards import Caller, require, require_visible
 from rs_server.access.policy import OTHERS_JOBS, Principal, Right, Service
 from rs_server.errors import NotFound
 from rs_server.staging.figures import Figures
@@ -103,7 +103,7 @@ def _add_state(router: APIRouter) -> None:
         request: Request, who: Caller, limit: Annotated[int, Query(ge=1, le=1000, description="Jobs told")] = 100
     ) -> dict[str, Any]:
         """How the carrying goes: stations and workers, and the unfinished jobs that the caller may see."""
-        require(who, Right.READ, Service.PROCESSES, "staging")
+        require_visible(who, Service.PROCESSES, "staging", "process staging")
         figures: Figures = request.state.figures
         return await figures.state(_seen_by(who), limit)
 

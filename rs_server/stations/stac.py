@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +26,7 @@ CONFORMANCE = (
     "https://api.stacspec.org/v1.0.0/item-search#filter",
     "https://api.stacspec.org/v1.0.0/item-search#sort",
     "https://api.stacspec.org/v1.0.0/item-search#fields",
+    "https://api.stacspec.org/v1.0.0/item-search#query",
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core",
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/oas30",
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/geojson",
@@ -46,7 +47,7 @@ CONFORMANCE = (
     "http://www.opengis.net/spec/cql2/1.0/conf/array-functions",
 )
 
-_QUERYABLES = "http://www.opengis.net/def/rel/ogc/1.0/queryables"
+QUERYABLES = "http://www.opengis.net/def/rel/ogc/1.0/queryables"
 _LICENCE = "https://sentinels.copernicus.eu/documents/247904/690755/Sentinel_Data_Legal_Notice"
 _JSON_TYPES: Mapping[ValueType, dict[str, str]] = {
     ValueType.TEXT: {"type": "string"},
@@ -87,7 +88,7 @@ def landing(kind: StationKind, url: str, docs_url: str, collections: Sequence[Co
             link("conformance", f"{url}/conformance", json_, "Conformance classes"),
             link("search", search, GEOJSON, "Search", method="GET"),
             link("search", search, GEOJSON, "Search", method="POST"),
-            link(_QUERYABLES, f"{url}/queryables", SCHEMA, "Queryables"),
+            link(QUERYABLES, f"{url}/queryables", SCHEMA, "Queryables"),
             link("service-desc", f"{url}/api", OPENAPI, "OpenAPI description"),
             link("service-doc", docs_url, "text/html", "Documentation"),
             *(link("child", Place(url, each.id).collection_url, json_, each.title) for each in collections),
@@ -114,7 +115,7 @@ def collection(kind: StationKind, url: str, of: Collection) -> Document:
             link("parent", f"{url}/", JSON, "Landing page"),
             link("root", f"{url}/", JSON, "Landing page"),
             link("items", f"{own}/items", GEOJSON, "Items"),
-            link(_QUERYABLES, f"{own}/queryables", SCHEMA, "Queryables"),
+            link(QUERYABLES, f"{own}/queryables", SCHEMA, "Queryables"),
             link("license", _LICENCE, "application/pdf", "Legal notice on the use of Copernicus Sentinel data"),
         ],
     }
@@ -131,13 +132,20 @@ def queryables(kind: StationKind, url: str, of: Collection | None = None) -> Doc
     """What can be filtered by (JSON schema), less what has but one value in this collection."""
     own = Place(url, of.id).collection_url if of else url
     constraints = of.constraints if of else {}
-    known = {each.stac: _queryable(each, constraints.get(each.stac)) for each in kind.properties if each.queryable}
+    free = [each for each in kind.properties if each.queryable and len(constraints.get(each.stac, ())) != 1]
+    return schema_of(free, own, of.title if of else kind.title, constraints)
+
+
+def schema_of(
+    properties: Iterable[Property], url: str, title: str, allowed: Mapping[str, Sequence[str]] | None = None
+) -> Document:
+    """A JSON schema of properties; ``allowed`` says which values some of them have."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"{own}/queryables",
+        "$id": f"{url}/queryables",
         "type": "object",
-        "title": f"Queryables of {of.title if of else kind.title}",
-        "properties": {name: known[name] for name in known if len(constraints.get(name, ())) != 1},
+        "title": f"Queryables of {title}",
+        "properties": {each.stac: _queryable(each, (allowed or {}).get(each.stac)) for each in properties},
         "additionalProperties": False,
     }
 

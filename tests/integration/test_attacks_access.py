@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from rs_server.access.apikeys import new_key
+from rs_server.access.recent import Recent
 from tests.conftest import Platform
 from tests.integration.callers import calling, collection, item
 from tests.integration.keycloak import Admin, bearer, log_in, tokens
@@ -51,15 +52,30 @@ def server(platform: Platform) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="module")
-def alice(platform: Platform, server: httpx.Client) -> dict[str, str]:
+def login(platform: Platform, server: httpx.Client) -> Callable[[], dict[str, str]]:
+    """Tokens of alice that hold for a while: they are short-lived, and a busy machine is slow."""
+    password, known = platform.password("alice"), Recent[str, dict[str, str]](size=1, max_age_s=150)
+
+    def fresh() -> dict[str, str]:
+        found = known.get("alice")
+        if found is None:
+            found = tokens(server, "alice", password)
+            known.put("alice", found)
+        return found
+
+    return fresh
+
+
+@pytest.fixture
+def alice(login: Callable[[], dict[str, str]]) -> dict[str, str]:
     """Her tokens: access, ID and refresh."""
-    return tokens(server, "alice", platform.password("alice"))
+    return login()
 
 
 @pytest.fixture(scope="module")
-def private(server: httpx.Client, alice: dict[str, str]) -> Iterator[str]:
+def private(platform: Platform, server: httpx.Client) -> Iterator[str]:
     """A collection that nobody else may see."""
-    headers = bearer(alice["access_token"])
+    headers = {"x-api-key": platform.env("alice")["RS_API_KEY"]}
     made = server.post("/catalog/collections", headers=headers, json=collection(PRIVATE))
     assert made.status_code == 201, made.text
     yield PRIVATE
@@ -142,7 +158,7 @@ def _part(value: dict[str, Any]) -> str:
     return _base64(json.dumps(value).encode())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def forger(platform: Platform, values: dict[str, Any], alice: dict[str, str]) -> Forger:
     return Forger(platform, values, alice)
 
@@ -228,8 +244,8 @@ def test_refusals_tell_nothing_of_others(platform: Platform, server: httpx.Clien
         problem = answer.json()
         told = {problem[name] for name in ("missing_role", "missing_right") if name in problem}
         assert len(told) == (1 if status == 403 else 0)
-        named = set(json.dumps(problem).split()) & {"bob", "operator", "rs_catalog_*:*_read"}
-        assert not named
+        others = [name for name in ("bob", "rs_catalog_*:*_read", "rs-producers") if name in answer.text]
+        assert others == []
 
 
 # ---- A3: hosts, prefixes, paths and methods ------------------------------------------------------------------------
@@ -419,7 +435,7 @@ def test_keys_count_in_their_header_only(platform: Platform, server: httpx.Clien
         {"headers": {"Authorization": f"Bearer {key}"}},
         {"headers": {"Authorization": f"Basic {base64.b64encode(f'visitor:{key}'.encode()).decode()}"}},
         {"headers": {"api-key": key}},
-        {"headers": {"x-api-key": f" {key[:-1]}"}},
+        {"headers": {"x-api-key": key[:-1]}},
         {"headers": {"x-api-key": key.swapcase()}},
     ):
         answer = httpx.get(f"{server.base_url}/auth/me", trust_env=False, **place)  # type: ignore[arg-type]

@@ -30,6 +30,7 @@ def every(service: Service, *resources: str) -> frozenset[str]:
     return frozenset(policy.role(right, service, resource) for right in Right for resource in resources)
 
 
+PROCESSES = ("staging", "s1-l0")
 _C = f"{OWNER}:c1"
 PEOPLE = [
     Principal(OWNER),
@@ -42,8 +43,8 @@ PEOPLE = [
     *(Principal(f"reads-{name}", roles=role(Right.READ, Service(name), station)) for name, station in STATIONS.items()),
     Principal("fetches", roles=every(Service.CADIP, "sgs") | every(Service.AUXIP, "*")),
     Principal("elsewhere", roles=every(Service.CADIP, "mps") | every(Service.AUXIP, "sgs")),
-    Principal("sees", roles=role(Right.READ, Service.PROCESSES, "staging")),
-    Principal("runs", roles=role(Right.EXECUTE, Service.PROCESSES, "staging")),
+    Principal("sees", roles=role(Right.READ, Service.PROCESSES, "*")),
+    Principal("runs", roles=every(Service.PROCESSES, *PROCESSES)),
     Principal("operator", roles=every(Service.AUTH, policy.API_KEYS, policy.AUDIT)),
 ]
 
@@ -85,30 +86,51 @@ BODIES: dict[Route, Any] = {
     ("PATCH", "/catalog/collections/{collection_id}/items/{item_id}"): {"properties": {"n": 1}},
     ("POST", "/storage/credentials"): {"collection": FULL},
     ("POST", "/processes/{process_id}/execution"): {"inputs": {}},
+    ("POST", "/dpr/processes/{process_id}/execution"): {"inputs": {}},
+    ("POST", "/dpr/processes/{process_id}/plan"): {"inputs": {}},
+    ("POST", "/catalog/collections/{collection_id}/aggregate"): {},
+    ("POST", "/lta/orders"): {"collection": "of-a-station-that-is-not-there", "item": "nothing"},
+    ("POST", "/processes/staging/subscriptions"): {"service": "cadip", "collection": "x", "search": {"limit": "many"}},
     ("POST", "/auth/api_keys"): {"name": "x", "owner": "somebody-else"},  # makes none
 }
+
+QUERIES: dict[Route, str] = {("GET", "/storage/credentials"): f"?collection={FULL}"}
 
 # What may be done is done to something that is not there, where doing it would end the thing itself.
 GONE: dict[Route, dict[str, str]] = {
     ("DELETE", "/catalog/collections/{collection_id}"): {"collection_id": f"{OWNER}_c3"},
     ("DELETE", "/catalog/collections/{collection_id}/items/{item_id}"): {"item_id": "i3"},
+    ("GET", "/catalog/collections/{collection_id}/items/{item_id}/download/{asset}"): {},
 }
 
 _ANYTHING = {
+    "collection_id": "of-a-station-that-is-not-there",
+    "item_id": "nothing",
+    "asset": "nothing",
     "process_id": "staging",
     "job_id": str(uuid4()),
+    "order_id": str(uuid4()),
+    "subscription": str(uuid4()),
     "key_id": str(uuid4()),
     "kind": "user",
     "name": "nobody",
 }
+_INSIDE = (Service.CATALOG, Service.PROCESSES)
 _PER_PERSON = {"/auth/api_key/new"}  # would make a key for each
-_OWN_TO_NOBODY = {"{job_id}", "{key_id}", "api_key/revoke"}  # not there for anybody: 404 or 400 says nothing
+_OWN_TO_NOBODY = {
+    "{job_id}",
+    "{key_id}",
+    "{order_id}",
+    "{subscription}",
+    "api_key/revoke",
+}  # not there for anybody: 404 or 400 says nothing
 
 
 def path_of(route: Route, places: dict[str, dict[str, str]]) -> str:
     service = route[1].split("/")[1]
-    values = {**_ANYTHING, **places.get(service, {}), **GONE.get(route, {})}
-    return route[1].format(**values)
+    process = {"process_id": "s1-l0"} if service == "dpr" else {}
+    values = {**_ANYTHING, **process, **places.get(service, {}), **GONE.get(route, {})}
+    return route[1].format(**values) + QUERIES.get(route, "")
 
 
 def may(who: Principal, need: Need) -> bool:
@@ -166,5 +188,5 @@ def test_open_doors(callers: Callers, route: Route) -> None:
 def test_the_matrix_has_both_answers_for_every_need() -> None:
     """Somebody may and somebody may not: else a test above would prove nothing."""
     for need in set(NEEDS.values()):
-        if need.level in (Level.RIGHT, Level.OWNER):
+        if need.level is Level.OWNER or (need.level is Level.RIGHT and need.service in (*STATIONS, *_INSIDE)):
             assert {may(who, need) for who in PEOPLE} == {True, False}, need

@@ -78,14 +78,7 @@ PLAN: dict[str, Any] = {
     "steps": [
         {
             "inputs": [
-                {
-                    "name": "cadu",
-                    "id": "S1A_1",
-                    "files": 2,
-                    "bytes": 2_000_000,
-                    "why": "given",
-                    "stage_to": "alice_cadu",
-                }
+                {"name": "cadu", "id": "S1A_1", "files": 2, "bytes": 2_000_000, "why": "", "stage_to": "alice_cadu"}
             ],
             "adfs": [{"name": "orbit", "id": "O", "files": 1, "bytes": 1000, "why": "latest", "stage_to": None}],
             "outputs": [{"name": "l0", "id": "S1A_1_L0", "product:type": "S1_L0", "collection": "alice_s1-l0"}],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
@@ -211,8 +212,31 @@ async def test_post_search_says_the_same_as_get(auxip: httpx.AsyncClient) -> Non
     )
     assert [item["id"] for item in answer["features"]] == found
     assert len(found) == 2
-    assert (await auxip.post("/search", json={"query": {}})).status_code == 400
     assert (await auxip.post("/search", content=b'{"filter":' + b"[" * 5000)).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"product:type": {"eq": "AUX_RESORB"}}, 3),
+        ({"product:type": {"neq": "AUX_RESORB"}, "platform": {"eq": "sentinel-1a"}}, 4),
+        ({"published": {"gte": "2024-11-14T00:00:00Z", "lt": "2030-01-01T00:00:00Z"}}, 4),
+        ({"id": {"startsWith": "S1A_AUX"}}, 4),
+        ({"id": {"contains": "_"}}, 7),
+        ({"id": {"endsWith": "%"}}, 0),
+        ({"product:type": {"in": ["AUX_CAL", "AUX_INS"]}}, 2),
+    ],
+)
+async def test_the_query_of_old_clients(auxip: httpx.AsyncClient, query: dict[str, Any], found: int) -> None:
+    assert len((await auxip.post("/search", json={"query": query})).json()["features"]) == found
+    assert len(await _search(auxip, query=json.dumps(query))) == found
+
+
+@pytest.mark.parametrize(
+    "query", ['{"colour": {"eq": 1}}', '{"platform": {"like": "x"}}', '{"platform": "x"}', "{}", "[]", "x"]
+)
+async def test_a_query_that_cannot_be_honoured_is_400(auxip: httpx.AsyncClient, query: str) -> None:
+    assert (await auxip.get("/search", params={"query": query})).status_code == 400
 
 
 async def test_fields(auxip: httpx.AsyncClient) -> None:
