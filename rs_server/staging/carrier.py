@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 
 from rs_server import tracing
+from rs_server.access.policy import Service
 from rs_server.database import persistently
 from rs_server.errors import RsError, StationError, StationTimeout, StationUnavailable, Unavailable
 from rs_server.settings import StagingSettings
@@ -157,17 +158,20 @@ class Carrier:
             except Exception as error:  # a bug ends the file that met it, not the worker with all the others
                 log.error("transfer_met_a_bug", exc_info=error)
                 return await self._broken(transfer, RsError("the server met an error it did not expect"))
-            if transfer.station:
+            with suppress(Unavailable):  # the station is well all the same
                 await self._health.well(transfer.station)
             return Ended(transfer, State.DONE, digest)
 
     async def _broken(self, transfer: Transfer, error: RsError) -> Ended:
         log.warning("transfer_broke_off", reason=error.detail, tries=transfer.tries, wrong=transfer.wrong)
         match error:
+            case Gone() if transfer.source.service == Service.LTA and transfer.wrong + 1 < _MOST_WRONG:
+                return Ended(transfer, State.ORDERED, reason=error.detail, wrong=True)  # it is offline again
             case Gone():
                 return Ended(transfer, State.GONE, reason=error.detail)
             case StationUnavailable() | StationTimeout():
-                await self._health.failed(error.station, error.detail, error.members.get("retry_after_s"))
+                with suppress(Unavailable):
+                    await self._health.failed(error.station, error.detail, error.members.get("retry_after_s"))
             case Unavailable():
                 pass
             case _:

@@ -75,7 +75,9 @@ class Session:
             clock=clock,
             sleep=sleep,
         )
-        self._downloads = Gate(name, settings.downloads, patience_s=settings.timeout_s, clock=clock, sleep=sleep)
+        self._downloads = Gate(
+            name, settings.downloads_at_once, patience_s=settings.timeout_s, clock=clock, sleep=sleep
+        )
 
     async def query(self, path: str, options: Mapping[str, str | int]) -> dict[str, Any]:
         """The JSON object that an OData query answers."""
