@@ -20,7 +20,7 @@ from tests.schemas import ROOT
 class Folder(BaseAdapter):
     """Answers with the file that lies at the address without its scheme."""
 
-    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:  # type: ignore[override]
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         """The file, or 404."""
         address = str(request.url).partition("://")[2].partition("#")[0].partition("?")[0]
         file = ROOT / address
@@ -41,7 +41,7 @@ def _adapter(_session: requests.Session, url: str) -> BaseAdapter:
 
 
 if __name__ == "__main__":
-    requests.Session.get_adapter = _adapter  # type: ignore[method-assign]
+    requests.Session.get_adapter = _adapter  # type: ignore[assignment, method-assign]
     module = sys.argv[1]
     sys.argv = sys.argv[1:]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
