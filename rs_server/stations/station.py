@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 LONGEST_FILTER = 7_500  # characters; many servers end a request line at 8 000
 IDS_PER_QUERY = 50
 
-_CANNOT_EXPAND = (400, 501)
+_CANNOT = (400, 501)
 
 type Again = asyncio.Task[Retransfers | None]
 
@@ -170,7 +170,16 @@ class Station:
             options["$count"] = "true"
         options["$orderby"] = odata.order_by(wanted.direction, id_descending=wanted.backwards)
         options["$top"] = top
-        return self._read(await self._expanded(options, with_files=with_files), top)
+        try:
+            return self._read(await self._expanded(options, with_files=with_files), top)
+        except StationRefused as error:
+            if "$count" not in options or error.members.get("answered") not in _CANNOT:
+                raise
+        del options["$count"]
+        answer = self._read(await self._expanded(options, with_files=with_files), top)
+        self._counts = False  # it was the count
+        log.info("station_does_not_count", station=self.name)
+        return answer
 
     async def retransfers(self) -> Retransfers | None:
         """All entities that were published again, where one call tells them; None for kinds that have none."""
@@ -221,7 +230,7 @@ class Station:
             try:
                 return await self.session.query(entity_set, {**options, "$expand": expand})
             except StationRefused as error:
-                if error.members.get("answered") not in _CANNOT_EXPAND:
+                if error.members.get("answered") not in _CANNOT:
                     raise
             answer = await self.session.query(entity_set, options)  # if this fails too, it was not the expansion
             self._expands_files = False
@@ -293,7 +302,7 @@ class _Scan:
         total: int | None = None
         while True:
             page = await self._page(position, self._wanted.count - len(found), first=not scanned)
-            fresh = [entity for entity in page.entities if entity["Id"] not in seen]
+            fresh = list({each["Id"]: each for each in page.entities if each["Id"] not in seen}.values())
             matching = self._matching(fresh)
             total = self._counted(page, honest=len(matching) == len(fresh)) if not scanned else total
             known = await again

@@ -1,0 +1,80 @@
+"""What callers are told when a station is at fault: a table of the simulators' faults, for searches and downloads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.schemas import item_faults
+from tests.unit.stations.far import SESSION, FarSide, demo, opened, service
+
+FIRST_FILE = f"DCS_04_{SESSION}_ch1_DSDB_00001.raw"
+DOWNLOAD = f"/collections/s1-sgs/items/{SESSION}/download/{FIRST_FILE}"
+
+# the fault · status of a search · status of a download
+TABLE: list[tuple[dict[str, Any], int, int]] = [
+    ({"down": True}, 503, 503),
+    ({"requests": "token", "status": 503}, 503, 503),
+    ({"requests": "token", "status": 401}, 502, 502),
+    ({"status": 429}, 503, 503),
+    ({"status": 503, "retry_after_s": 90}, 503, 503),
+    ({"status": 500}, 503, 503),
+    ({"status": 500, "times": 1}, 200, 200),
+    ({"status": 429, "retry_after_s": 1, "times": 1}, 200, 200),
+    ({"status": 403}, 502, 502),
+    ({"status": 404}, 502, 502),
+    ({"latency_s": 5, "requests": "query"}, 504, 504),
+    ({"html": True}, 502, 502),
+    ({"bare_list": True}, 502, 502),
+    ({"string_integers": True}, 200, 200),
+    ({"duplicate_rows": 2}, 200, 200),
+    ({"insert_rows": 3}, 200, 200),
+    ({"ignore": ["$filter"]}, 200, 200),
+    ({"ignore": ["$top"]}, 200, 200),
+    ({"refuse": ["expand"]}, 200, 200),
+    ({"refuse": ["count"]}, 200, 200),
+    ({"revoke_tokens": True, "times": 1}, 200, 200),
+    ({"requests": "download", "status": 503}, 200, 503),
+    ({"requests": "download", "evict": True}, 200, 404),
+    ({"requests": "download", "redirect": "loop"}, 200, 502),
+    ({"requests": "download", "redirect": "http://elsewhere.test/file"}, 200, 502),
+    ({"requests": "download", "ignore_range": True}, 200, 200),
+]
+
+
+async def _set(far: FarSide, fault: dict[str, Any]) -> None:
+    transport = httpx.ASGITransport(far.apps["sgs"])
+    async with httpx.AsyncClient(transport=transport, base_url="http://sgs") as http:
+        answer = await http.put("/admin/faults", json=fault, headers={"Authorization": "Bearer admin"})
+        answer.raise_for_status()
+
+
+@pytest.mark.parametrize(("fault", "searched", "downloaded"), TABLE, ids=lambda value: str(value).replace("'", ""))
+async def test_a_fault_is_told(fault: dict[str, Any], searched: int, downloaded: int) -> None:
+    for path, status in (("/search", searched), (DOWNLOAD, downloaded)):
+        far = FarSide()
+        await _set(far, fault)
+        async with opened(far, demo(timeout_s=1.5)) as stations, service("cadip", stations) as http:
+            answer = await http.get(path, headers={"Range": "bytes=10-"})
+            assert answer.status_code in (status, 206 if status == 200 else status), answer.text
+            if status >= 400:
+                problem = answer.json()
+                assert answer.headers["content-type"] == "application/problem+json"
+                assert problem["station"] == "sgs"
+                assert "sgs" in problem["detail"]
+            if status == 503:
+                assert int(answer.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize("fault", [{"duplicate_rows": 3}, {"ignore": ["$filter"]}, {"ignore": ["$orderby"]}])
+async def test_a_fault_does_not_show_in_the_rows(fault: dict[str, Any]) -> None:
+    far = FarSide()
+    await _set(far, fault)
+    async with opened(far, demo(timeout_s=5)) as stations, service("cadip", stations) as http:
+        found = (await http.get("/search", params={"filter": f"id = '{SESSION}'"})).json()["features"]
+        assert [item["id"] for item in found] == [SESSION]
+        assert item_faults({**found[0], "assets": {}}) == []
+        assert len(found[0]["assets"]) == 38
+        assert (await http.get("/search", params={"filter": "id = 'other'"})).json()["features"] == []
