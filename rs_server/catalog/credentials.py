@@ -104,7 +104,7 @@ async def _issued(request: Request, who: Principal, wanted: Wanted) -> tuple[Cre
     database: Database = request.state.database
     if wanted.collection is None:
         prefix, scope = "", _everywhere(who, await _collections(database), write=wanted.write)
-        about = {}
+        about: dict[str, str] = {}
     else:
         name = resolve(wanted.collection, who)
         _permit(who, name, wanted)
