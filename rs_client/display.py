@@ -211,7 +211,7 @@ _ITEM_HEAD = ("id", "collection", "time", "platform", "size", "assets")
 
 def _item_row(one: pystac.Item) -> Sequence[Any]:
     properties = one.properties
-    begin = properties.get("start_datetime") or properties.get("datetime") or ""
+    begin = properties.get("start_datetime") or (one.datetime.isoformat() if one.datetime else "")
     volume = sum(asset.extra_fields.get("file:size") or 0 for asset in one.assets.values())
     platform = properties.get("platform", "")
     return one.id, one.collection_id or "", str(begin)[:19], platform, _size_of(volume), len(one.assets)

@@ -321,7 +321,7 @@ def _text(
         answer = yield from server.once(method, href, headers=headers, **body)
     if answer.is_error:
         raise refusal(answer)
-    return answer.text
+    return answer.content.decode()
 
 
 def _session(item: pystac.Item) -> RsClient:

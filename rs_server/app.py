@@ -18,6 +18,7 @@ from rs_server.bounds import Bounds
 from rs_server.catalog import app as catalog_service
 from rs_server.catalog import credentials as storage_service
 from rs_server.catalog.connections import open_connections
+from rs_server.discovery import app as discovery_service
 from rs_server.dpr import app as dpr_service
 from rs_server.frontend import docs, health
 from rs_server.frontend.address import PublicAddress
@@ -85,6 +86,8 @@ def _mounted(settings: Settings) -> dict[str, FastAPI]:
         apps |= {f"/{name}": stations_service.create_app(kind, settings) for name, kind in KINDS.items()}
     if "catalog" in settings.services:
         apps["/catalog"] = catalog_service.create_app(settings)
+    if "stations" in settings.services:
+        apps["/stations"] = discovery_service.create_app(settings, apps.get("/catalog"))
     return apps
 
 

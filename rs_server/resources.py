@@ -24,6 +24,7 @@ from rs_server.processes.jobs import Jobs
 from rs_server.processes.model import Process
 from rs_server.processes.queue import Queue, open_queue
 from rs_server.settings import Settings
+from rs_server.staging.archive import Archive
 from rs_server.staging.carrier import Carrier
 from rs_server.staging.claim import NO_STATION, Limits
 from rs_server.staging.health import Health, Pace
@@ -68,7 +69,7 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
     """
     async with (
         open_database(settings.database) as database,
-        open_stations(settings.stations, public_url=settings.public_url) as stations,
+        open_stations(settings.stations, public_url=settings.public_url, issuer=settings.access.issuer) as stations,
         open_storage(settings.storage) as storage,
         open_queue(settings.database) as queue,
     ):
@@ -77,17 +78,20 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
         credentials = CredentialIssuer(database, key_maker(settings.storage), settings.storage)
         catalog = CatalogStore(database, Rules(settings.catalog.lifecycle, settings.storage.bucket))
         place = Place(storage.bucket, storage.endpoint, storage.region, settings.public_url, settings.access.issuer)
-        staging = Staging(stations, catalog, StagingRows(database), place, settings.staging, reached=reached)
+        orders = Orders(database, stations, settings.orders)
+        rows, archive = StagingRows(database), Archive(orders)
+        staging = Staging(stations, catalog, rows, place, settings.staging, archive=archive, reached=reached)
         records, clusters = RecordRows(database), GatewayClusters(settings.dask)
         world = ProcessingWorld(clusters, storage, credentials, catalog, stations, records, place, settings.dask.limits)
         processings = {processor.id: Processing(processor, world) for processor in processors()}
         jobs = Jobs(database, queue, processes(staging, processings.values()))
+        orders = Orders(database, stations, settings.orders)
         try:
             yield Resources(
                 settings=settings,
                 database=database,
                 stations=stations,
-                orders=Orders(database, stations, settings.orders),
+                orders=orders,
                 storage=storage,
                 uploads=uploads,
                 credentials=credentials,
@@ -129,10 +133,10 @@ def open_sweeper(resources: Resources) -> Sweeper:
 def open_carrier(resources: Resources) -> Carrier:
     """A worker's carrier."""
     stations, rows, staging = resources.settings.stations, resources.staging.rows, resources.settings.staging
-    paces = {name: Pace(each.requests_per_s, each.bytes_per_s) for name, each in stations.items()}
+    paces = {name: Pace(each.downloads_per_s, each.bytes_per_s) for name, each in stations.items()}
     health = Health(resources.database, paces)
     limits = {
-        name: Limits(each.downloads, each.user_downloads or each.downloads, each.ranges)
+        name: Limits(each.downloads_at_once, each.user_downloads or each.downloads_at_once, each.ranges)
         for name, each in stations.items()
     }
     world = World(

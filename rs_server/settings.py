@@ -104,7 +104,7 @@ class ClusterLimits(Section):
 
     workers: int = Field(2, ge=1)
     cores: int = Field(2, ge=1, description="Of each worker")
-    memory_gib: float = Field(4, gt=0, description="Of each worker, in GiB")
+    memory_gib: float = Field(8, gt=0, description="Of each worker, in GiB")
 
 
 class DaskSettings(Section):
@@ -149,7 +149,7 @@ class StationSettings(Section):
     answer_bytes: int = Field(256_000_000, ge=1, description="Longest answer to a query")
     queries_at_once: int = Field(8, ge=1)
     queries_per_s: float | None = Field(None, gt=0, description="Unset: as fast as they are answered")
-    downloads_at_once: int = Field(4, ge=1)
+    downloads_at_once: int = Field(4, ge=1, description="Of all workers together, and of a server beside them")
     failures: int = Field(5, ge=1, description="After so many failures in a row the station is left alone …")
     pause_s: float = Field(30, gt=0, description="… for so many seconds")
     redirect_hosts: tuple[str, ...] = Field(
@@ -161,11 +161,14 @@ class StationSettings(Section):
     )
     counts: bool = Field(default=True, description="Whether $count is cheap enough to be asked with a first page")
     collections: dict[str, StationCollectionSettings] = Field(default_factory=dict)
-    downloads: int = Field(4, ge=1, description="Most downloads at a time, over all workers")
     user_downloads: int | None = Field(None, ge=1, description="Most downloads at a time for one user; unset: all")
     ranges: int = Field(4, ge=1, description="Most downloads at a time of one file, as ranges; 1: whole files only")
-    bytes_per_s: int | None = Field(None, ge=1, description="Most bytes per second, over all downloads; unset: any")
-    requests_per_s: float | None = Field(None, gt=0, description="Most downloads begun per second; unset: any")
+    bytes_per_s: int | None = Field(
+        None, ge=1, description="Most bytes per second, of all staging together; unset: any"
+    )
+    downloads_per_s: float | None = Field(
+        None, gt=0, description="Most downloads begun per second, of all staging together; unset: any"
+    )
 
 
 class StagingSettings(Section):

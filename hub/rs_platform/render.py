@@ -48,6 +48,29 @@ STATIONS: Mapping[str, Mapping[str, Any]] = {
             }
         },
     },
+    "pdgs": {
+        "collections": {
+            "s1-products": {
+                "title": "Sentinel-1 products, fresh",
+                "description": "Products of Sentinel-1 from the production service.",
+                "constraints": {"constellation": ["sentinel-1"]},
+            },
+            "s2-products": {
+                "title": "Sentinel-2 products, fresh",
+                "description": "Products of Sentinel-2 from the production service.",
+                "constraints": {"constellation": ["sentinel-2"]},
+            },
+        },
+    },
+    "archive": {
+        "collections": {
+            "s1-archive": {
+                "title": "Sentinel-1 products, archived",
+                "description": "Products of Sentinel-1 in the long-term archive; those not online are ordered first.",
+                "constraints": {"constellation": ["sentinel-1"]},
+            }
+        },
+    },
 }
 """What the server offers of the stations that it knows."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -14,7 +15,7 @@ import xarray as xr
 import zarr
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, ConfigDict, SecretStr
 from xarray.backends.common import BackendArray
 from xarray.core import indexing
 from zarr.errors import ZarrUserWarning
@@ -33,6 +34,8 @@ type Store = S3Store | LocalStore
 
 class StorageKeys(BaseModel):
     """Where the object storage is, and the keys to it."""
+
+    model_config = ConfigDict(frozen=True)
 
     endpoint: str
     region: str
@@ -184,6 +187,7 @@ def _place(href: str, keys: StorageKeys | None, *, inside: bool = False, make: b
     return _Place(_bucket(parts.netloc, keys, path_in_bucket if inside else None), "" if inside else path_in_bucket)
 
 
+@lru_cache(maxsize=8)  # each has connections of its own, and takes long to make
 def _bucket(bucket: str, keys: StorageKeys, prefix: str | None) -> S3Store:
     config: S3Config = {
         "bucket": bucket,

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import attr
-from fastapi import Request
+from fastapi import APIRouter, Depends, FastAPI, Request
+from stac_fastapi.api.models import EmptyRequest
+from stac_fastapi.api.routes import create_async_endpoint
+from stac_fastapi.extensions.aggregation import AggregationExtension
 from stac_fastapi.extensions.aggregation.client import AsyncBaseAggregationClient
 from stac_fastapi.pgstac.types.search import PgstacSearch
 from stac_fastapi.types.requests import get_base_url
@@ -51,6 +54,33 @@ KINDS: Mapping[str, Kind] = {
         "numeric",
     ),
 }  # fmt: skip
+
+
+async def _of_collection(collection_id: str) -> None:
+    """Declares the collection in the path; it is read where it is looked up."""
+
+
+class Counting(AggregationExtension):
+    """The library's extension with a route for each method, so that each is described by itself."""
+
+    def register(self, app: FastAPI) -> None:
+        """Register the routes over all collections, and over one."""
+        router = APIRouter(tags=["Aggregation Extension"])
+        told, counted = self.client.get_aggregations, self.client.aggregate
+        routes = (
+            ("aggregations", "GET", "What may be counted", create_async_endpoint(told, EmptyRequest)),
+            ("aggregate", "GET", "Count", create_async_endpoint(counted, self.GET)),
+            ("aggregate", "POST", "Count by body", create_async_endpoint(counted, self.POST)),
+        )
+        for home, declared, where in (
+            ("", [], ""),
+            ("/collections/{collection_id}", [Depends(_of_collection)], " in a collection"),
+        ):
+            for path, method, name, endpoint in routes:
+                router.add_api_route(
+                    f"{home}/{path}", endpoint, methods=[method], name=f"{name}{where}", dependencies=declared
+                )
+        app.include_router(router)
 
 
 @attr.s

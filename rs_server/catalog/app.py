@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Annotated, Any, cast
 
 import attr
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Body, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from stac_fastapi.api.app import StacApi
 from stac_fastapi.api.models import (
+    CollectionUri,
     ItemCollectionUri,
+    ItemUri,
     create_get_request_model,
     create_post_request_model,
     create_request_model,
@@ -28,7 +30,6 @@ from stac_fastapi.extensions import (
     TokenPaginationExtension,
     TransactionExtension,
 )
-from stac_fastapi.extensions.aggregation import AggregationExtension
 from stac_fastapi.extensions.aggregation.request import (
     AggregationExtensionGetRequest,
     AggregationExtensionPostRequest,
@@ -41,6 +42,7 @@ from stac_fastapi.extensions.sort import (
     ItemCollectionSortExtension,
     SearchSortExtension,
 )
+from stac_fastapi.extensions.transaction.request import PartialCollection, PartialItem, PatchOperation
 from stac_fastapi.pgstac.config import Settings as PgstacSettings
 from stac_fastapi.pgstac.core import health_check
 from stac_fastapi.pgstac.extensions import FreeTextExtension, QueryExtension
@@ -63,7 +65,7 @@ from rs_server import errors
 from rs_server.access.guards import current_principal
 from rs_server.bodies import bounded_body
 from rs_server.catalog import conditions, downloads, readers
-from rs_server.catalog.aggregation import CatalogAggregation
+from rs_server.catalog.aggregation import CatalogAggregation, Counting
 from rs_server.catalog.client import CatalogClient, CatalogFilters
 from rs_server.catalog.extensions import Extensions
 from rs_server.catalog.lifecycle import Rules
@@ -150,7 +152,7 @@ def _stac_api(app: FastAPI, ours: LibrarySettings, writing: list[ApiExtension]) 
     client = CatalogClient(  # type: ignore[call-arg] # fields of an untyped base
         pgstac_search_model=post_search, landing_page_id=ours.stac_fastapi_landing_id
     )
-    counting = AggregationExtension(client=CatalogAggregation(catalog=client))
+    counting = Counting(client=CatalogAggregation(catalog=client))
     counting.GET, counting.POST = _aggregation_requests()
     return StacApi(
         app=app,
@@ -252,6 +254,33 @@ class Transactions(TransactionExtension):
             response_model=None,
             responses={201: {"content": {"application/json": {}}, "model": Collection}},
             response_class=self.response_class,
+        )
+
+    def register_patch_item(self) -> None:
+        """Register ``PATCH /collections/{collection_id}/items/{item_id}``."""
+        self._patch("/collections/{collection_id}/items/{item_id}", self.client.patch_item, ItemUri, PartialItem)
+
+    def register_patch_collection(self) -> None:
+        """Register ``PATCH /collections/{collection_id}``."""
+        self._patch("/collections/{collection_id}", self.client.patch_collection, CollectionUri, PartialCollection)
+
+    def _patch(self, path: str, endpoint: Any, uri: type[APIRequest], partial: type[BaseModel]) -> None:
+        """Take members that the library's model does not know, too: a patch that drops some is none."""
+        known = type(f"{partial.__name__}Patch", (partial,), {"model_config": ConfigDict(extra="allow")})
+        body = Annotated[known | list[PatchOperation], Body()]  # type: ignore[valid-type]
+        patch = attr.ib(default=None, type=body)
+        model = attr.make_class(f"{partial.__name__}Request", {"patch": patch}, bases=(uri,))
+        kinds = ("application/json", "application/merge-patch+json")
+        described = {kind: {"schema": partial.model_json_schema()} for kind in kinds}
+        steps = {"application/json-patch+json": {"schema": TypeAdapter(list[PatchOperation]).json_schema()}}
+        self.router.add_api_route(
+            path,
+            create_async_endpoint(endpoint, model),
+            name=f"Patch {partial.__name__.removeprefix('Partial')}",
+            methods=["PATCH"],
+            response_model=None,
+            response_class=self.response_class,
+            openapi_extra={"requestBody": {"content": {**described, **steps}, "required": True}},
         )
 
 

@@ -82,7 +82,7 @@ async def update(conn: Any, item: Mapping[str, Any]) -> None:
 
 async def _write(conn: Any, collection: str, items: Sequence[Mapping[str, Any]], *, replace: bool) -> None:
     base = await conn.fetchrow(_BASE, collection)
-    if base is None:
+    if base["base_item"] is None:
         raise NotFound(f"collection {collection} does not exist")
     if items:
         await conn.execute(_ADD, collection, *await asyncio.to_thread(_columns, items, base), replace)

@@ -85,7 +85,7 @@ class Entity:
 
 def text(moment: datetime) -> str:
     """A moment as the stations write it: UTC, milliseconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def to_json(entity: Entity, *, expand: tuple[str, ...] = ()) -> dict[str, Any]:

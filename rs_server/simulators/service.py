@@ -98,7 +98,7 @@ class Service:
     def _quicklook(self, key: UUID, image: str) -> Content | None:
         entities = self.station.store.sets["Products"]
         row = entities.row(key, self.station.now(), ("Quicklooks",)) if "Quicklooks" in entities.table.related else None
-        if row is None or image not in (orjson.loads(one)["Image"] for one in row.related["Quicklooks"]):
+        if row is None or image not in (one["Image"] for one in row.listed("Quicklooks")):
             return None
         return archive.quicklook(orjson.loads(row.document))
 
@@ -248,7 +248,7 @@ class Service:
         if row is None:
             raise ODataError(HTTPStatus.NOT_FOUND, f"{wanted.set} has no {key}")
         if navigation is not None:
-            related = answers.spoiled(row.related[navigation], strikes)
+            related = answers.spoiled([orjson.dumps(one).decode() for one in row.listed(navigation)], strikes)
             return answers.page(f"$metadata#{wanted.set}({key})/{navigation}", related, None, None)
         if wanted.rest is not None:
             raise ODataError(HTTPStatus.NOT_FOUND, f"{schema.name} has no {wanted.rest}")

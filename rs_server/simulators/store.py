@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -26,7 +25,7 @@ from rs_server.simulators.clock import FOREVER, micros, moment
 from rs_server.simulators.model import Content, Edm, Entity, EntityType, Primitive
 from rs_server.simulators.query import Order, Query
 from rs_server.simulators.sql import Condition, Table, quoted
-from rs_server.simulators.tables import Writer, create, tables_of
+from rs_server.simulators.tables import CHANGING, Writer, create, tables_of
 
 _SETTINGS = ("journal_mode = WAL", "synchronous = OFF", "temp_store = MEMORY", "cache_size = -65536")
 _COUNTS_KEPT = 256
@@ -39,17 +38,22 @@ class Row:
     """One entity as it is shown: its JSON, and the JSON of what is related to it."""
 
     document: str
-    related: Mapping[str, list[str]] = field(default_factory=dict)
+    related: Mapping[str, str] = field(default_factory=dict)  # with commas between
 
     @property
     def key(self) -> UUID:
         """The key of an entity that has one."""
         return UUID(orjson.loads(self.document)["Id"])
 
+    def listed(self, navigation: str) -> list[dict[str, Any]]:
+        """What is related to it."""
+        found: list[dict[str, Any]] = orjson.loads(f"[{self.related[navigation]}]")
+        return found
+
     @property
     def text(self) -> str:
         """All of it."""
-        shown = "".join(f',"{name}":[{",".join(rows)}]' for name, rows in self.related.items())
+        shown = "".join(f',"{name}":[{listed}]' for name, listed in self.related.items())
         return f"{self.document[:-1]}{shown}}}"
 
 
@@ -60,6 +64,13 @@ class Page:
     rows: tuple[Row, ...]
     total: int | None = None
     next_skip: int | None = None
+
+
+class _Database(sqlite3.Connection):
+    """Closed when nobody has it any more."""
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class EntitySet:
@@ -118,14 +129,13 @@ class EntitySet:
         """Filter, sort, skip, take: in that order, whatever the order of the options."""
         where = self._where(query.filter, micros(now))
         wanted = page_size if query.top is None else min(query.top, page_size)
-        found = self._database.execute(
-            f"SELECT row, document FROM {self.table} e WHERE {where.sql} "
-            f"ORDER BY {_ordered(query.order)} LIMIT ? OFFSET ?",
+        found = self._database.execute(  # the rows themselves are looked at when it is known which
+            f"SELECT row FROM {self.table} e WHERE {where.sql} ORDER BY {_ordered(query.order)} LIMIT ? OFFSET ?",
             (*where.values, wanted + 1, query.skip),
         ).fetchall()
         more = len(found) > wanted and (query.top is None or query.top > wanted)
         return Page(
-            tuple(self._rows(found[:wanted], query.expand, micros(now))),
+            tuple(self._rows([row for (row,) in found[:wanted]], query.expand, micros(now))),
             self.count(query.filter, now) if query.count else None,
             query.skip + wanted if more else None,
         )
@@ -162,10 +172,9 @@ class EntitySet:
         """The entity of that key."""
         there = sql.visible("e", micros(now))
         found = self._database.execute(
-            f'SELECT row, document FROM {self.table} e WHERE e."Id" = ? AND {there.sql}',
-            (str(key), *there.values),
+            f'SELECT row FROM {self.table} e WHERE e."Id" = ? AND {there.sql}', (str(key), *there.values)
         ).fetchall()
-        return next(iter(self._rows(found, expand, micros(now))), None)
+        return next(iter(self._rows([row for (row,) in found], expand, micros(now))), None)
 
     def content(self, key: UUID) -> Content | None:
         """The bytes of an entity, whether it is there now or not: as they were put, or as they follow from it."""
@@ -197,7 +206,8 @@ class EntitySet:
         where = self._where(expression, micros(stop))
         found = self._database.execute(
             f'SELECT row, document, (SELECT min(appears) FROM {self.table} f WHERE f."Id" = e."Id") = e.appears '
-            f"FROM {self.table} e WHERE e.appears > ? AND {where.sql} ORDER BY e.appears, e.row",
+            f"FROM {self.table} e WHERE e.{CHANGING['appears']} AND e.appears > ? AND {where.sql} "
+            "ORDER BY e.appears, e.row",
             (micros(start), *where.values),
         )
         return [(Row(document), bool(new)) for _, document, new in found.fetchall()]
@@ -206,7 +216,8 @@ class EntitySet:
         """What has vanished after a moment and until another, and did not come back."""
         there = sql.visible("f", micros(stop))
         found = self._database.execute(
-            f"SELECT document FROM {self.table} e WHERE e.vanishes > ? AND e.vanishes <= ? "
+            f"SELECT document FROM {self.table} e "
+            f"WHERE e.{CHANGING['vanishes']} AND e.vanishes > ? AND e.vanishes <= ? "
             f'AND NOT EXISTS (SELECT 1 FROM {self.table} f WHERE f."Id" = e."Id" AND {there.sql})',
             (micros(start), micros(stop), *there.values),
         )
@@ -225,40 +236,46 @@ class EntitySet:
     def _next_change(self, now: int) -> int:
         """When something appears or vanishes next."""
         moments = (
-            self._number(Condition(f"SELECT coalesce(min({end}), {FOREVER}) FROM {self.table} WHERE {end} > ?", (now,)))
-            for end in ("appears", "vanishes")
+            self._number(
+                Condition(
+                    f"SELECT coalesce(min({end}), {FOREVER}) FROM {self.table} WHERE {changing} AND {end} > ?", (now,)
+                )
+            )
+            for end, changing in CHANGING.items()
         )
         return min(moments)
 
-    def _rows(self, found: list[tuple[int, str]], expand: tuple[str, ...], now: int) -> list[Row]:
-        related = {name: self._related(name, [row for row, _ in found], now) for name in expand}
+    def _rows(self, rows: list[int], expand: tuple[str, ...], now: int) -> list[Row]:
+        """The rows of those numbers, in that order, with what is related to them."""
+        kept = [name for name in expand if self.table.related[name].type.shared]
+        columns = "".join(f", {quoted(name)}" for name in kept)
+        shown = {
+            row: (document, dict(zip(kept, shared, strict=True)))
+            for row, document, *shared in self._database.execute(
+                f"SELECT row, document{columns} FROM {self.table} WHERE row IN (SELECT value FROM json_each(?))",
+                (json.dumps(rows),),
+            )
+        }
+        joined = {name: self._related(name, rows, now) for name in expand if name not in kept}
         return [
-            Row(document, {name: by_owner.get(row, []) for name, by_owner in related.items()})
-            for row, document in found
+            Row(document, {name: shared[name] if name in shared else joined[name].get(row, "") for name in expand})
+            for row in rows
+            for document, shared in [shown[row]]
         ]
 
-    def _related(self, navigation: str, owners: list[int], now: int) -> dict[int, list[str]]:
-        """What is related to those rows, in one query."""
-        table, among = self.table.related[navigation], json.dumps(owners)
-        if table.type.shared:
-            links = quoted(f"{table.name}/links")
-            rows = self._database.execute(
-                f"SELECT l.owner, r.document FROM {links} l JOIN {table} r ON r.row = l.shared "
-                "WHERE l.owner IN (SELECT value FROM json_each(?)) ORDER BY l.owner, l.shared",
-                (among,),
-            )
-        else:
-            there = sql.visible("r", now)
-            link = sql.relation(self.table, navigation, "e", "r")
-            rows = self._database.execute(
-                f"SELECT e.row, r.document FROM {self.table} e JOIN {table} r ON {link} "
-                f"WHERE e.row IN (SELECT value FROM json_each(?)) AND {there.sql} ORDER BY e.row, r.row",
-                (among, *there.values),
-            )
+    def _related(self, navigation: str, owners: list[int], now: int) -> dict[int, str]:
+        """What is related to those rows and lies in rows of its own, in one query."""
+        table, there = self.table.related[navigation], sql.visible("r", now)
+        link = sql.relation(self.table, navigation, "e", "r")
+        rows = self._database.execute(
+            f"SELECT e.row, r.document FROM {self.table} e JOIN {table} r ON {link} "
+            f"WHERE e.row IN (SELECT value FROM json_each(?)) AND {there.sql} ORDER BY e.row, r.row",
+            (json.dumps(owners), *there.values),
+        )
         found: dict[int, list[str]] = {}
         for owner, document in rows:
             found.setdefault(owner, []).append(document)
-        return found
+        return {owner: ",".join(documents) for owner, documents in found.items()}
 
     def _entities(self, where: Condition) -> list[Entity]:
         hidden = "".join(f", e.{quoted(name)}" for name in self.type.hidden)
@@ -272,14 +289,12 @@ class EntitySet:
     def _entity(
         self, row: int, appears: int, vanishes: int, document: str, area: bytes | None, *hidden: sql.Value
     ) -> Entity:
-        owned = [name for name in self.table.related if name not in self.type.joins]
+        owned = tuple(name for name in self.table.related if name not in self.type.joins)
+        (shown,) = self._rows([row], owned, appears)
         related = {
-            name: tuple(
-                _read(self.table.related[name].type, one) for one in self._related(name, [row], appears).get(row, [])
-            )
-            for name in owned
+            name: tuple(_read(self.table.related[name].type, one) for one in shown.listed(name)) for name in owned
         }
-        entity = _read(self.type, document)
+        entity = _read(self.type, orjson.loads(document))
         secrets = {
             name: _typed(value, self.type.properties[name])
             for name, value in zip(self.type.hidden, hidden, strict=True)
@@ -301,8 +316,9 @@ class Store:
     def __init__(
         self, types: Mapping[str, EntityType], path: Path | None = None, derive: Mapping[str, Derive] | None = None
     ) -> None:
-        self._database = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
-        weakref.finalize(self, self._database.close)
+        self._database = sqlite3.connect(
+            path or ":memory:", check_same_thread=False, isolation_level=None, factory=_Database
+        )
         for setting in _SETTINGS:
             self._database.execute(f"PRAGMA {setting}")
         self._database.create_function("intersects", 2, _intersects, deterministic=True)
@@ -326,6 +342,7 @@ class Store:
         """All of it is in."""
         self._database.execute("PRAGMA user_version = 1")
         self._database.execute("PRAGMA optimize = 0x10002")  # so that the planner knows the tables
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 # --- reading rows -----------------------------------------------------------------------------------------------------
@@ -337,9 +354,8 @@ def _ordered(order: tuple[Order, ...]) -> str:
     return ", ".join(f"e.{quoted(key.path)}{' DESC' if key.descending else ''}" for key in keys)
 
 
-def _read(schema: EntityType, document: str) -> Entity:
-    """An entity from its JSON."""
-    given: dict[str, Any] = orjson.loads(document)
+def _read(schema: EntityType, given: dict[str, Any]) -> Entity:
+    """An entity from its JSON, which is taken apart."""
     values: dict[str, Primitive] = {}
     for path, edm in schema.properties.items():
         if path not in schema.hidden:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import orjson
 import shapely
@@ -15,6 +16,9 @@ from rs_server.simulators.sql import Table, quoted
 
 _COLUMNS = {Edm.INT64: "INTEGER", Edm.INSTANT: "INTEGER", Edm.BOOLEAN: "INTEGER", Edm.DOUBLE: "REAL"}
 _SHARED_KEPT = 200_000
+
+CHANGING: Mapping[str, str] = {"appears": "appears > 0", "vanishes": f"vanishes < {FOREVER}"}
+"""What makes a row one that comes, or one that goes: few are, and only they are indexed by when."""
 
 
 def tables_of(types: Mapping[str, EntityType]) -> dict[str, Table]:
@@ -34,6 +38,11 @@ def with_own(table: Table) -> Iterator[Table]:
     """A set's table, and those of what belongs to its entities."""
     yield table
     yield from (found for name, found in table.related.items() if name not in table.type.joins)
+
+
+def shared_of(table: Table) -> list[str]:
+    """The navigations to shared entities. Each owner keeps their JSON, so that showing them costs no look-up."""
+    return [name for name, target in table.related.items() if target.type.shared]
 
 
 def parts(table: Table) -> Iterator[str]:
@@ -56,16 +65,14 @@ def _plain_table(table: Table) -> Iterator[str]:
     schema = table.type
     columns = [f"{quoted(name)} {_COLUMNS.get(edm, 'TEXT')}" for name, edm in schema.properties.items()]
     span = ("row INTEGER PRIMARY KEY", "appears INTEGER NOT NULL", "vanishes INTEGER NOT NULL", "owner INTEGER")
-    shown = ("document TEXT NOT NULL", "footprint BLOB")
-    yield f"CREATE TABLE IF NOT EXISTS {table} ({', '.join((*span, *shown, *columns))})"
-    yield _index(table, "appears")
-    yield _index(table, "vanishes")
-    if schema.key is None:
-        yield _index(table, "owner")
-    else:
-        yield _index(table, "Id")
-    for name in schema.indexed:  # with all that a page or a count needs before it looks at the rows themselves
-        yield _index(table, name, *(("Id",) if schema.key else ()), "appears", "vanishes")
+    shown = ("document TEXT NOT NULL", "footprint BLOB", *(f"{quoted(name)} TEXT" for name in shared_of(table)))
+    yield f"CREATE TABLE IF NOT EXISTS {table} ({', '.join((*span, *columns, *shown))})"
+    yield f"{_index(table, 'appears')} WHERE {CHANGING['appears']}"
+    yield f"{_index(table, 'vanishes')} WHERE {CHANGING['vanishes']}"
+    yield _index(table, "owner" if schema.key is None else "Id")
+    for name in schema.indexed:
+        dated = schema.properties[name] is Edm.INSTANT  # with all that a page needs before it looks at the rows
+        yield _index(table, name, *(("Id", "appears", "vanishes") if dated else ()))
     if schema.footprint:
         yield (
             f"CREATE VIRTUAL TABLE IF NOT EXISTS {quoted(f'{table.name}/boxes')} "
@@ -75,11 +82,9 @@ def _plain_table(table: Table) -> Iterator[str]:
 
 def _shared_table(table: Table) -> Iterator[str]:
     links = quoted(f"{table.name}/links")
-    columns = (
-        "row INTEGER PRIMARY KEY, document TEXT NOT NULL UNIQUE, Name TEXT, ValueType TEXT, text TEXT, number REAL"
-    )
+    columns = "row INTEGER PRIMARY KEY, Name TEXT, ValueType TEXT, text TEXT, number REAL"
     yield f"CREATE TABLE IF NOT EXISTS {table} ({columns})"
-    yield _index(table, "Name", "text")
+    yield _index(table, "Name", "text", "ValueType")
     yield (
         f"CREATE TABLE IF NOT EXISTS {links} (owner INTEGER, shared INTEGER, PRIMARY KEY (owner, shared)) WITHOUT ROWID"
     )
@@ -91,12 +96,20 @@ def _index(table: Table, *columns: str) -> str:
     return f"CREATE INDEX IF NOT EXISTS {quoted(f'{table.name} by {columns[0]}')} ON {table} ({listed})"
 
 
+@dataclass(frozen=True)
+class _Shared:
+    """Where a shared entity is, and its JSON."""
+
+    row: int
+    document: str
+
+
 class Writer:
     """Writes rows, each with what belongs to it."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
-        self._shared: dict[tuple[Primitive, ...], int] = {}  # rows of shared entities that were met
+        self._shared: dict[tuple[Primitive, ...], _Shared] = {}  # those that were met
 
     def insert(self, table: Table, entity: Entity, owner: int | None = None) -> None:
         """An entity, and what belongs to it; what is in another set is put there by itself.
@@ -110,7 +123,8 @@ class Writer:
         area = shapely.to_wkb(entity.footprint) if entity.footprint is not None else None
         head = (appears, vanishes, owner, orjson.dumps(to_json(entity)).decode(), area)
         columns = (sql.stored(entity.values.get(name)) for name in table.type.properties)
-        row = self._database.execute(_insertion(table), (*head, *columns)).lastrowid
+        shared = (self._listed(table.related[name], entity.related.get(name, ())) for name in shared_of(table))
+        row = self._database.execute(_insertion(table), (*head, *columns, *shared)).lastrowid
         assert row is not None
         if entity.footprint is not None:
             self._insert_box(table, row, entity.footprint)
@@ -153,34 +167,41 @@ class Writer:
 
     def _link(self, table: Table, owner: int, related: Iterable[Entity]) -> None:
         links = quoted(f"{table.name}/links")
-        rows = [(owner, self._shared_row(table, entity)) for entity in related]
+        rows = [(owner, self._shared_one(table, entity).row) for entity in related]
         self._database.executemany(f"INSERT OR IGNORE INTO {links} VALUES (?, ?)", rows)
 
-    def _shared_row(self, table: Table, entity: Entity) -> int:
-        """The row of an entity that may be there already."""
+    def _listed(self, table: Table, related: Iterable[Entity]) -> str:
+        """The JSON of shared entities, with commas between."""
+        return ",".join(self._shared_one(table, entity).document for entity in related)
+
+    def _shared_one(self, table: Table, entity: Entity) -> _Shared:
+        """An entity that may be there already, and was perhaps met before."""
         known = (table.name, *(entity.values[name] for name in ("Name", "ValueType", "Value")))
-        if known not in self._shared:
+        found = self._shared.get(known)
+        if found is None:
             if len(self._shared) >= _SHARED_KEPT:
                 self._shared.clear()
-            self._shared[known] = self._find_shared(table, entity)
-        return self._shared[known]
+            found = _Shared(self._find_shared(table, entity), orjson.dumps(to_json(entity)).decode())
+            self._shared[known] = found
+        return found
 
     def _find_shared(self, table: Table, entity: Entity) -> int:
-        document = orjson.dumps(to_json(entity)).decode()
-        there = self._database.execute(f"SELECT row FROM {table} WHERE document = ?", (document,)).fetchone()
+        value = entity.values["Value"]
+        known = (entity.values["Name"], sql.as_text(value), entity.values["ValueType"])
+        there = self._database.execute(
+            f"SELECT row FROM {table} WHERE Name = ? AND text = ? AND ValueType = ?", known
+        ).fetchone()
         if there is not None:
             return int(there[0])
-        value = entity.values["Value"]
         stored = sql.stored(value)
         number = stored if isinstance(stored, int | float) else None
         made = self._database.execute(
-            f"INSERT INTO {table} (document, Name, ValueType, text, number) VALUES (?, ?, ?, ?, ?)",
-            (document, entity.values["Name"], entity.values["ValueType"], sql.as_text(value), number),
+            f"INSERT INTO {table} (Name, text, ValueType, number) VALUES (?, ?, ?, ?)", (*known, number)
         )
         assert made.lastrowid is not None
         return made.lastrowid
 
 
 def _insertion(table: Table) -> str:
-    names = ("appears", "vanishes", "owner", "document", "footprint", *table.type.properties)
+    names = ("appears", "vanishes", "owner", "document", "footprint", *table.type.properties, *shared_of(table))
     return f"INSERT INTO {table} ({', '.join(map(quoted, names))}) VALUES ({', '.join('?' * len(names))})"

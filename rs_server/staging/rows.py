@@ -340,26 +340,26 @@ class StagingRows:
         assert row is not None  # an aggregate always answers
         return row["files"], row["bytes"]
 
-    async def ordered(self, job: UUID) -> list[tuple[StagedItem, str]]:
-        """Items whose files must be ordered first, with their station."""
+    async def ordered(self, job: UUID) -> list[tuple[StagedItem, UUID | None, str]]:
+        """Items whose files must be ordered first, with their order if there is one, and their station."""
         async with self._database.connection() as conn:
             found = await conn.execute(
                 "SELECT DISTINCT ON (i.id) i.*, t.station FROM rs.staging_items i JOIN rs.transfers t ON t.item = i.id "
-                "WHERE i.job = %s AND t.state = 'ordered' ORDER BY i.id LIMIT 1000",
+                "WHERE t.job = %s AND t.state = 'ordered' ORDER BY i.id LIMIT 1000",
                 [job],
             )
-            return [(_item(row), row["station"]) for row in await found.fetchall()]
+            return [(_item(row), row["archive_order"], row["station"]) for row in await found.fetchall()]
 
-    async def arrived(self, conn: AsyncConnection[Row], item: int) -> None:
-        """An item's files are back from the archive, and may be fetched."""
+    async def note_order(self, conn: AsyncConnection[Row], item: int, order: UUID, waiting: str | None) -> None:
+        """Note the order of an item's files and what it waits for; with nothing left to wait for they are fetched."""
+        await conn.execute("UPDATE rs.staging_items SET archive_order = %s WHERE id = %s", [order, item])
         await conn.execute(
-            "UPDATE rs.transfers SET state = 'waiting', reason = NULL WHERE item = %s AND state = 'ordered'", [item]
+            "UPDATE rs.transfers SET reason = %(waiting)s, "
+            "state = CASE WHEN %(waiting)s::text IS NULL THEN 'waiting' ELSE state END "
+            "WHERE item = %(item)s AND state = 'ordered'",
+            {"waiting": waiting, "item": item},
         )
         await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
-
-    async def ordering(self, conn: AsyncConnection[Row], item: int, reason: str) -> None:
-        """Say how far the order of an item's files is."""
-        await conn.execute("UPDATE rs.transfers SET reason = %s WHERE item = %s AND state = 'ordered'", [reason, item])
 
     # What carriers write.
 
@@ -664,6 +664,8 @@ async def _end(conn: AsyncConnection[Row], ended: Sequence[Ended]) -> list[Row]:
         },
     )
     rows = await found.fetchall()
+    if again := [row["item"] for row in rows if row["state"] == "ordered"]:
+        await conn.execute("UPDATE rs.staging_items SET archive_order = NULL WHERE id = ANY(%s)", [again])
     if done := [row["id"] for row in rows if row["state"] == "done" or row["anew"]]:
         await conn.execute("DELETE FROM rs.parts WHERE transfer = ANY(%s)", [done])
     return rows

@@ -129,21 +129,21 @@ class StationService:
         page, binding, asked = await self.page(request, who, query.as_body(), place, collections)
         own = f"{self.url}/{place}"
         kept = [(name, value) for name, value in request.query_params.multi_items() if name != "token"]
-        links = [stac.link("self", stac.with_query(own, request.query_params.multi_items()), stac.GEOJSON)]
+        links = [stac.link("self", stac.with_query(own, request.query_params.multi_items()), stac.GEOJSON, "This page")]
         for rel, cursor in _neighbours(page):
             href = stac.with_query(own, [*kept, ("token", self.token(binding, cursor))])
-            links.append(stac.link(rel, href, stac.GEOJSON, method="GET"))
+            links.append(stac.link(rel, href, stac.GEOJSON, _TITLES[rel], method="GET"))
         return await self._answer(request, page, asked, links)
 
     async def by_body(self, request: Request, who: Principal, body: SearchBody, place: str) -> GeoJson:
         """Answer a POST; its links carry the same body, with the token of another page."""
         page, binding, asked = await self.page(request, who, body, place, self.readable(request, who))
         own = f"{self.url}/{place}"
-        links = [stac.link("self", own, stac.GEOJSON, method="POST")]
+        links = [stac.link("self", own, stac.GEOJSON, "This page", method="POST")]
         stated = body.model_dump(mode="json", by_alias=True, exclude_unset=True)
         for rel, cursor in _neighbours(page):
             next_body = {**stated, "token": self.token(binding, cursor)}
-            links.append(stac.link(rel, own, stac.GEOJSON, method="POST", body=next_body, merge=False))
+            links.append(stac.link(rel, own, stac.GEOJSON, _TITLES[rel], method="POST", body=next_body, merge=False))
         return await self._answer(request, page, asked, links)
 
     async def _answer(self, request: Request, page: Page, asked: SearchRequest, links: list[stac.Document]) -> GeoJson:
@@ -239,6 +239,9 @@ def _add_items(app: FastAPI, service: StationService) -> None:
         if asset not in whole["assets"]:
             raise NotFound(f"item {item_id} has no asset {asset}")
         return DownloadResponse(request, stations, service.kind.name, collection_id, whole["assets"][asset])
+
+
+_TITLES = {"next": "Next page", "prev": "Page before"}
 
 
 def _neighbours(page: Page) -> list[tuple[str, Cursor]]:

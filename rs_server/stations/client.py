@@ -111,7 +111,7 @@ class Stations:
 
     async def search(self, service: str, request: SearchRequest, collections: Sequence[str]) -> Page:
         """One page of the rows of these collections, merged in order."""
-        names = [name for name in collections if request.collections is None or name in request.collections]
+        names = _asked(request, collections)
         wanted = Wanted(request.filter, request.order, request.limit + 1, request.cursor)
         found = await self._found(service, names, wanted)
         merged = list(islice(_merged([each.rows for each in found], wanted), wanted.count))
@@ -120,7 +120,7 @@ class Stations:
             rows.reverse()
         before, after = _neighbours(wanted, more=more)
         return Page(
-            features=await self._items(service, rows),
+            features=await self.features(service, rows),
             prev=rows[0].cursor(request.order, backwards=True) if before and rows else None,
             next=rows[-1].cursor(request.order, backwards=False) if after and rows else None,
             matched=_sum([each.matched for each in found]),
@@ -219,8 +219,14 @@ class Stations:
         except KeyError:
             raise NotFound(f"collection {collection} does not exist") from None
 
-    async def _items(self, service: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """The items of rows, each station asked once for the files of its own."""
+    async def rows(self, service: str, request: SearchRequest, collections: Sequence[str]) -> list[Row]:
+        """The first rows of these collections, merged in order, up to the limit of the request."""
+        wanted = Wanted(request.filter, request.order, request.limit, request.cursor)
+        found = await self._found(service, _asked(request, collections), wanted)
+        return list(islice(_merged([each.rows for each in found], wanted), wanted.count))
+
+    async def features(self, service: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """The items of rows, ready to be written; each station is asked once for the files of its own."""
         places: dict[str, list[int]] = {}
         for at, row in enumerate(rows):
             places.setdefault(self.station_of(service, row.collection), []).append(at)
@@ -239,28 +245,40 @@ async def open_stations(
     settings: Mapping[str, StationSettings],
     *,
     public_url: str = "",
+    issuer: str | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     kinds: Mapping[str, StationKind] = KINDS,
 ) -> AsyncIterator[Stations]:
     """The stations of the settings, closed at the end; nothing is sent to them yet.
 
-    ``ValueError`` names a station or collection that cannot be honoured. ``transport`` stands in for the network.
+    ``ValueError`` names a station or collection that cannot be honoured. ``issuer`` is where callers log in.
+    ``transport`` stands in for the network.
     """
     async with AsyncExitStack() as stack:
         opened, metrics = [], StationMetrics()
         for name, each in settings.items():
             session = await stack.enter_async_context(open_session(name, each, transport=transport, metrics=metrics))
-            opened.append(_station(name, each, session, kinds))
+            opened.append(_station(name, each, session, kinds, issuer))
         yield Stations(opened, public_url.rstrip("/"), metrics)
 
 
-def _station(name: str, settings: StationSettings, session: Session, kinds: Mapping[str, StationKind]) -> Station:
+def _station(
+    name: str,
+    settings: StationSettings,
+    session: Session,
+    kinds: Mapping[str, StationKind],
+    issuer: str | None,
+) -> Station:
     if settings.kind not in kinds:
         raise ValueError(f"station {name}: this version does not know the kind {settings.kind}")
     try:
-        return Station(kinds[settings.kind], settings, session)
+        return Station(kinds[settings.kind], settings, session, issuer)
     except ValueError as error:
         raise ValueError(f"station {name}: {error}") from error
+
+
+def _asked(request: SearchRequest, collections: Sequence[str]) -> list[str]:
+    return [name for name in collections if request.collections is None or name in request.collections]
 
 
 def _sum(counts: Sequence[int | None]) -> int | None:

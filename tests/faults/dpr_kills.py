@@ -31,6 +31,7 @@ from tests.integration.jobs import accepted, caller, ended, s3, settings, some_c
 
 CLUSTERS_GONE_S = 120.0
 JOB_ENDS_S = 240.0
+DISMISSED_SHARE = 0.2  # of the jobs, while their worker is dead
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,20 @@ def kill_worker(platform: Platform) -> None:
     os.kill(worker_pid(platform), signal.SIGKILL)
 
 
-def kill_once(platform: Platform, client: httpx.Client, item: dict[str, Any], after_s: float) -> Killed:
-    """Start a job, kill its worker after so many seconds, and check what must hold at the job's end."""
+def kill_once(
+    platform: Platform, client: httpx.Client, item: dict[str, Any], after_s: float, *, dismissed: bool = False
+) -> Killed:
+    """Start a job, kill its worker after so many seconds, and check what must hold at the job's end.
+
+    ``dismissed``: the job is dismissed while no worker is there to see it.
+    """
     collection = some_collection()
     job_id = start(client, item, collection)
     time.sleep(after_s)
     at = client.get(f"/jobs/{job_id}").json()["message"]
     kill_worker(platform)
+    if dismissed:
+        client.delete(f"/jobs/{job_id}")  # refused when the job has just ended, which is as well
     job = ended(client, job_id, within_s=JOB_ENDS_S)
     lines = [each["line"] for each in client.get(f"/jobs/{job_id}/log").json()]
     check_end(platform, client, job, collection)
@@ -150,7 +158,8 @@ def main() -> int:
         item = staged(client, some_collection())
         longest = _length(client, item)
         for number in range(kills):
-            killed = kill_once(platform, client, item, generator.uniform(0, longest))
+            dismissed = generator.random() < DISMISSED_SHARE
+            killed = kill_once(platform, client, item, generator.uniform(0, longest), dismissed=dismissed)
             ends[f"{killed.status}{', found again' if killed.found_again else ''}"] += 1
             sys.stdout.write(f"{number + 1:3} {killed.after_s:5.1f} s  {killed.status:10} at: {killed.at[:90]}\n")
             sys.stdout.flush()

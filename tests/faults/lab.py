@@ -7,6 +7,7 @@ small installation of the platform, which starts them again when they die.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -90,6 +91,35 @@ class Far:
         return answer.content
 
 
+class Program:
+    """One of our programs; it was forked by a nursery, which its end leaves alone."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        try:
+            return bool(psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return False
+
+    def send(self, how: signal.Signals) -> None:
+        """Send a signal; nothing happens when it has ended."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, how)
+
+    def end(self, how: signal.Signals = signal.SIGTERM, within_s: float = 15) -> None:
+        """Send a signal, and wait for its end; kill it in the end."""
+        self.send(how)
+        begin = time.monotonic()
+        while self.runs:
+            if time.monotonic() - begin > within_s:
+                self.send(signal.SIGKILL)
+            time.sleep(0.02)
+
+
 @dataclass
 class Lab:
     """What runs, and how to reach it."""
@@ -97,8 +127,10 @@ class Lab:
     folder: Path
     values: dict[str, Any]
     stations: dict[str, Far] = field(default_factory=dict)
-    programs: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    programs: dict[str, Program] = field(default_factory=dict)
+    others: list[subprocess.Popen[str]] = field(default_factory=list)
     truths: dict[str, str] = field(default_factory=dict)
+    true_endpoint: str = ""  # of the object storage, when the workers reach it through a proxy
 
     @property
     def url(self) -> str:
@@ -115,22 +147,31 @@ class Lab:
         self.values |= changes
         (self.folder / "server.yaml").write_text(yaml.safe_dump(self.values))
 
-    def start(self, name: str, *command: str, **variables: str) -> subprocess.Popen[bytes]:
-        """Start a program of ours."""
-        environment = {**os.environ, "RSPY_SETTINGS": str(self.folder / "server.yaml"), **variables}
-        with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen([sys.executable, "-m", *command], env=environment, stdout=log, stderr=log)
-        self.programs[name] = process
+    def run(self, name: str, *command: str) -> subprocess.Popen[str]:
+        """Start a program that nobody kills."""
+        with (self.folder / f"{name}.log").open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        self.others.append(process)
         return process
+
+    def start(self, name: str, *arguments: str, **variables: str) -> Program:
+        """Start a server or a worker."""
+        nursery = self.others[0]
+        assert nursery.stdin
+        assert nursery.stdout
+        given = {"RSPY_SETTINGS": str(self.folder / "server.yaml"), "RSPY_WORKER_KILL_AT": "", **variables}
+        asked = {"variables": given, "log": str(self.folder / f"{name}.log"), "arguments": arguments}
+        nursery.stdin.write(json.dumps(asked) + "\n")
+        nursery.stdin.flush()
+        program = self.programs[name] = Program(int(nursery.stdout.readline()))
+        return program
 
     def start_server(self) -> None:
         """Start the server, and wait until it answers."""
-        port = str(self.values["port"])
-        self.start(
-            "server",
-            *("uvicorn", "--factory", "rs_server.app:from_environment", "--host", "127.0.0.1", "--port", port),
-            "--no-access-log",
-        )
+        address = ("--host", "127.0.0.1", "--port", str(self.values["port"]))
+        self.start("server", "server", "--factory", "rs_server.app:from_environment", *address, "--no-access-log")
         eventually("the server answers", self._answers)
 
     def _answers(self) -> bool:
@@ -138,24 +179,28 @@ class Lab:
             return api.get("/health").status_code == 200
         return False
 
-    def start_worker(self, name: str = "worker", kill_at: str = "") -> subprocess.Popen[bytes]:
+    def start_worker(self, name: str = "worker", kill_at: str = "") -> Program:
         """Start a worker, which may be told to die at a point of its work."""
-        return self.start(name, "rs_server.worker", **({"RSPY_WORKER_KILL_AT": kill_at} if kill_at else {}))
+        return self.start(name, "worker", RSPY_WORKER_KILL_AT=kill_at)
 
-    def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
+    def kill(self, name: str) -> None:
         """Kill one of our programs."""
-        self.programs[name].send_signal(how)
-        if how == signal.SIGKILL:
-            self.programs[name].wait(10)
+        self.programs[name].end(signal.SIGKILL)
+
+    def restart(self, *names: str) -> None:
+        """Start programs anew, with the settings as they are now."""
+        for name in names:
+            self.kill(name)
+        self.restart_dead()
 
     def restart_dead(self) -> None:
         """Start what died again, as a supervisor does."""
-        for name, process in list(self.programs.items()):
-            if process.poll() is None:
+        for name, program in list(self.programs.items()):
+            if program.runs:
                 continue
             if name == "server":
                 self.start_server()
-            elif name.startswith("worker"):
+            else:
                 self.start_worker(name)
 
     def kill_service(self, marker: str) -> None:
@@ -175,15 +220,12 @@ class Lab:
 
     def stop(self) -> None:
         """End everything that was started."""
-        for process in self.programs.values():
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGCONT)
+        for program in self.programs.values():
+            program.send(signal.SIGCONT)
+            program.end()
+        for process in self.others:
             process.terminate()
-        for process in self.programs.values():
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            process.communicate(timeout=15)
         for station in self.stations.values():
             station.client.close()
 
@@ -251,7 +293,7 @@ class Lab:
         place = self.values["storage"]
         return boto3.client(
             "s3",
-            endpoint_url=self.values["storage"].get("true_endpoint", place["endpoint"]),
+            endpoint_url=self.true_endpoint or place["endpoint"],
             region_name=place["region"],
             aws_access_key_id=place["access_key"],
             aws_secret_access_key=place["secret_key"],
@@ -277,6 +319,18 @@ class Lab:
             answer = api.get(f"/catalog/collections/{collection}/items", params={"limit": 1000})
         return {item["id"]: item for item in answer.json().get("features", [])} if answer.status_code == 200 else {}
 
+    def every_item(self, collection: str) -> Iterator[dict[str, Any]]:
+        """All items of a collection, however many."""
+        path: str | None = f"/catalog/collections/{collection}/items?limit=200"
+        with self.api as api:
+            while path:
+                answer = api.get(path)
+                if answer.status_code == 404:
+                    return
+                page = answer.raise_for_status().json()
+                yield from page["features"]
+                path = next((link["href"] for link in page["links"] if link["rel"] == "next"), None)
+
     def truth(self, station: str, asset: dict[str, Any]) -> str:
         """The SHA-256 of a file as its station has it."""
         key = asset["externalIds"][0]["value"]
@@ -301,7 +355,7 @@ class Lab:
         prefix = f"{owner}/{name}/"
         named = {
             asset["href"].removeprefix("s3://lab/")
-            for item in self.items(collection).values()
+            for item in self.every_item(collection)
             for asset in item["assets"].values()
         }
         eventually("only what is published is left", lambda: self.objects(prefix) == named, 30)
@@ -328,12 +382,15 @@ def laboratory(home: Path, **staging: Any) -> Iterator[Lab]:
             "secret": "00" * 32,
             "stations": {},
             "staging": {**STAGING, **staging},
+            "orders": {"tend_s": 1, "poll_s": 1},
         },
     )
     lab.values["storage"].pop("iam_endpoint", None)
     try:
+        nursery = lab.run("nursery", "tests.faults.nursery")
         _station(lab, "sgs", "cadip", "sessions", scale=0.04)
         _station(lab, "adgs", "auxip", "aux", scale=0.001)
+        _station(lab, "archive", "lta", "old", scale=0.0001)
         lab.write()
         subprocess.run(
             [sys.executable, "-m", "rs_server.migrate"],
@@ -343,6 +400,8 @@ def laboratory(home: Path, **staging: Any) -> Iterator[Lab]:
         )
         for far in lab.stations.values():
             eventually("the station answers", partial(_reachable, far))
+        assert nursery.stdout
+        assert nursery.stdout.readline() == "ready\n"
         lab.start_server()
         lab.start_worker()
         yield lab
@@ -363,7 +422,7 @@ def _station(lab: Lab, name: str, kind: str, collection: str, scale: float) -> N
         "seed": 1,
     }
     (lab.folder / f"{name}.yaml").write_text(yaml.safe_dump(settings))
-    lab.start(name, "rs_server.simulators", "--settings", str(lab.folder / f"{name}.yaml"))
+    lab.run(name, "rs_server.simulators", "--settings", str(lab.folder / f"{name}.yaml"))
     lab.stations[name] = Far(kind, collection, httpx.Client(base_url=url, timeout=60, trust_env=False))
     lab.values["stations"][name] = {
         "kind": kind,
@@ -371,6 +430,8 @@ def _station(lab: Lab, name: str, kind: str, collection: str, scale: float) -> N
         "token_url": f"{url}{_TOKEN_PATH}",
         "grant": _FORM,
         "timeout_s": 10,
+        "failures": 20,
+        "pause_s": 2,
         "collections": {collection: {"title": collection, "constraints": {"constellation": ["sentinel-1"]}}},
     }
 

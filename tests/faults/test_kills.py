@@ -31,7 +31,7 @@ def test_a_worker_that_dies_at_a_named_point(lab: Lab, session: str, point: str,
     lab.start_worker(kill_at=f"{point}:{dice.randint(1, POINTS[point])}")
     collection = some_collection()
     job = lab.stage("sgs", [session], collection)
-    eventually("the worker died", lambda: lab.programs["worker"].poll() is not None)
+    eventually("the worker died", lambda: not lab.programs["worker"].runs)
     kept = parts_kept(lab, job)
     lab.stations["sgs"].tell("DELETE", "requests")
     right_end(lab, job, collection)
@@ -92,20 +92,17 @@ def test_a_worker_that_sleeps_past_its_lease_publishes_nothing_twice(lab: Lab, s
     lab.stations["sgs"].fault({"requests": "download", "bytes_per_s": 4_000_000})
     job = lab.stage("sgs", [session], collection)
     lab.await_progress(job)
-    lab.kill("worker", signal.SIGSTOP)
-    sleeper = lab.programs.pop("worker")
-    lab.programs["worker-sleeping"] = sleeper
+    sleeper = lab.programs["worker-asleep"] = lab.programs.pop("worker")
+    sleeper.send(signal.SIGSTOP)
     lab.start_worker()
     lab.stations["sgs"].fault()
     ended = lab.ended(job)
     published = lab.items(collection)
-    sleeper.send_signal(signal.SIGCONT)
+    sleeper.send(signal.SIGCONT)
     time.sleep(3)
     assert ended["status"] == "successful"
     assert lab.items(collection) == published
     (item,) = published.values()
     lab.check_item("sgs", item)
     lab.check_swept(collection)
-    sleeper.terminate()
-    sleeper.wait(15)
-    del lab.programs["worker-sleeping"]
+    lab.programs.pop("worker-asleep").end()

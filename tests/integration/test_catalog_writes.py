@@ -471,9 +471,8 @@ class TestDownload:
         assert httpx.get(address, trust_env=False).content == CONTENT
 
     async def test_its_time_ends(self, platform: Platform, callers: Callers, address: str) -> None:
-        async with open_storage(settings(platform).storage) as storage:
+        async with open_storage(settings(platform).storage) as storage, httpx.AsyncClient(trust_env=False) as http:
             short = await storage.signed(key("D1"), timedelta(seconds=1))
-        async with httpx.AsyncClient(trust_env=False) as http:
             assert (await http.get(short)).status_code == 200
             await asyncio.sleep(2.1)
             assert (await http.get(short)).status_code == 403
@@ -568,7 +567,7 @@ def test_collections_have_an_owner_a_licence_and_a_host(callers: Callers) -> Non
     assert told["providers"] == [{"name": "The platform", "roles": ["host"]}]
     changes: tuple[dict[str, Any], ...] = ({"owner": BOB}, {"extent": {}}, {"license": ""})
     for change in changes:
-        answer = callers.ask(ALICE, "PATCH", f"/catalog/collections/{full}", json=change)
+        answer = callers.ask(ALICE, "PUT", f"/catalog/collections/{full}", json=collection(full, **change))
         assert answer.status_code == (403 if "owner" in change else 400), answer.text
         assert next(iter(change)) in answer.json()["detail"]
     assert callers.ask(ALICE, "DELETE", f"/catalog/collections/{full}").status_code == 200

@@ -74,7 +74,8 @@ class TestPlans:
         with caller(platform, "bob") as bob:
             assert bob.get("/dpr/processes").json()["processes"] == []
             assert bob.get("/dpr/processes/s1-l0").status_code == 404
-            assert bob.post("/dpr/processes/s1-l0/plan", json={"inputs": {}}).status_code == 404
+            for route in ("plan", "execution"):
+                assert bob.post(f"/dpr/processes/s1-l0/{route}", json={"inputs": {}}).status_code == 403
 
     def test_a_plan_changes_nothing(self, alice: httpx.Client) -> None:
         before = alice.get("/jobs").json()["jobs"][:1]
@@ -120,6 +121,7 @@ class TestRuns:
         }
         job = ended(alice, accepted(alice.post("/dpr/processes/s1-l0/execution", json=body)), within_s=300)
         assert job["status"] == "successful", job["message"]
+        assert (job["progress"], job["files_done"], job["files_total"]) == (100, 38, 38)
         lines = log(alice, job["jobID"])
         assert any(line.startswith("Workflow progress: 100%") for line in lines)
         assert any("workers there" in line for line in lines)
@@ -127,6 +129,7 @@ class TestRuns:
         (link,) = alice.get(f"/jobs/{job['jobID']}/results").json()["items"]
         item = alice.get(link["href"]).json()
         assert item_faults(item) == []
+        assert (item["collection"], item["properties"]["processing:level"]) == (f"alice_{collection}", "L0")
         self._told(platform, alice, job["jobID"], item)
         assert clusters(platform) == []
         assert open_keys(platform, job["jobID"]) == 0
@@ -186,6 +189,13 @@ class TestRuns:
         killed = kill_once(platform, alice, session, after_s=9.0)
         assert killed.status == "successful", killed.message
         assert eventually(lambda: clusters(platform) == [], 30)
+
+    def test_what_is_dismissed_while_no_worker_lives_is_swept(
+        self, platform: Any, alice: httpx.Client, session: dict[str, Any]
+    ) -> None:
+        killed = kill_once(platform, alice, session, after_s=9.0, dismissed=True)
+        assert killed.status == "dismissed", killed.message
+        assert eventually(lambda: clusters(platform) == [], 90)
 
     def test_a_failing_unit_says_what_failed_on_what_and_what_to_do(
         self, platform: Any, alice: httpx.Client, session: dict[str, Any]

@@ -15,10 +15,6 @@ from rs_client.processing.errors import BadPayload, InputUnreadable, NothingFoun
 from rs_client.processing.payload import run_payload
 from tests.unit.processing.session import ANCILLARY, SAR, Small, small
 
-# Zarr tells every writer that consolidated metadata are not in the standard of version 3 yet; they are what makes a
-# product open with one request.
-pytestmark = pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
-
 
 @pytest.fixture(scope="module")
 def sent() -> Small:
