@@ -16,7 +16,7 @@ from rs_server.access.grants import Grants
 from rs_server.access.limits import Guesses, Rates
 from rs_server.access.logins import Logins, open_logins
 from rs_server.access.policy import Principal
-from rs_server.access.tokens import KeySet, TokenVerifier, key_set_url, principal
+from rs_server.access.tokens import KeySet, TokenVerifier, key_set_url
 from rs_server.database import Database
 from rs_server.errors import BadInput, NotAuthenticated, TooManyRequests
 from rs_server.settings import AccessSettings
@@ -73,11 +73,10 @@ class CredentialAuthenticator:
         await self._tokens.ready()
 
     async def _of_token(self, authorization: str) -> Principal:
-        claims = await self._tokens.claims(_bearer(authorization))
-        who = principal(claims)
-        if session := claims.get("sid") or claims.get("jti"):
-            await self._logins.seen(who, str(session))
-        return who
+        found = await self._tokens.verified(_bearer(authorization))
+        if found.session is not None:
+            await self._logins.seen(found.who, found.session)
+        return found.who
 
     async def _of_key(self, key: str, address: str) -> Principal:
         if self._keys is None:

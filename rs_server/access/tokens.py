@@ -7,8 +7,10 @@ configured issuer and for this audience.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -17,6 +19,7 @@ import structlog
 from jwt import PyJWK, PyJWKSet
 
 from rs_server.access.policy import Principal
+from rs_server.access.recent import Recent
 from rs_server.errors import NotAuthenticated, Unavailable
 from rs_server.settings import AccessSettings
 
@@ -26,6 +29,8 @@ ALGORITHMS = ("RS256", "ES256", "PS256")
 REFETCH_S = 30.0  # an unknown key id makes us ask again at most this often
 RETRY_S = 1.0  # while we hold no key at all, at most this often
 REFRESH_S = 600.0  # keys are read again after this time, so that a withdrawn one goes
+REMEMBERED_TOKENS = 10_000
+BELIEVED_S = 60.0  # after which a token is computed again
 LONGEST_TOKEN = 16_384  # characters; longer ones are not even parsed
 
 _ACCESS_TOKEN_TYPE = "Bearer"  # noqa: S105 - Keycloak's claim `typ`; ID tokens say ID, refresh tokens Refresh
@@ -89,22 +94,47 @@ class KeySet:
         self._fetched = self._clock()
 
 
-class TokenVerifier:
-    """Turns an access token into the caller it speaks for."""
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A token that holds: whom it speaks for, in which login, until when, and by which key."""
 
-    def __init__(self, settings: AccessSettings, issuer: str, keys: KeySet) -> None:
+    who: Principal
+    session: str | None
+    expires: float
+    key_id: str
+
+
+class TokenVerifier:
+    """Turns an access token into the caller it speaks for. A token that was seen a moment ago is not computed again."""
+
+    def __init__(
+        self, settings: AccessSettings, issuer: str, keys: KeySet, clock: Callable[[], float] = time.time
+    ) -> None:
         self._issuer = issuer
         self._audience = settings.audience
         self._leeway_s = settings.leeway_s
         self._keys = keys
+        self._clock = clock
+        self._known: Recent[bytes, Verified] = Recent(size=REMEMBERED_TOKENS, max_age_s=BELIEVED_S)
 
     async def verify(self, token: str) -> Principal:
         """The caller of a valid access token; ``NotAuthenticated`` says why another one is refused."""
-        return principal(await self.claims(token))
+        return (await self.verified(token)).who
 
-    async def claims(self, token: str) -> dict[str, Any]:
-        """What a valid token says; ``NotAuthenticated`` if it is not valid."""
-        key = await self._keys.key(_key_id(token))
+    async def verified(self, token: str) -> Verified:
+        """The same with what else the token says."""
+        known_as = hashlib.sha256(token.encode()).digest()
+        known = self._known.get(known_as)
+        if known is not None and known.expires + self._leeway_s > self._clock():
+            await self._keys.key(known.key_id)  # which may have been withdrawn
+            return known
+        found = await self._verified(token)
+        self._known.put(known_as, found)
+        return found
+
+    async def _verified(self, token: str) -> Verified:
+        key_id = _key_id(token)
+        key = await self._keys.key(key_id)
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
@@ -117,7 +147,8 @@ class TokenVerifier:
             )
         except jwt.PyJWTError as error:
             raise NotAuthenticated(_reason(error), hint=_LOGIN_AGAIN) from error
-        return claims
+        session = claims.get("sid") or claims.get("jti")
+        return Verified(principal(claims), str(session) if session else None, float(claims["exp"]), key_id)
 
     async def ready(self) -> None:
         """Raise ``Unavailable`` unless tokens can be verified."""

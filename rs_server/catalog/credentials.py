@@ -104,14 +104,16 @@ async def _issued(request: Request, who: Principal, wanted: Wanted) -> tuple[Cre
     database: Database = request.state.database
     if wanted.collection is None:
         prefix, scope = "", _everywhere(who, await _collections(database), write=wanted.write)
+        about: dict[str, str] = {}
     else:
         name = resolve(wanted.collection, who)
         _permit(who, name, wanted)
         prefix = await _prefix(database, name, wanted)
         scope = Scope(read=(prefix,), write=(prefix,) if wanted.write else ())
+        about = {"collection": name.full}  # so that its owner finds it on record
     issuer: CredentialIssuer = request.state.credentials
     key = await issuer.issue(who.login, "written by the user" if wanted.write else "read by the user", scope)
-    await audit.record(database, who, "storage.key", prefix or "all", name=key.name, write=int(wanted.write))
+    await audit.record(database, who, "storage.key", prefix or "all", name=key.name, write=int(wanted.write), **about)
     return key, prefix
 
 

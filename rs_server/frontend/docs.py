@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html, get_swagger_ui_oauth2_redirect_html
@@ -52,7 +53,7 @@ def _add_page(app: FastAPI, settings: Settings) -> None:
             swagger_js_url=f"{url}{STATIC}/swagger-ui-bundle.js",
             swagger_css_url=f"{url}{STATIC}/swagger-ui.css",
             swagger_favicon_url=f"{url}{STATIC}/favicon.png",
-            oauth2_redirect_url=f"{url}{REDIRECT}",
+            oauth2_redirect_url=urlsplit(url).path + REDIRECT,  # the page puts its origin in front
             init_oauth=_login(settings),
         )
 

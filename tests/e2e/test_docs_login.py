@@ -25,7 +25,7 @@ def page(chromium: Browser) -> Iterator[Page]:
 def test_authorize_and_try(platform: Platform, page: Page, pictures: Path) -> None:
     server, keycloak = platform.url("rs-server").rstrip("/"), platform.url("keycloak").rstrip("/")
     sent: list[Request] = []
-    page.context.on("request", sent.append)
+    page.context.on("request", lambda request: sent.append(request))
     page.goto(f"{server}/auth/login")
     expect(page).to_have_url(f"{server}/docs")
     page.locator("button.authorize").first.click()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import json
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
@@ -181,6 +183,34 @@ async def test_withdrawn_keys_go(issuer: Issuer, provider: Provider) -> None:
     provider.clock.now += 3600
     with pytest.raises(NotAuthenticated):
         await provider.verifier.verify(issuer.token())
+
+
+async def test_a_token_that_was_seen_ends_all_the_same(issuer: Issuer, provider: Provider) -> None:
+    now, wall = issuer.claims()["iat"], Clock()
+    verifier = TokenVerifier(SETTINGS, ISSUER, provider.keys, wall)
+    token = issuer.token(exp=now - 3)  # which the leeway lets pass for another moment
+    await verifier.verify(token)
+    await asyncio.sleep(max(0.0, now + 2.1 - time.time()))
+    wall.now = time.time()
+    with pytest.raises(NotAuthenticated):
+        await verifier.verify(token)
+
+
+async def test_a_token_that_was_seen_ends_with_its_key(issuer: Issuer, provider: Provider) -> None:
+    token = issuer.token()
+    await provider.verifier.verify(token)
+    issuer.published = ["ec"]
+    provider.clock.now += 3600
+    with pytest.raises(NotAuthenticated):
+        await provider.verifier.verify(token)
+
+
+async def test_what_was_seen_does_not_vouch_for_what_looks_like_it(issuer: Issuer, provider: Provider) -> None:
+    token = issuer.token()
+    await provider.verifier.verify(token)
+    for other in (token[:-2], token + "A", tampered(issuer), token.replace(".", "..", 1)):
+        with pytest.raises(NotAuthenticated):
+            await provider.verifier.verify(other)
 
 
 def _down() -> httpx.Response:
