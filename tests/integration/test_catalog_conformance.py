@@ -28,7 +28,7 @@ AREA = json.dumps({"type": "Polygon", "coordinates": [[[95, 0], [105, 0], [105, 
 ITEMS = 30
 EXAMPLES = 5
 
-# What the validators still say. The items of this test have no files, which they take for missing; a POST that gives its
+# What the validators still say. Items of this test have no files, which they take for missing; a POST that gives its
 # collections as one text is refused here; the rest is advice, and a search for an area that no item lies in.
 OPEN = ("Fields Ext", "Sort Ext", "stac-check recommendations", "ids does not override")
 EXPECTED = frozenset({200, 201, 204, 302, 400, 403, 404, 405, 409, 412, 413})
