@@ -244,7 +244,8 @@ def _only_fields(features: list[dict[str, Any]], fields: Any) -> list[dict[str, 
 
 
 def _geojson(document: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(document), media_type=GEOJSON, headers=headers)
+    content = orjson.dumps(document, default=list)  # of a search's fields, which come again in the links, as sets
+    return Response(content, media_type=GEOJSON, headers=headers)
 
 
 def _json(text: str | None, name: str) -> Any:
