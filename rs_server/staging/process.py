@@ -323,8 +323,8 @@ class _Step:
         return against_totals(document, told)
 
     async def _doubt_of(self, found: Found | NewItem) -> str | None:
-        """The same of an item that was found, when it is a session that looks complete."""
-        if isinstance(found, NewItem) or not is_complete(found[1]):
+        """The same of an item that was found at a station, when it is a session that looks complete."""
+        if isinstance(found, NewItem) or found[0].service == Service.CATALOG or not is_complete(found[1]):
             return None
         return await self._doubt(*found)
 

@@ -37,8 +37,8 @@ _FORM = {"grant_type": "client_credentials", "client_id": "lab", "client_secret"
 STAGING = {
     "part_bytes": PART_BYTES,
     "lanes": 6,
-    "lease_s": 3,
-    "patience_s": 60,
+    "lease_s": 5,
+    "patience_s": 300,
     "follow_every_s": 1,
     "follow_idle_s": 20,
     "subscriptions_every_s": 1,
