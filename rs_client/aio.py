@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Self
 
+from rs_client.asynchttp import AsyncHttp
 from rs_client.auth import Auth, NoLogin, choose, without_issuer
 from rs_client.execution import Items, addresses, execute
 from rs_client.flow import Flow, Server, read
-from rs_client.http import AsyncHttp, Http
+from rs_client.http import Http
 from rs_client.session import User, address, issuer_of
 from rs_client.settings import Settings
 from rs_client.staging import PROCESS as STAGING
@@ -97,11 +98,11 @@ class AsyncRsClient:
         """Bring items of a station into a collection; see ``StagingClient.stage``."""
         return await self._executed(STAGING, items, to)
 
-    async def process(self, processor: str, items: Items, to: str, **inputs: Any) -> AsyncJob:
+    async def process(self, processor: str, items: Items, to: str | None = None, **inputs: Any) -> AsyncJob:
         """Run a processor on staged items; see ``DprClient.run``."""
         return await self._executed(processor, items, to, **inputs)
 
-    async def _executed(self, process: str, items: Items, to: str, **inputs: Any) -> AsyncJob:
+    async def _executed(self, process: str, items: Items, to: str | None, **inputs: Any) -> AsyncJob:
         from rs_client.jobs import AsyncJob
 
         return AsyncJob(self, await self.http.run(execute(self.http.server, process, addresses(items), to, inputs)))

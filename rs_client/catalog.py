@@ -112,9 +112,9 @@ class CatalogClient(StacClient):
         document = self.session.http.post("/catalog/collections", _plain(collection))
         return self._own(document)
 
-    def remove_collection(self, collection: str) -> None:
-        """Delete a collection of yours, with its items and their files."""
-        self.session.http.delete(f"/catalog/collections/{collection}")
+    def remove_collection(self, collection: str, *, with_items: bool = False) -> None:
+        """Delete a collection of yours; ``Conflict`` when it holds items, unless they and their files are to go too."""
+        self.session.http.delete(f"/catalog/collections/{collection}{'?force=true' if with_items else ''}")
 
 
 def _new(name: str, kind: Literal["user", "group"], rights: Iterable[Right], until: datetime | None) -> Reader:

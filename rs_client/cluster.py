@@ -25,7 +25,7 @@ def open_cluster(settings: Settings, workers: int) -> Any:
     cluster = Gateway().new_cluster(shutdown_on_close=True)
     try:
         cluster.scale(workers)
-        check({"scheduler": cluster.sync(cluster.scheduler_comm.versions, packages=_added())})
+        check({"scheduler": cluster.gateway.sync(cluster.scheduler_comm.versions, packages=_added())})
     except BaseException:
         cluster.close()
         raise

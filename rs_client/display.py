@@ -27,6 +27,7 @@ MAX_BYTES = 50_000
 """No HTML of ours is larger than this."""
 _TABLE_BYTES = 38_000
 _CELL_CHARACTERS = 200
+_MESSAGE_CHARACTERS = 110
 _CELL = ' style="text-align:left;vertical-align:top"'
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _NAMES = 12
@@ -60,7 +61,11 @@ def progress(process: str, now: Progress) -> str:
     if now.files_total:
         parts.append(f"{now.files_done}/{now.files_total} files")
     if now.message:
-        parts.append(now.message)
+        parts.append(_short(now.message, _MESSAGE_CHARACTERS))
+    if now.waiting and now.waiting != now.message:
+        parts.append(f"waits for {now.waiting}")
+    if now.estimated_end and now.status not in ENDED:
+        parts.append(f"to end at {now.estimated_end.astimezone():%H:%M:%S}")
     return " · ".join(parts)
 
 
@@ -206,7 +211,7 @@ _ITEM_HEAD = ("id", "collection", "time", "platform", "size", "assets")
 
 def _item_row(one: pystac.Item) -> Sequence[Any]:
     properties = one.properties
-    begin = properties.get("start_datetime") or properties.get("datetime") or ""
+    begin = properties.get("start_datetime") or (one.datetime.isoformat() if one.datetime else "")
     volume = sum(asset.extra_fields.get("file:size") or 0 for asset in one.assets.values())
     platform = properties.get("platform", "")
     return one.id, one.collection_id or "", str(begin)[:19], platform, _size_of(volume), len(one.assets)
@@ -272,9 +277,9 @@ def _cell(value: Any) -> str:
     return escape(_short(value))
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, most: int = _CELL_CHARACTERS) -> str:
     text = " ".join(str(value).split())
-    return text if len(text) <= _CELL_CHARACTERS else f"{text[: _CELL_CHARACTERS - 1]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _count(found: Sequence[Any], matched: int | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from rs_client.errors import Invalid
@@ -18,18 +18,24 @@ type Items = Search | pystac.Item | str | Iterable[pystac.Item | str]
 
 
 def execute(
-    server: Server, process: str, hrefs: Iterable[str], to: str, more: Mapping[str, Any] | None = None
+    server: Server, process: str, hrefs: Sequence[str], to: str | None, more: Mapping[str, Any] | None = None
 ) -> Flow[dict[str, Any]]:
     """Start a process on items, once; ``to`` is the collection its results go to. Gives the job's document.
 
-    Raises ``Invalid`` when there is no item.
+    ``more`` are further inputs, among them items by the name of an input. Raises ``Invalid`` when there is no item.
     """
-    items = [{"href": href} for href in hrefs]
-    if not items:
-        raise Invalid(f"there is no item to run {process} on", hint="look at what the search finds")
-    inputs = {"items": items, "collection": to, **(more or {})}
-    document: dict[str, Any] = yield from server.post_once(f"/processes/{process}/execution", {"inputs": inputs})
+    body = {"inputs": asked(process, hrefs, to, more)}
+    document: dict[str, Any] = yield from server.post_once(f"/processes/{process}/execution", body)
     return document
+
+
+def asked(process: str, hrefs: Sequence[str], to: str | None, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The inputs of a process that is to run on items; ``Invalid`` when there is none."""
+    if not hrefs and not more:
+        raise Invalid(f"there is no item to run {process} on", hint="look at what the search finds")
+    stated = {"collection": to, **(more or {})}
+    given = {name: value for name, value in stated.items() if value is not None}
+    return {**({"items": [{"href": href} for href in hrefs]} if hrefs else {}), **given}
 
 
 def addresses(items: Items) -> list[str]:

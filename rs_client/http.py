@@ -1,11 +1,10 @@
-"""The two drivers of a conversation with rs-server: one that blocks, and one for asyncio; both keep time-outs."""
+"""Drives conversations with rs-server in the calling thread; `asynchttp` has the driver for asyncio."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -57,9 +56,9 @@ class Http:
     def _done(self, step: Step) -> Any:
         match step:
             case Call():
-                return self.client.request(**_options(step))
+                return self.client.request(**options(step))
             case Listen():
-                answer = self.client.send(self.client.build_request(**_listening(step)), stream=True)
+                answer = self.client.send(self.client.build_request(**listening_options(step)), stream=True)
                 return Listening(answer, answer.iter_text())
             case Hear(to):
                 return next(to.text, "")
@@ -96,70 +95,8 @@ class Http:
         self.client.close()
 
 
-class AsyncHttp:
-    """Drives conversations on the running event loop."""
-
-    def __init__(
-        self,
-        server_url: str,
-        auth: Auth,
-        client: httpx.AsyncClient | None = None,
-        *,
-        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self.server = Server(server_url)
-        self.auth = auth
-        self.client = client or httpx.AsyncClient(timeout=TIMEOUT)
-        self._pause = pause
-        self._renewing = asyncio.Lock()
-
-    @property
-    def server_url(self) -> str:
-        """Where rs-server is."""
-        return self.server.url
-
-    async def run[T](self, flow: Flow[T]) -> T:
-        """Drive a conversation to its end."""
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    result = await self._done(step)
-                except BaseException as error:  # noqa: BLE001 - the flow's to catch, or to clean up after and raise
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(result)
-        except StopIteration as end:
-            value: T = end.value
-            return value
-
-    async def _done(self, step: Step) -> Any:
-        match step:
-            case Call():
-                return await self.client.request(**_options(step))
-            case Listen():
-                answer = await self.client.send(self.client.build_request(**_listening(step)), stream=True)
-                return Listening(answer, answer.aiter_text())
-            case Hear(to):
-                return await anext(to.text, "")
-            case HangUp(to):
-                return await to.answer.aclose()
-            case Pause(seconds):
-                return await self._pause(seconds)
-            case Identity(refused):
-                async with self._renewing:
-                    return await self.run(self.auth.identity(refused))
-
-    async def get(self, path: str, **parameters: Any) -> Any:
-        """The JSON answer of a path, or of an address of the server; tried again when it is away for a moment."""
-        return await self.run(self.server.get(path, **parameters))
-
-    async def close(self) -> None:
-        """Give the connections back."""
-        await self.client.aclose()
-
-
-def _options(call: Call) -> dict[str, Any]:
+def options(call: Call) -> dict[str, Any]:
+    """The arguments of ``httpx`` for a call."""
     url = httpx.URL(call.url)
     if call.params:  # httpx puts them in the place of those that an address has already
         url = url.copy_merge_params(dict(call.params))
@@ -168,6 +105,7 @@ def _options(call: Call) -> dict[str, Any]:
     return {"method": call.method, "url": url, "headers": dict(call.headers), **given}
 
 
-def _listening(listen: Listen) -> dict[str, Any]:
+def listening_options(listen: Listen) -> dict[str, Any]:
+    """The arguments of ``httpx`` for an answer that goes on."""
     timeout = httpx.Timeout(listen.silence_s, connect=10)
     return {"method": "GET", "url": listen.url, "headers": dict(listen.headers), "timeout": timeout}

@@ -23,7 +23,7 @@ ENDED = frozenset({Status.SUCCESSFUL, Status.FAILED, Status.DISMISSED})
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A job at one moment; sizes in bytes, ``percent`` from 0 to 100."""
+    """A job at one moment; sizes in bytes, ``percent`` from 0 to 100, ``waiting`` what it waits for, if anything."""
 
     status: Status
     message: str
@@ -34,6 +34,8 @@ class Progress:
     files_total: int
     created: datetime | None
     finished: datetime | None
+    waiting: str = ""
+    estimated_end: datetime | None = None
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> Progress:
@@ -48,6 +50,8 @@ class Progress:
             files_total=_number(document, "files_total"),
             created=_time(document, "created"),
             finished=_time(document, "finished"),
+            waiting=str(document.get("waiting") or ""),
+            estimated_end=_time(document, "estimated_end"),
         )
 
 

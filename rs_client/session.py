@@ -120,11 +120,37 @@ class RsClient:
 
         return Storage(self.http)
 
+    # The names of the client before this one, for scripts that were written for it; its README has the others.
+
+    def get_cadip_client(self) -> CadipClient:
+        """The same as ``cadip``."""
+        return self.cadip
+
+    def get_auxip_client(self) -> AuxipClient:
+        """The same as ``auxip``."""
+        return self.auxip
+
+    def get_prip_client(self) -> PripClient:
+        """The same as ``prip``."""
+        return self.prip
+
+    def get_catalog_client(self) -> CatalogClient:
+        """The same as ``catalog``."""
+        return self.catalog
+
+    def get_staging_client(self) -> StagingClient:
+        """The same as ``staging``."""
+        return self.staging
+
+    def get_dpr_client(self) -> DprClient:
+        """The same as ``dpr``."""
+        return self.dpr
+
     def stage(self, items: Items, to: str) -> Job:
         """Bring items of a station into a collection; the same as ``staging.stage``."""
         return self.staging.stage(items, to)
 
-    def process(self, processor: str, items: Items, to: str, **inputs: Any) -> Job:
+    def process(self, processor: str, items: Items, to: str | None = None, **inputs: Any) -> Job:
         """Run a processor on staged items; the same as ``dpr.run``."""
         return self.dpr.run(processor, items, to, **inputs)
 

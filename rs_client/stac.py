@@ -56,7 +56,7 @@ class Item(pystac.Item):
         """Bring it from its station into a collection; returns at once."""
         return _session(self).staging.stage(self, to)
 
-    def process(self, processor: str, to: str, **inputs: Any) -> Job:
+    def process(self, processor: str, to: str | None = None, **inputs: Any) -> Job:
         """Run a processor on it; the products go to the collection ``to``. Returns at once."""
         return _session(self).dpr.run(processor, self, to, **inputs)
 
@@ -79,7 +79,7 @@ class ItemList(list[Item]):
         """Bring them into a collection; returns at once. ``Invalid`` when there are none."""
         return _session(_first(self)).staging.stage(self, to)
 
-    def process(self, processor: str, to: str, **inputs: Any) -> Job:
+    def process(self, processor: str, to: str | None = None, **inputs: Any) -> Job:
         """Run a processor on them; returns at once. ``Invalid`` when there are none."""
         return _session(_first(self)).dpr.run(processor, self, to, **inputs)
 
@@ -120,7 +120,7 @@ class Search(ItemSearch):
         """Bring what it finds into a collection; returns at once. ``Invalid`` when it finds nothing."""
         return _client(self).session.staging.stage(self, to)
 
-    def process(self, processor: str, to: str, **inputs: Any) -> Job:
+    def process(self, processor: str, to: str | None = None, **inputs: Any) -> Job:
         """Run a processor on what it finds; returns at once. ``Invalid`` when it finds nothing."""
         return _client(self).session.dpr.run(processor, self, to, **inputs)
 
@@ -321,7 +321,7 @@ def _text(
         answer = yield from server.once(method, href, headers=headers, **body)
     if answer.is_error:
         raise refusal(answer)
-    return answer.text
+    return answer.content.decode()
 
 
 def _session(item: pystac.Item) -> RsClient:

@@ -9,42 +9,39 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 
-from rs_server import errors, memory, telemetry
+from rs_server import errors, memory, telemetry, tracing
 from rs_server.access import app as access_service
 from rs_server.access.authentication import Access, open_access
 from rs_server.access.changes import open_changes
 from rs_server.bodies import bounded_body
+from rs_server.bounds import Bounds
 from rs_server.catalog import app as catalog_service
 from rs_server.catalog import credentials as storage_service
 from rs_server.catalog.connections import open_connections
+from rs_server.discovery import app as discovery_service
 from rs_server.dpr import app as dpr_service
 from rs_server.frontend import docs, health
 from rs_server.frontend.address import PublicAddress
 from rs_server.frontend.health import Check
+from rs_server.needs import NEEDS
 from rs_server.processes import app as processes_service
 from rs_server.processes import events
 from rs_server.resources import Resources, open_resources
 from rs_server.settings import Settings, load
+from rs_server.staging import app as staging_service
+from rs_server.staging.figures import Figures
 from rs_server.stations import app as stations_service
 from rs_server.stations.kinds import KINDS
 
 TITLE = "RS-Python"
 DESCRIPTION = "Search stations, stage sessions, process them, publish products: one server, one login."
 
-# The only paths that answer without a login; a test holds every other route to one.
-PUBLIC = (
-    docs.PUBLIC
-    | health.PUBLIC
-    | processes_service.PUBLIC
-    | {"/auth/login", "/auth/logout"}
-    | {"/catalog/api", "/catalog/api.html"}
-)
-
 
 def from_environment() -> FastAPI:
     """The server of the settings file that ``RSPY_SETTINGS`` names."""
     settings = load()
     telemetry.configure_logging(settings.log_level)
+    tracing.configure("rs-server", settings.telemetry.collector)
     app = create_app(settings)
     memory.settle()
     return app
@@ -61,18 +58,20 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(bounded_body)],
-        lifespan=partial(_lifespan, settings=settings, mounted=mounted),
+        lifespan=partial(_lifespan, settings=settings, mounted=mounted, metrics=metrics),
     )
     errors.install(app)
     health.install(app, metrics)
-    docs.install(app, settings, PUBLIC)
+    docs.install(app, settings, NEEDS)
     if "catalog" in settings.services:
         app.include_router(storage_service.create_router())
     if "processes" in settings.services:
+        app.include_router(staging_service.create_router())
         app.include_router(processes_service.create_router(settings.public_url))
         app.include_router(dpr_service.create_router(settings.public_url))
     for prefix, service in mounted.items():
         app.mount(prefix, service)
+    app.add_middleware(Bounds, most_bytes=settings.most_body_bytes)
     app.add_middleware(PublicAddress, public_url=settings.public_url)
     app.add_middleware(telemetry.RequestLog, metrics=metrics)
     return app
@@ -87,14 +86,20 @@ def _mounted(settings: Settings) -> dict[str, FastAPI]:
         apps |= {f"/{name}": stations_service.create_app(kind, settings) for name, kind in KINDS.items()}
     if "catalog" in settings.services:
         apps["/catalog"] = catalog_service.create_app(settings)
+    if "stations" in settings.services:
+        apps["/stations"] = discovery_service.create_app(settings, apps.get("/catalog"))
     return apps
 
 
 @asynccontextmanager
-async def _lifespan(_app: FastAPI, *, settings: Settings, mounted: dict[str, FastAPI]) -> AsyncIterator[dict[str, Any]]:
+async def _lifespan(
+    _app: FastAPI, *, settings: Settings, mounted: dict[str, FastAPI], metrics: telemetry.Metrics
+) -> AsyncIterator[dict[str, Any]]:
     """Open what the services share; each finds it in the state of its requests."""
     async with AsyncExitStack() as stack:
         resources = await stack.enter_async_context(open_resources(settings))
+        metrics.registry.register(resources.stations.metrics)
+        stack.callback(metrics.registry.unregister, resources.stations.metrics)
         changes = await stack.enter_async_context(open_changes(settings.database))
         job_changes = await stack.enter_async_context(events.open_changes(settings.database))
         access = await stack.enter_async_context(open_access(settings.access, resources.database, changes))
@@ -104,9 +109,13 @@ async def _lifespan(_app: FastAPI, *, settings: Settings, mounted: dict[str, Fas
             "settings": settings,
             "database": resources.database,
             "stations": resources.stations,
+            "orders": resources.orders,
             "storage": resources.storage,
             "credentials": resources.credentials,
             "jobs": resources.jobs,
+            "staging": resources.staging,
+            "subscriptions": resources.subscriptions,
+            "figures": Figures(resources.database),
             "dpr": resources.dpr,
             "changes": job_changes,
             "access": access,

@@ -22,6 +22,11 @@ _WRITE_AGAIN_S = 0.5
 _AWAY_S = 30.0
 
 
+# A process that was frozen in the middle of a transaction holds its locks against all others: the server ends it. And
+# nobody waits for a lock much longer than that.
+OPTIONS = "-c idle_in_transaction_session_timeout=5000 -c lock_timeout=10000"
+
+
 class Database:
     """Connections whose failures are ours: a lost server reads ``Unavailable``, not a driver's traceback."""
 
@@ -34,7 +39,7 @@ class Database:
         try:
             async with self._pool.connection() as conn:
                 yield conn
-        except (psycopg.OperationalError, PoolTimeout) as error:
+        except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout, PoolTimeout) as error:
             raise Unavailable("the database does not answer", hint="try again in a few seconds") from error
 
     async def ping(self) -> None:
@@ -54,7 +59,7 @@ async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
         open=False,
         check=AsyncConnectionPool.check_connection,
         connection_class=AsyncConnection[Row],
-        kwargs={"row_factory": dict_row},
+        kwargs={"row_factory": dict_row, "options": OPTIONS},
     )
     await pool.open()
     try:

@@ -20,6 +20,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -173,14 +174,9 @@ def type_of(error: RsError) -> str:
 def answer(request: Request, error: RsError) -> Response:
     """One of our errors as a problem document."""
     wait = error.members.get("retry_after_s")
+    headers = {"Retry-After": str(math.ceil(wait))} if isinstance(wait, float | int) else None
     return problem(
-        request,
-        status_of(error),
-        error.detail,
-        type_=type_of(error),
-        headers=None if wait is None else {"Retry-After": str(wait)},
-        hint=error.hint,
-        **error.members,
+        request, status_of(error), error.detail, type_=type_of(error), headers=headers, hint=error.hint, **error.members
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from rs_server.access.policy import Principal
 from rs_server.catalog.lifecycle import Rules
 from rs_server.catalog.store import CatalogStore
 from rs_server.database import Database, open_database
@@ -23,13 +24,17 @@ from rs_server.processes.jobs import Jobs
 from rs_server.processes.model import Process
 from rs_server.processes.queue import Queue, open_queue
 from rs_server.settings import Settings
+from rs_server.staging.archive import Archive
 from rs_server.staging.carrier import Carrier
 from rs_server.staging.claim import NO_STATION, Limits
 from rs_server.staging.health import Health, Pace
-from rs_server.staging.process import Staging
+from rs_server.staging.process import STAGING, Staging
 from rs_server.staging.rows import StagingRows
-from rs_server.staging.transfer import World
+from rs_server.staging.subscriptions import Subscriptions
+from rs_server.staging.sweep import Sweeper
+from rs_server.staging.transfer import Reached, World, nowhere
 from rs_server.stations.client import Stations, open_stations
+from rs_server.stations.orders import Orders
 from rs_server.storage.buckets import Storage, open_storage
 from rs_server.storage.credentials import CredentialIssuer, key_maker
 from rs_server.storage.multipart import THREADS, Uploads, open_uploads
@@ -43,23 +48,28 @@ class Resources:
     settings: Settings
     database: Database
     stations: Stations
+    orders: Orders
     storage: Storage
     uploads: Uploads
     credentials: CredentialIssuer
     catalog: CatalogStore
     queue: Queue
     staging: Staging
+    subscriptions: Subscriptions
     jobs: Jobs
     dpr: Dpr
     leftovers: Leftovers
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
-    """Open all of it. What is not there yet is no error, but for the database: the queue is in it."""
+async def open_resources(settings: Settings, reached: Reached = nowhere) -> AsyncIterator[Resources]:
+    """Open all of it. What is not there yet is no error, but for the database: the queue is in it.
+
+    ``reached`` is told the points of the work of staging.
+    """
     async with (
         open_database(settings.database) as database,
-        open_stations(settings.stations, public_url=settings.public_url) as stations,
+        open_stations(settings.stations, public_url=settings.public_url, issuer=settings.access.issuer) as stations,
         open_storage(settings.storage) as storage,
         open_queue(settings.database) as queue,
     ):
@@ -68,15 +78,27 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         credentials = CredentialIssuer(database, key_maker(settings.storage), settings.storage)
         catalog = CatalogStore(database, Rules(settings.catalog.lifecycle, settings.storage.bucket))
         place = Place(storage.bucket, storage.endpoint, storage.region, settings.public_url, settings.access.issuer)
-        staging = Staging(stations, catalog, StagingRows(database), place, settings.staging)
+        orders = Orders(database, stations, settings.orders)
+        rows, archive = StagingRows(database), Archive(orders)
+        staging = Staging(stations, catalog, rows, place, settings.staging, archive=archive, reached=reached)
         records, clusters = RecordRows(database), GatewayClusters(settings.dask)
         world = ProcessingWorld(clusters, storage, credentials, catalog, stations, records, place, settings.dask.limits)
         processings = {processor.id: Processing(processor, world) for processor in processors()}
         jobs = Jobs(database, queue, processes(staging, processings.values()))
+        orders = Orders(database, stations, settings.orders)
         try:
             yield Resources(
-                *(settings, database, stations, storage, uploads, credentials, catalog, queue),
+                settings=settings,
+                database=database,
+                stations=stations,
+                orders=orders,
+                storage=storage,
+                uploads=uploads,
+                credentials=credentials,
+                catalog=catalog,
+                queue=queue,
                 staging=staging,
+                subscriptions=_subscriptions(database, staging, jobs),
                 jobs=jobs,
                 dpr=Dpr(processings, jobs, records),
                 leftovers=Leftovers(database, clusters, credentials, storage, catalog, records),
@@ -92,17 +114,35 @@ def processes(staging: Staging, processings: Iterable[Processing]) -> Iterable[P
         yield processing.process()
 
 
-def open_carrier(resources: Resources, reached: Callable[[str], Awaitable[None]]) -> Carrier:
-    """A worker's carrier; ``reached`` is told the points of its work."""
+def _subscriptions(database: Database, staging: Staging, jobs: Jobs) -> Subscriptions:
+    async def submit(who: Principal, inputs: Mapping[str, Any], key: str) -> UUID:
+        job, _ = await jobs.submit(who, STAGING, inputs, key)
+        return job.id
+
+    return Subscriptions(database, staging.finder, staging.settings, submit)
+
+
+def open_sweeper(resources: Resources) -> Sweeper:
+    """What takes away the leftovers of staging."""
+    return Sweeper(
+        *(resources.staging.rows, resources.uploads, resources.storage, resources.catalog, resources.storage.bucket),
+        grace_s=resources.settings.staging.grace_s,
+    )
+
+
+def open_carrier(resources: Resources) -> Carrier:
+    """A worker's carrier."""
     stations, rows, staging = resources.settings.stations, resources.staging.rows, resources.settings.staging
-    paces = {name: Pace(each.requests_per_s, each.bytes_per_s) for name, each in stations.items()}
+    paces = {name: Pace(each.downloads_per_s, each.bytes_per_s) for name, each in stations.items()}
     health = Health(resources.database, paces)
     limits = {
-        name: Limits(each.downloads, each.user_downloads or each.downloads, each.ranges)
+        name: Limits(each.downloads_at_once, each.user_downloads or each.downloads_at_once, each.ranges)
         for name, each in stations.items()
     }
     world = World(
-        *(resources.stations, health, resources.storage, resources.uploads, rows), staging.part_bytes, reached
+        *(resources.stations, health, resources.storage, resources.uploads, rows),
+        part_bytes=staging.part_bytes,
+        reached=resources.staging.reached,
     )
 
     async def note(job: UUID) -> None:

@@ -104,7 +104,7 @@ class ClusterLimits(Section):
 
     workers: int = Field(2, ge=1)
     cores: int = Field(2, ge=1, description="Of each worker")
-    memory_gib: float = Field(4, gt=0, description="Of each worker, in GiB")
+    memory_gib: float = Field(8, gt=0, description="Of each worker, in GiB")
 
 
 class DaskSettings(Section):
@@ -139,7 +139,19 @@ class StationSettings(Section):
     url: str = Field(description="OData root, e.g. https://host/odata/v1")
     token_url: str | None = None
     grant: dict[str, SecretStr] = Field(default_factory=dict, description="Form sent to the token endpoint")
-    timeout_s: float = Field(30, gt=0)
+    client_in_header: bool = Field(
+        default=False, description="The token endpoint wants client_id and client_secret of the grant in a Basic header"
+    )
+    username: str | None = Field(None, description="For stations without a token endpoint: HTTP Basic")
+    password: SecretStr = SecretStr("")
+    timeout_s: float = Field(30, gt=0, description="Longest time until a whole answer to a query, in seconds")
+    idle_s: float = Field(15, gt=0, description="Longest silence of an answer or a download, in seconds")
+    answer_bytes: int = Field(256_000_000, ge=1, description="Longest answer to a query")
+    queries_at_once: int = Field(8, ge=1)
+    queries_per_s: float | None = Field(None, gt=0, description="Unset: as fast as they are answered")
+    downloads_at_once: int = Field(4, ge=1, description="Of all workers together, and of a server beside them")
+    failures: int = Field(5, ge=1, description="After so many failures in a row the station is left alone …")
+    pause_s: float = Field(30, gt=0, description="… for so many seconds")
     redirect_hosts: tuple[str, ...] = Field(
         (), description="Hosts, beside the station's own, that its downloads may redirect to"
     )
@@ -149,11 +161,14 @@ class StationSettings(Section):
     )
     counts: bool = Field(default=True, description="Whether $count is cheap enough to be asked with a first page")
     collections: dict[str, StationCollectionSettings] = Field(default_factory=dict)
-    downloads: int = Field(4, ge=1, description="Most downloads at a time, over all workers")
     user_downloads: int | None = Field(None, ge=1, description="Most downloads at a time for one user; unset: all")
     ranges: int = Field(4, ge=1, description="Most downloads at a time of one file, as ranges; 1: whole files only")
-    bytes_per_s: int | None = Field(None, ge=1, description="Most bytes per second, over all downloads; unset: any")
-    requests_per_s: float | None = Field(None, gt=0, description="Most downloads begun per second; unset: any")
+    bytes_per_s: int | None = Field(
+        None, ge=1, description="Most bytes per second, of all staging together; unset: any"
+    )
+    downloads_per_s: float | None = Field(
+        None, gt=0, description="Most downloads begun per second, of all staging together; unset: any"
+    )
 
 
 class StagingSettings(Section):
@@ -170,6 +185,22 @@ class StagingSettings(Section):
     grace_s: float = Field(3600, ge=0, description="How long objects that nothing refers to are kept")
 
 
+class OrderSettings(Section):
+    """How products of long-term archives are ordered, at each station."""
+
+    at_once: int = Field(10, ge=1, description="Most orders that a station has of us")
+    at_once_each: int = Field(2, ge=1, description="Most of them for one user; further ones wait")
+    poll_s: float = Field(30, gt=0, description="How often a station is asked about an order, in seconds")
+    again_s: float = Field(60, gt=0, description="Wait before a station that took no order is asked again")
+    tend_s: float = Field(5, gt=0, description="How often it is looked what is due")
+
+
+class TelemetrySettings(Section):
+    """Where traces go."""
+
+    collector: str | None = Field(None, description="OTLP over HTTP, e.g. http://host:4318. Unset: nothing is recorded")
+
+
 class Settings(BaseSettings):
     """The whole server."""
 
@@ -183,7 +214,12 @@ class Settings(BaseSettings):
     catalog: CatalogSettings = CatalogSettings()
     dask: DaskSettings = DaskSettings()
     staging: StagingSettings = StagingSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     stations: dict[str, StationSettings] = Field(default_factory=dict)
+    orders: OrderSettings = OrderSettings()
+    most_body_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, description="Longest request body: some ten thousand items in one call"
+    )
     secret: SecretStr = Field(SecretStr(""), description="Signs paging tokens; 32 random bytes in hexadecimal")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rs_server import tracing
+
 REQUEST_ID_HEADER = "x-request-id"
 TRACE_HEADER = "traceparent"  # W3C Trace Context
 
@@ -111,7 +113,11 @@ class RequestLog:
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id, trace_id=trace_id):
+        parent = f"00-{trace_id}-{secrets.token_hex(8)}-01"
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id, trace_id=trace_id),
+            tracing.span(f"{scope['method']} {_service(path)}", parent),
+        ):
             try:
                 await self.app(scope, receive, send_with_id)
             finally:

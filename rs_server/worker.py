@@ -20,7 +20,7 @@ import structlog
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from rs_server import telemetry
+from rs_server import telemetry, tracing
 from rs_server.catalog.expiry import Expiry
 from rs_server.catalog.removal import Removal
 from rs_server.dpr.process import PREPARATION
@@ -28,7 +28,7 @@ from rs_server.errors import Unavailable
 from rs_server.notices import listening
 from rs_server.processes.model import QUEUE
 from rs_server.processes.queue import Chore
-from rs_server.resources import Resources, open_carrier, open_resources
+from rs_server.resources import Resources, open_carrier, open_resources, open_sweeper
 from rs_server.settings import Settings, load
 from rs_server.staging.rows import CHANNEL
 
@@ -51,14 +51,17 @@ class WorkerEnvironment(BaseSettings):
 
 async def work(settings: Settings, environment: WorkerEnvironment) -> None:
     """Work until told to stop."""
-    async with open_resources(settings) as resources:
+    async with open_resources(settings, Killing(environment.kill_at).reached) as resources:
         log.info("worker_started", concurrency=environment.concurrency)
         await _beside(
             resources.queue.work(resources.jobs.perform, environment.concurrency, _chores(resources)),
             resources.queue.tend(resources.jobs.lost),
-            _carry(resources, environment.kill_at),
+            _carry(resources),
+            _sweep_staging(resources),
+            _look_for_subscriptions(resources),
             _sweep_keys(resources),
             _sweep_leftovers(resources),
+            resources.orders.tend(),
             _show_life(resources, environment.heartbeat),
         )
     log.info("worker_stopped")
@@ -83,9 +86,9 @@ async def _beside(main: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, 
         task.result()
 
 
-async def _carry(resources: Resources, kill_at: str | None) -> None:
+async def _carry(resources: Resources) -> None:
     """Carry files for staging."""
-    carrier = open_carrier(resources, Killing(kill_at).reached)
+    carrier = open_carrier(resources)
     async with listening(resources.settings.database, CHANNEL, carrier):
         await carrier.work()
 
@@ -103,6 +106,27 @@ class Killing:
             self._left -= 1
             if self._left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def _sweep_staging(resources: Resources) -> NoReturn:
+    """Take away what staging has left."""
+    sweeper = open_sweeper(resources)
+    while True:
+        await asyncio.sleep(sweeper.every_s)
+        try:
+            await sweeper.sweep()
+        except Unavailable as error:
+            log.warning("staging_not_swept", reason=error.detail)
+
+
+async def _look_for_subscriptions(resources: Resources) -> NoReturn:
+    """Stage what standing orders are about."""
+    while True:
+        await asyncio.sleep(1)
+        try:
+            await resources.subscriptions.look()
+        except Unavailable as error:
+            log.warning("subscriptions_not_looked_for", reason=error.detail)
 
 
 async def _sweep_keys(resources: Resources) -> NoReturn:
@@ -143,6 +167,7 @@ def main() -> int:
     """Work with the settings of the environment; 1 when the database is not there."""
     settings = load()
     telemetry.configure_logging(settings.log_level)
+    tracing.configure("rs-worker", settings.telemetry.collector)
     try:
         asyncio.run(work(settings, WorkerEnvironment()))
     except Unavailable as error:

@@ -50,7 +50,7 @@ class Refused(HTTPError):
 
 def groups_of(auth_state: Mapping[str, Any]) -> set[str]:
     """The Keycloak groups in a stored login; a person without groups carries no such claim at all."""
-    return set(auth_state["oauth_user"].get("groups", ()))
+    return {str(path).removeprefix("/") for path in auth_state["oauth_user"].get("groups", ())}
 
 
 class KeycloakCallbackHandler(OAuthCallbackHandler):  # type: ignore[misc]  # no types there

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from rs_hub.keycloak import KeycloakAdmin, KeycloakError
-from rs_hub.realm_file import Realm, differs, fill, merged, placeholders, read
+from rs_hub.realm_file import Realm, differs, fill, merged, placeholders, read, read_all
 from rs_hub.realm_lint import lint
 from rs_hub.settings import KeycloakAdministrator, realm_values
 
@@ -26,6 +26,8 @@ _CLIENT_PARTS = frozenset({"protocolMappers", "defaultClientScopes", "optionalCl
 
 Changes = Iterator[str]
 commands = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+rs_commands = typer.Typer()
+rs_commands.add_typer(commands, name="realm", help="The Keycloak realm: apply it, check it.")
 
 
 def apply(admin: KeycloakAdmin, realm: Realm) -> list[str]:
@@ -267,11 +269,16 @@ def users_command(url: Url, file: File, realm: str = "rs-python") -> None:
 
 
 @commands.command("lint")
-def lint_command(file: File) -> None:
-    """Check the rules that a realm file keeps."""
-    faults = lint(read(file))
+def lint_command(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> None:
+    """Check the rules that a realm keeps: the file it is applied from, or an export of Keycloak."""
+    try:
+        realms = read_all(file)
+    except ValueError as error:
+        raise typer.BadParameter(f"{file} is no realm: {error}") from error
+    faults = [f"{realm['realm']}: {fault}" for realm in realms for fault in lint(realm)]
     for fault in faults:
         typer.echo(fault)
+    typer.echo(f"{len(faults)} faults in {len(realms)} realms" if faults else "no fault")
     raise typer.Exit(1 if faults else 0)
 
 

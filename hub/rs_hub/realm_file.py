@@ -19,6 +19,15 @@ def read(path: Path) -> Realm:
     return realm
 
 
+def read_all(path: Path) -> list[Realm]:
+    """The realms of a file: one, or as many as Keycloak exported; ``ValueError`` if it holds something else."""
+    found = json.loads(path.read_text())
+    realms: list[Realm] = found if isinstance(found, list) else [found]
+    if not realms or not all(isinstance(realm, dict) and isinstance(realm.get("realm"), str) for realm in realms):
+        raise ValueError("it is not what Keycloak exports")
+    return realms
+
+
 def placeholders(realm: Realm) -> frozenset[str]:
     """The names that the file leaves open."""
     return frozenset(name for text in _texts(realm) for name in _PLACEHOLDER.findall(text))

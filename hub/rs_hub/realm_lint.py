@@ -1,4 +1,4 @@
-"""Rules that the realm as code keeps, so that a slip in the file is found before it is applied."""
+"""Rules that a realm keeps: ours before it is applied, and any other by its export from Keycloak."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rs_hub.realm_file import Realm
-from rs_server.access.policy import Grant
+from rs_server.access.policy import Grant, Service
 
 MAX_ACCESS_TOKEN_S = 300
 
-_ONLY_PLACEHOLDER = re.compile(r"\$\{[A-Z][A-Z0-9_]*\}")
+_NO_SECRET = re.compile(r"\$\{[A-Z][A-Z0-9_]*\}|\*+")  # a placeholder, or what an export says in its place
+# Clients that Keycloak makes in every realm: their pages are its own, and it checks where they lead.
+_KEYCLOAKS = frozenset(
+    {"account", "account-console", "admin-cli", "broker", "realm-management", "security-admin-console"}
+)
 _FAULTLESS_REALM = {
     "bruteForceProtected": True,
     "registrationAllowed": False,
@@ -34,6 +38,8 @@ def lint(realm: Realm) -> list[str]:
         no_implicit_flow,
         no_full_scope,
         code_flow_has_pkce,
+        device_flow_has_pkce,
+        no_offline_session_by_default,
         no_secret_in_the_file,
         only_service_accounts,
         roles_are_understood,
@@ -58,7 +64,7 @@ def access_tokens_are_short_lived(realm: Realm) -> Faults:
 
 def no_wildcard_addresses(realm: Realm) -> Faults:
     """A wildcard redirect hands codes to whoever can get a page under it."""
-    for client in _clients(realm):
+    for client in _made_clients(realm):
         for address in _addresses(client):
             if "*" in address:
                 yield f"client {client['clientId']}: wildcard in {address}"
@@ -84,21 +90,35 @@ def no_implicit_flow(realm: Realm) -> Faults:
 
 def no_full_scope(realm: Realm) -> Faults:
     """A client's tokens carry the roles that it is for; Keycloak's default is all of them, so it must be said."""
-    return _must_be_false(realm, "fullScopeAllowed")
+    return _must_be_false(realm, "fullScopeAllowed", among=_made_clients(realm))
 
 
 def code_flow_has_pkce(realm: Realm) -> Faults:
     """A stolen code is worth nothing."""
-    for client in _clients(realm):
-        method = client.get("attributes", {}).get("pkce.code.challenge.method")
-        if client.get("standardFlowEnabled", True) and method != "S256":
+    for client in _made_clients(realm):
+        if client.get("standardFlowEnabled", True) and not _asks_for_pkce(client):
             yield f"client {client['clientId']}: code flow without PKCE S256"
+
+
+def device_flow_has_pkce(realm: Realm) -> Faults:
+    """A device code that somebody overheard is worth nothing either."""
+    for client in _made_clients(realm):
+        on = client.get("attributes", {}).get("oauth2.device.authorization.grant.enabled") == "true"
+        if on and not _asks_for_pkce(client):
+            yield f"client {client['clientId']}: device flow without PKCE S256"
+
+
+def no_offline_session_by_default(realm: Realm) -> Faults:
+    """A session that outlives the login is something a client asks for each time."""
+    for client in _made_clients(realm):
+        if "offline_access" in client.get("defaultClientScopes", ()):
+            yield f"client {client['clientId']}: offline_access is a default scope"
 
 
 def no_secret_in_the_file(realm: Realm) -> Faults:
     """Secrets come from the environment when the file is applied."""
     for client in _clients(realm):
-        if "secret" in client and not _ONLY_PLACEHOLDER.fullmatch(client["secret"]):
+        if "secret" in client and not _NO_SECRET.fullmatch(client["secret"]):
             yield f"client {client['clientId']}: its secret stands in the file"
 
 
@@ -110,9 +130,10 @@ def only_service_accounts(realm: Realm) -> Faults:
 
 
 def roles_are_understood(realm: Realm) -> Faults:
-    """A role that the access policy cannot read gives nothing to anybody."""
+    """A role of ours that the access policy cannot read gives nothing to anybody."""
     for name in _defined(realm):
-        if Grant.parse(name) is None:
+        grant = Grant.parse(name)
+        if name.startswith("rs_") and (grant is None or grant.service not in Service):
             yield f"role {name}: the access policy does not know it"
 
 
@@ -126,18 +147,28 @@ def roles_are_defined(realm: Realm) -> Faults:
 
 def roles_reach_the_tokens(realm: Realm) -> Faults:
     """Without full scope a role shows up in a token only where a client scope lets it through."""
-    for name in sorted(set(_defined(realm)) - _let_through(realm)):
+    ours = {name for name in _defined(realm) if Grant.parse(name) is not None}
+    for name in sorted(ours - _let_through(realm)):
         yield f"role {name} is in no scope mapping, so no token would ever carry it"
 
 
-def _must_be_false(realm: Realm, name: str) -> Faults:
-    for client in _clients(realm):
+def _must_be_false(realm: Realm, name: str, among: list[dict[str, Any]] | None = None) -> Faults:
+    for client in _clients(realm) if among is None else among:
         if client.get(name) is not False:
             yield f"client {client['clientId']}: {name} must be false"
 
 
 def _clients(realm: Realm) -> list[dict[str, Any]]:
     return list(realm.get("clients", ()))
+
+
+def _made_clients(realm: Realm) -> list[dict[str, Any]]:
+    """Those that somebody made."""
+    return [client for client in _clients(realm) if client["clientId"] not in _KEYCLOAKS]
+
+
+def _asks_for_pkce(client: dict[str, Any]) -> bool:
+    return bool(client.get("attributes", {}).get("pkce.code.challenge.method") == "S256")
 
 
 def _addresses(client: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -65,7 +66,7 @@ def unit() -> list[Outcome]:
 
 def everything() -> list[Outcome]:
     """All of it, with one platform for all tests that need one."""
-    outcomes = [*lint(), *unit()]
+    outcomes = [*lint(), *unit(), _tests("fault tests, short form", ["tests/faults"])]
     with _test_platform() as (home, variables):
         shared = {TEST_HOME_VARIABLE: str(home.home)}
         outcomes.append(_tests("integration tests", ["tests/integration"], shared))
@@ -84,6 +85,16 @@ def browser() -> list[Outcome]:
 def _browser(variables: dict[str, str] | None = None) -> Outcome:
     """A process of their own: the browser's driver keeps an event loop running, beside which no other can."""
     return _tests("browser tests", ["--timeout=900", "tests/e2e"], variables)
+
+
+def faults() -> list[Outcome]:
+    """The long form of the tests that kill, and of those in which stations and storage fail."""
+    outcomes = [_tests("fault tests, long form", ["--timeout=7200", "tests/faults"], {"RS_FAULTS": "long"})]
+    with _test_platform() as (home, _):
+        kills = [sys.executable, "tests/faults/dpr_kills.py"]
+        outcomes.append(_check("kills of processing", kills, {TEST_HOME_VARIABLE: str(home.home)}))
+    outcomes.append(_check("kills of the installation", [sys.executable, "tests/faults/kill_installation.py"]))
+    return outcomes
 
 
 def bench() -> list[Outcome]:
@@ -143,8 +154,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "lint": lint,
         "browser": browser,
         "bench": bench,
+        "faults": faults,
     }
     (name,) = sys.argv[1:] if arguments is None else arguments
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started for the tests is stopped
     try:
         outcomes = sets[name]()
     except starting.StartFailed as failure:

@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from rs_platform import access, demo, doctor, secrets, starting, stations, stopping
+from rs_platform import access, demo, doctor, secrets, staging, starting, stations, stopping
 from rs_platform.access import AccessProblem
 from rs_platform.installation import Installation, default_home
 from rs_platform.postgresql import PostgresqlProblem
@@ -33,6 +33,7 @@ _ABOUT = "RS-Python on this machine."
 
 commands = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 commands.add_typer(stations.commands, name="station", help="Control the simulated stations.")
+commands.add_typer(staging.commands, name="staging", help="How the carrying of files from the stations goes.")
 
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)

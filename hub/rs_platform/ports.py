@@ -24,6 +24,8 @@ PREFERRED: Mapping[str, int] = {
     "keycloak-management": 8181,
     "cadip-station": 8301,
     "auxip-station": 8302,
+    "prip-station": 8303,
+    "lta-station": 8304,
     "postgres": 5442,
     "s3": 9010,
     "s3-iam": 9011,

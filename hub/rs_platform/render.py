@@ -21,10 +21,16 @@ _MEGABYTE = "MB"
 _STATION_SCALE = 0.001  # of the real session's 11.5 GB: small enough for a laptop's demo
 _STATION_SEED = 20241114
 
+SIMULATORS: Mapping[str, tuple[str, str]] = {
+    "sgs": ("cadip-station", "cadip"),
+    "adgs": ("auxip-station", "auxip"),
+    "pdgs": ("prip-station", "prip"),
+    "archive": ("lta-station", "lta"),
+}
+"""The simulated stations: the service that is each of them, and its kind."""
+
 STATIONS: Mapping[str, Mapping[str, Any]] = {
     "sgs": {
-        "service": "cadip-station",
-        "kind": "cadip",
         "collections": {
             "s1-sgs": {
                 "title": "Sentinel-1A raw sessions at SGS",
@@ -34,8 +40,6 @@ STATIONS: Mapping[str, Mapping[str, Any]] = {
         },
     },
     "adgs": {
-        "service": "auxip-station",
-        "kind": "auxip",
         "collections": {
             "s1-aux": {
                 "title": "Sentinel-1 auxiliary files",
@@ -44,13 +48,37 @@ STATIONS: Mapping[str, Mapping[str, Any]] = {
             }
         },
     },
+    "pdgs": {
+        "collections": {
+            "s1-products": {
+                "title": "Sentinel-1 products, fresh",
+                "description": "Products of Sentinel-1 from the production service.",
+                "constraints": {"constellation": ["sentinel-1"]},
+            },
+            "s2-products": {
+                "title": "Sentinel-2 products, fresh",
+                "description": "Products of Sentinel-2 from the production service.",
+                "constraints": {"constellation": ["sentinel-2"]},
+            },
+        },
+    },
+    "archive": {
+        "collections": {
+            "s1-archive": {
+                "title": "Sentinel-1 products, archived",
+                "description": "Products of Sentinel-1 in the long-term archive; those not online are ordered first.",
+                "constraints": {"constellation": ["sentinel-1"]},
+            }
+        },
+    },
 }
+"""What the server offers of the stations that it knows."""
 
 
 def settings_files(site: Site) -> dict[Path, dict[str, Any]]:
     """The content of every settings file, by its path."""
     stations = {
-        site.config(f"{station['service']}.yaml"): simulator_settings(site, station) for station in STATIONS.values()
+        site.config(f"{service}.yaml"): simulator_settings(site, service, kind) for service, kind in SIMULATORS.values()
     }
     return {site.config("server.yaml"): server_settings(site), site.config("hub.yaml"): hub_settings(site), **stations}
 
@@ -81,7 +109,7 @@ def server_settings(site: Site) -> dict[str, Any]:
             "proxy_address": f"gateway://127.0.0.1:{site.ports['dask-gateway-scheduler']}",
             "hub_token": site.secrets.dpr_hub_token,
         },
-        "stations": {name: _station(site, station) for name, station in STATIONS.items()},
+        "stations": {name: _station(site, name, station) for name, station in STATIONS.items()},
     }
 
 
@@ -108,10 +136,11 @@ def _storage(site: Site) -> dict[str, Any]:
     }
 
 
-def _station(site: Site, station: Mapping[str, Any]) -> dict[str, Any]:
-    address = site.ports.url(station["service"])
+def _station(site: Site, name: str, station: Mapping[str, Any]) -> dict[str, Any]:
+    service, kind = SIMULATORS[name]
+    address = site.ports.url(service)
     return {
-        "kind": station["kind"],
+        "kind": kind,
         "url": f"{address}/odata/v1",
         "token_url": f"{address}/auth/realms/station/protocol/openid-connect/token",
         "grant": {
@@ -123,18 +152,19 @@ def _station(site: Site, station: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def simulator_settings(site: Site, station: Mapping[str, Any]) -> dict[str, Any]:
+def simulator_settings(site: Site, service: str, kind: str) -> dict[str, Any]:
     """Settings of a simulated station."""
     return {
-        "kind": station["kind"],
+        "kind": kind,
         "host": "127.0.0.1",
-        "port": site.ports[station["service"]],
+        "port": site.ports[service],
         "client_id": "rs-server",
         "client_secret": site.secrets.station_client_secret,
         "admin_token": site.secrets.station_admin_token,
         "seed": _STATION_SEED,
         "scale": _STATION_SCALE,
-        "state_dir": str(site.data(station["service"])),
+        "other_url": f"http://localhost:{site.ports[service]}",
+        "state_dir": str(site.data(service)),
         "log_level": "info",
     }
 

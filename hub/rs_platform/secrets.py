@@ -31,6 +31,7 @@ class Secrets:
     hub_client_secret: str
     directory_client_secret: str
     platform_client_secret: str
+    chains_client_secret: str
     s3_access_key: str
     s3_secret_key: str
     server_secret: str

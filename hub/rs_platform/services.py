@@ -79,6 +79,8 @@ def graph(site: Site) -> tuple[Node, ...]:
         Step("bucket", ("s3",), lambda: steps.ensure_bucket(site), completes="s3"),
         _station(site, "cadip-station"),
         _station(site, "auxip-station"),
+        _station(site, "prip-station"),
+        _station(site, "lta-station"),
         Step("migrations", ("databases",), lambda: steps.migrate(site)),
         _rs_server(site),
         _rs_worker(site),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -13,19 +15,20 @@ import yaml
 
 from rs_platform.access import AccessProblem, known_site
 from rs_platform.installation import Installation, default_home
-from rs_platform.render import STATIONS
+from rs_platform.render import SIMULATORS
 
 commands = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-Station = Annotated[str, typer.Argument(help=f"One of: {', '.join(STATIONS)}")]
+Station = Annotated[str, typer.Argument(help=f"One of: {', '.join(SIMULATORS)}")]
 
 
 def ask(installation: Installation, station: str, method: str, path: str, body: Any = None) -> Any:
     """One request to the admin API of a simulated station; raises ``AccessProblem``."""
-    if station not in STATIONS:
-        raise typer.BadParameter(f"there is no station {station}; there are: {', '.join(STATIONS)}")
+    if station not in SIMULATORS:
+        raise typer.BadParameter(f"there is no station {station}; there are: {', '.join(SIMULATORS)}")
     site = known_site(installation)
-    url = site.ports.url(STATIONS[station]["service"], f"/admin/{path}")
+    service, _ = SIMULATORS[station]
+    url = site.ports.url(service, f"/admin/{path}")
     headers = {"Authorization": f"Bearer {site.secrets.station_admin_token}"}
     try:
         answer = httpx.request(method, url, headers=headers, json=body, timeout=30, trust_env=False)
@@ -81,7 +84,7 @@ def fault(
         typer.Argument(
             metavar="[NAME=VALUE]…",
             help="What the fault does and to which requests, values in YAML: "
-            "requests=download name='*_ch1_*' times=2 reset_at=[1000,90000]",
+            "requests=download name=*_ch1_* times=2 reset_at=[1000,90000]",
         ),
     ] = None,
     *,
@@ -96,13 +99,16 @@ def fault(
 
 
 def _assignments(words: list[str]) -> dict[str, Any]:
-    """``name=value`` words, values in YAML."""
+    """``name=value`` words, values in YAML; what is none (``*.EOF``) is text."""
     found: dict[str, Any] = {}
     for word in words:
         name, sign, value = word.partition("=")
         if not sign or not name:
             raise typer.BadParameter(f"{word!r} is not of the form NAME=VALUE")
-        found[name] = yaml.safe_load(value)
+        try:
+            found[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            found[name] = value
     return found
 
 
@@ -145,6 +151,38 @@ def clock(
 def scenario(station: Station, file: Annotated[Path, typer.Argument(help="YAML file.", exists=True)]) -> None:
     """Have the station behave as a scenario says."""
     _tell(station, "PUT", "scenario", **(yaml.safe_load(file.read_text()) or {}))
+
+
+@commands.command("publish")
+def publish(
+    station: Station,
+    *,
+    count: Annotated[int, typer.Option(help="How many.")] = 1,
+    late_s: Annotated[float, typer.Option(help="Their publication date lies so far back.")] = 0.0,
+) -> None:
+    """Have new products or sessions appear at the station."""
+    _tell(station, "POST", "publish", count=count, late_s=late_s)
+
+
+@commands.command("evict")
+def evict(station: Station, name: Annotated[str, typer.Argument(help="Pattern of the files' names.")]) -> None:
+    """Have files go from the station."""
+    _tell(station, "POST", "evictions", name=name)
+
+
+@commands.command("serve")
+def serve(
+    *,
+    kind: Annotated[str, typer.Option(help="cadip, auxip, prip or lta.")],
+    scenario: Annotated[Path | None, typer.Option(help="YAML file of what happens there.", exists=True)] = None,
+    port: Annotated[int, typer.Option(help="Where it listens; a free one if left out.")] = 0,
+    scale: Annotated[float, typer.Option(help="Size of its files relative to real ones.")] = 0.001,
+) -> None:
+    """Run a simulated station by itself, without the platform, until Ctrl-C. It prints how to reach it."""
+    words = ["--kind", kind, "--port", str(port), "--scale", str(scale)]
+    if scenario is not None:
+        words += ["--scenario", str(scenario)]
+    os.execv(sys.executable, [sys.executable, "-m", "rs_server.simulators", *words])  # noqa: S606 - no shell
 
 
 @commands.command("heal")

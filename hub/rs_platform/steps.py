@@ -58,6 +58,7 @@ def realm_values(site: Site) -> dict[str, str]:
         "RS_HUB_CLIENT_SECRET": site.secrets.hub_client_secret,
         "RS_DIRECTORY_CLIENT_SECRET": site.secrets.directory_client_secret,
         "RS_PLATFORM_CLIENT_SECRET": site.secrets.platform_client_secret,
+        "RS_CHAINS_CLIENT_SECRET": site.secrets.chains_client_secret,
         "RS_HUB_URL": site.ports.url("hub"),
         "RS_SERVER_URL": site.ports.url("rs-server"),
     }

@@ -25,6 +25,7 @@ def process(
     items: Annotated[list[str] | None, typer.Argument(help="Items of the catalog: COLLECTION/ITEM.")] = None,
     *,
     to: Annotated[str, typer.Option("--to", help="Collection of the catalog that the products go to.")] = "",
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what the job would do, and why.")] = False,
     local: Annotated[bool, typer.Option("--local", help="On this machine, without any service.")] = False,
     source: Annotated[
         Path | None, typer.Option("--input", help="With --local: the folder of a session, or a product.")
@@ -47,7 +48,7 @@ def process(
     """
     parameters = _parameters(parameter or ())
     if not local:
-        _on_platform(processor, items or (), to, parameters, as_json=as_json)
+        _on_platform(processor, items or (), to, parameters, plan=plan, as_json=as_json)
         return
     if source is None or output is None:
         raise typer.BadParameter("--local needs --input and --output")
@@ -75,13 +76,11 @@ def _cluster(workers: int) -> Any:
 
 
 def _on_platform(
-    processor: str, items: Sequence[str], to: str, parameters: Mapping[str, Any], *, as_json: bool
+    processor: str, items: Sequence[str], to: str, parameters: Mapping[str, Any], *, plan: bool, as_json: bool
 ) -> None:
     """The platform's part, all in this place."""
-    if not items or not to:
+    if not items or not (to or plan):
         raise typer.BadParameter("name the items (COLLECTION/ITEM) and --to COLLECTION, or give --local")
-    if parameters:
-        raise typer.BadParameter("parameters are for --local")
     import rs_client
 
     session = rs_client.connect()
@@ -91,7 +90,11 @@ def _on_platform(
             for collection, _, name in (one.rpartition("/") for one in items)
             for item in session.catalog.search(collections=[collection], ids=[name]).items()
         ]
-        job = session.dpr.run(processor, found, to)
+        if plan:
+            planned = session.dpr.plan(processor, found, to or None, parameters=dict(parameters))
+            typer.echo(json.dumps(planned.document) if as_json else repr(planned))
+            return
+        job = session.dpr.run(processor, found, to, parameters=dict(parameters))
     except rs_client.RsError as error:
         sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(FAILED) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, distributions, version
+from importlib.metadata import PackageNotFoundError, distribution, distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ COMPUTING = (
 """Packages whose versions must be the same on the scheduler and all workers."""
 TRAVELLING = ("rs-python", "dask", "distributed", "cloudpickle", "msgpack", "tornado")
 """Packages whose versions must also be those of the client: what it sends is read by them."""
-LOCK = "uv.lock"
+PROJECT, LOCK = "rs-python", "uv.lock"
 
 
 def describe(_: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -45,12 +45,10 @@ def installed() -> str:
 
 
 def lock() -> str | None:
-    """SHA-256 of the lock file: in the package where it was installed from a wheel, else in the checkout."""
-    package = Path(rs_client.__file__).parent
-    for folder in (package, package.parent):
-        if (folder / LOCK).is_file():
-            return hashlib.sha256((folder / LOCK).read_bytes()).hexdigest()
-    return None
+    """SHA-256 of the lock file: that of the checkout, else the one that the wheel carries among its metadata."""
+    checkout = Path(rs_client.__file__).parents[1] / LOCK
+    text = checkout.read_text() if checkout.is_file() else distribution(PROJECT).read_text(f"extra_metadata/{LOCK}")
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
 
 
 def differences(

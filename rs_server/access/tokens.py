@@ -40,7 +40,7 @@ class KeySet:
         self._http = http
         self._clock = clock
         self._keys: dict[str, PyJWK] = {}
-        self._fetched = self._tried = -REFRESH_S
+        self._fetched = self._tried = self._looked = -REFRESH_S
         self._lock = asyncio.Lock()
 
     async def key(self, kid: str) -> PyJWK:
@@ -48,7 +48,9 @@ class KeySet:
 
         Raises ``NotAuthenticated`` for an id the issuer does not know, ``Unavailable`` while no key could be had yet.
         """
-        if kid not in self._keys or self._clock() - self._fetched > REFRESH_S:
+        if kid not in self._keys and self._keys:
+            await self._ask_for_unknown()
+        elif not self._keys or self._clock() - self._fetched > REFRESH_S:
             await self._refresh()
         if kid not in self._keys:
             raise NotAuthenticated("the token is signed with a key that its issuer does not publish", hint=_LOGIN_AGAIN)
@@ -58,6 +60,15 @@ class KeySet:
         """Raise ``Unavailable`` unless there are keys to verify with."""
         if not self._keys:
             await self._refresh()
+
+    async def _ask_for_unknown(self) -> None:
+        """Look for a new key, unless somebody made us look a moment ago; reading the keys for another reason, for
+        instance at the start, does not keep the first new one out.
+        """
+        async with self._lock:
+            if self._clock() - self._looked >= REFETCH_S:
+                self._looked = self._clock()
+                await self._fetch()
 
     async def _refresh(self) -> None:
         async with self._lock:

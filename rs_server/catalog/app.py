@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Annotated, Any, cast
 
 import attr
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Body, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
-from pydantic import Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from stac_fastapi.api.app import StacApi
 from stac_fastapi.api.models import (
+    CollectionUri,
     ItemCollectionUri,
+    ItemUri,
     create_get_request_model,
     create_post_request_model,
     create_request_model,
@@ -28,6 +30,10 @@ from stac_fastapi.extensions import (
     TokenPaginationExtension,
     TransactionExtension,
 )
+from stac_fastapi.extensions.aggregation.request import (
+    AggregationExtensionGetRequest,
+    AggregationExtensionPostRequest,
+)
 from stac_fastapi.extensions.fields import FieldsConformanceClasses
 from stac_fastapi.extensions.free_text import FreeTextConformanceClasses
 from stac_fastapi.extensions.query import QueryConformanceClasses
@@ -36,6 +42,7 @@ from stac_fastapi.extensions.sort import (
     ItemCollectionSortExtension,
     SearchSortExtension,
 )
+from stac_fastapi.extensions.transaction.request import PartialCollection, PartialItem, PatchOperation
 from stac_fastapi.pgstac.config import Settings as PgstacSettings
 from stac_fastapi.pgstac.core import health_check
 from stac_fastapi.pgstac.extensions import FreeTextExtension, QueryExtension
@@ -58,6 +65,7 @@ from rs_server import errors
 from rs_server.access.guards import current_principal
 from rs_server.bodies import bounded_body
 from rs_server.catalog import conditions, downloads, readers
+from rs_server.catalog.aggregation import CatalogAggregation, Counting
 from rs_server.catalog.client import CatalogClient, CatalogFilters
 from rs_server.catalog.extensions import Extensions
 from rs_server.catalog.lifecycle import Rules
@@ -141,14 +149,17 @@ def _stac_api(app: FastAPI, ours: LibrarySettings, writing: list[ApiExtension]) 
     """Fill the application with the routes of the STAC API."""
     on_search, on_items, on_collections = _search_extensions(), _item_extensions(), _collection_extension()
     post_search = create_post_request_model(on_search, base_model=PgstacSearch)
+    client = CatalogClient(  # type: ignore[call-arg] # fields of an untyped base
+        pgstac_search_model=post_search, landing_page_id=ours.stac_fastapi_landing_id
+    )
+    counting = Counting(client=CatalogAggregation(catalog=client))
+    counting.GET, counting.POST = _aggregation_requests()
     return StacApi(
         app=app,
         router=APIRouter(),
         settings=ours,
-        extensions=[*on_search, *on_items, *writing, on_collections],
-        client=CatalogClient(  # type: ignore[call-arg] # fields of an untyped base
-            pgstac_search_model=post_search, landing_page_id=ours.stac_fastapi_landing_id
-        ),
+        extensions=[*on_search, *on_items, *writing, counting, on_collections],
+        client=client,
         exceptions={},
         response_class=JSONResponse,
         search_get_request_model=create_get_request_model(on_search),
@@ -158,6 +169,21 @@ def _stac_api(app: FastAPI, ours: LibrarySettings, writing: list[ApiExtension]) 
         middlewares=[],
         health_check=health_check,
     )
+
+
+def _aggregation_requests() -> tuple[type[APIRequest], type[BaseModel]]:
+    """What may be asked to be counted: the searches, without their pages."""
+    extensions: list[ApiExtension] = [
+        QueryExtension(),
+        SearchFilterExtension(client=CatalogFilters()),
+        FreeTextExtension(conformance_classes=[FreeTextConformanceClasses.SEARCH]),
+    ]
+    by_get = create_request_model(
+        "AggregateGetRequest", base_model=AggregationExtensionGetRequest, extensions=extensions, request_type="GET"
+    )
+    mixed = type("AggregateBase", (AggregationExtensionPostRequest, PgstacSearch), {})
+    by_post = create_request_model("AggregatePostRequest", base_model=mixed, extensions=extensions, request_type="POST")
+    return cast("type[APIRequest]", by_get), cast("type[BaseModel]", by_post)
 
 
 def _items_request(extensions: list[ApiExtension]) -> type[APIRequest]:
@@ -173,6 +199,7 @@ def _search_extensions() -> list[ApiExtension]:
         SearchSortExtension(),
         FieldsExtension(),
         SearchFilterExtension(client=CatalogFilters()),
+        FreeTextExtension(conformance_classes=[FreeTextConformanceClasses.SEARCH]),
         TokenPaginationExtension(),
     ]
 
@@ -183,6 +210,7 @@ def _item_extensions() -> list[ApiExtension]:
         ItemCollectionSortExtension(),
         FieldsExtension(conformance_classes=[FieldsConformanceClasses.ITEMS]),
         ItemCollectionFilterExtension(client=CatalogFilters()),
+        FreeTextExtension(conformance_classes=[FreeTextConformanceClasses.ITEMS]),
         TokenPaginationExtension(),
     ]
 
@@ -226,6 +254,33 @@ class Transactions(TransactionExtension):
             response_model=None,
             responses={201: {"content": {"application/json": {}}, "model": Collection}},
             response_class=self.response_class,
+        )
+
+    def register_patch_item(self) -> None:
+        """Register ``PATCH /collections/{collection_id}/items/{item_id}``."""
+        self._patch("/collections/{collection_id}/items/{item_id}", self.client.patch_item, ItemUri, PartialItem)
+
+    def register_patch_collection(self) -> None:
+        """Register ``PATCH /collections/{collection_id}``."""
+        self._patch("/collections/{collection_id}", self.client.patch_collection, CollectionUri, PartialCollection)
+
+    def _patch(self, path: str, endpoint: Any, uri: type[APIRequest], partial: type[BaseModel]) -> None:
+        """Take members that the library's model does not know, too: a patch that drops some is none."""
+        known = type(f"{partial.__name__}Patch", (partial,), {"model_config": ConfigDict(extra="allow")})
+        body = Annotated[known | list[PatchOperation], Body()]  # type: ignore[valid-type]
+        patch = attr.ib(default=None, type=body)
+        model = attr.make_class(f"{partial.__name__}Request", {"patch": patch}, bases=(uri,))
+        kinds = ("application/json", "application/merge-patch+json")
+        described = {kind: {"schema": partial.model_json_schema()} for kind in kinds}
+        steps = {"application/json-patch+json": {"schema": TypeAdapter(list[PatchOperation]).json_schema()}}
+        self.router.add_api_route(
+            path,
+            create_async_endpoint(endpoint, model),
+            name=f"Patch {partial.__name__.removeprefix('Partial')}",
+            methods=["PATCH"],
+            response_model=None,
+            response_class=self.response_class,
+            openapi_extra={"requestBody": {"content": {**described, **steps}, "required": True}},
         )
 
 

@@ -22,13 +22,14 @@ _LONGEST_TOKEN = 4_096
 _DIRECTIONS = {"next": False, "prev": True}
 
 _SEARCH = "SELECT * FROM rs.item_search($1::text::jsonb, $2, $3, $4, $5, $6)"
+_CONDITION = "SELECT rs.item_condition($1::text::jsonb, $2)"
 _ITEM = """
-    SELECT i.collection, i.id, i.content, ST_AsGeoJSON(i.geometry, 15) AS geometry, i.xmin::text AS version,
+    SELECT i.collection, i.id, i.content, ST_AsGeoJSON(i.geometry, 20) AS geometry, i.xmin::text AS version,
         i.content->>'pgstac:base_item' AS base,
         collection_base_item(i.collection, (i.content->>'pgstac:base_item')::integer)::text AS base_item
     FROM items i WHERE i.collection = $1 AND i.id = $2
 """
-_BASE_TAG = "pgstac:base_item"
+BASE_TAG = "pgstac:base_item"  # pgstac's key in what it stores of an item
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,12 @@ async def page(
     )
 
 
+async def condition(conn: Any, request: Mapping[str, Any], names: Sequence[str] | None) -> str:
+    """What the items of a search are found by, as SQL; what the request says stands in it as literals."""
+    text: str = await conn.fetchval(_CONDITION, orjson.dumps(request).decode(), names)
+    return text
+
+
 async def one(conn: Any, collection: str, item_id: str) -> Stored | None:
     """An item, or None."""
     row = await conn.fetchrow(_ITEM, collection, item_id)
@@ -122,7 +129,7 @@ def _stored(rows: Sequence[Mapping[str, Any]]) -> list[Stored]:
 def _whole(row: Mapping[str, Any], base: dict[str, Any]) -> dict[str, Any]:
     """The item with what it shares with its collection; its geometry stays the database's text."""
     document: dict[str, Any] = hydrate(base, row["content"])
-    document.pop(_BASE_TAG, None)
+    document.pop(BASE_TAG, None)
     document["id"] = row["id"]
     geometry = row["geometry"]
     document["geometry"] = None if geometry is None else orjson.Fragment(geometry)

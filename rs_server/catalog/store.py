@@ -15,7 +15,7 @@ from rs_server.catalog.assets import addresses
 from rs_server.catalog.lifecycle import Rules, stamped
 from rs_server.catalog.names import CollectionName
 from rs_server.database import Database, Row
-from rs_server.errors import BadInput, NotFound
+from rs_server.errors import BadInput, NotFound, Unavailable
 
 _WHOLE_WORLD = {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[None, None]]}}
 
@@ -62,24 +62,42 @@ class CatalogStore:
 
     async def publish(self, conn: AsyncConnection[Row], items: Sequence[Mapping[str, Any]]) -> None:
         """Add or replace items as part of a transaction; an error leaves the transaction as it was before."""
+        if not items:
+            return
+        ordered = sorted(items, key=lambda each: (each["collection"], each["id"]))  # locks come in one order
         async with conn.transaction():
             await _search_path(conn)
-            for item in sorted(items, key=lambda each: (each["collection"], each["id"])):  # locks come in one order
-                with _refused(item):
-                    await self._write(conn, item)
+            with _refused(ordered[0]):
+                await self._write(conn, ordered)
 
-    async def _write(self, conn: AsyncConnection[Row], item: Mapping[str, Any]) -> None:
+    async def _write(self, conn: AsyncConnection[Row], items: Sequence[Mapping[str, Any]]) -> None:
+        names = [CollectionName.parse(item["collection"]).full for item in items]
+        ids = [item["id"] for item in items]
+        await conn.execute(
+            "SELECT rs.lock_item(mine.collection, mine.id) "
+            "FROM unnest(%s::text[], %s::text[]) AS mine (collection, id)",
+            [names, ids],
+        )
+        wanted = [(name, item["id"], each) for name, item in zip(names, items, strict=True) for each in addresses(item)]
+        await conn.execute(
+            "DELETE FROM rs.doomed_files d "
+            "USING unnest(%s::text[], %s::text[], %s::text[]) AS w (collection, item, address) "
+            "WHERE d.collection = w.collection AND d.item = w.item AND d.address = w.address",
+            [[name for name, _, _ in wanted], [item for _, item, _ in wanted], [address for _, _, address in wanted]],
+        )
+        found = await conn.execute(
+            "SELECT collection, id, get_item(id, collection) AS item "
+            "FROM unnest(%s::text[], %s::text[]) AS mine (collection, id)",
+            [names, ids],
+        )
+        before = {(row["collection"], row["id"]): row["item"] for row in await found.fetchall()}
+        whole = [self._stamped(item, before[name, item["id"]]) for name, item in zip(names, items, strict=True)]
+        await conn.execute("SELECT upsert_items(%s::jsonb)", [json.dumps(whole)])
+
+    def _stamped(self, item: Mapping[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
         name = CollectionName.parse(item["collection"])
         terms = self._rules.terms(name, item["properties"].get("product:type"))
-        await conn.execute("SELECT rs.lock_item(%s, %s)", [name.full, item["id"]])
-        await conn.execute(
-            "DELETE FROM rs.doomed_files WHERE collection = %s AND item = %s AND address = ANY (%s)",
-            [name.full, item["id"], sorted(addresses(item))],
-        )
-        cursor = await conn.execute("SELECT get_item(%s, %s) AS item", [item["id"], name.full])
-        before = await cursor.fetchone()
-        whole = stamped(item, now=datetime.now(UTC), kept=terms.kept, before=before and before["item"])
-        await conn.execute("SELECT upsert_item(%s::jsonb)", [json.dumps(whole)])
+        return stamped(item, now=datetime.now(UTC), kept=terms.kept, before=before)
 
     async def item(self, collection_id: str, item_id: str) -> dict[str, Any]:
         """An item as it was stored, without the links the catalog adds; ``NotFound`` if it is not there."""
@@ -143,5 +161,7 @@ def _refused(item: Mapping[str, Any]) -> Iterator[None]:
         yield
     except (psycopg.errors.ForeignKeyViolation, psycopg.errors.NoDataFound, psycopg.errors.CheckViolation) as error:
         raise NotFound(f"collection {item.get('collection')} does not exist") from error
+    except psycopg.errors.UndefinedTable as error:  # pgstac is making or taking away a partition just now
+        raise Unavailable("the catalog is being rearranged", hint="try again in a few seconds") from error
     except (psycopg.DataError, psycopg.errors.RaiseException, psycopg.IntegrityError) as error:
         raise BadInput(f"the catalog refuses item {item.get('id')}: {error}") from error

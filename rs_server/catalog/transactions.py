@@ -35,14 +35,12 @@ from rs_server.catalog.extensions import Extensions
 from rs_server.catalog.lifecycle import Rules, stamped
 from rs_server.catalog.links import GEOJSON, INFERRED, item_href
 from rs_server.catalog.names import CollectionName, resolve
-from rs_server.catalog.pages import Stored
+from rs_server.catalog.pages import BASE_TAG, Stored
 from rs_server.catalog.patching import patched
 from rs_server.catalog.removal import Removal
 from rs_server.errors import BadInput, Conflict, Forbidden, NotFound
 from rs_server.settings import CatalogSettings
 from rs_server.storage.stac import stamp
-
-_PGSTAC_OWN = "pgstac:base_item"  # pgstac's key: never taken from a caller
 
 Document = dict[str, Any]
 
@@ -61,7 +59,7 @@ class Workshop:
         links = [
             link for link in item.get("links") or () if not isinstance(link, dict) or link.get("rel") not in INFERRED
         ]
-        document = {key: value for key, value in item.items() if key != _PGSTAC_OWN and (key, value) != ("bbox", None)}
+        document = {key: value for key, value in item.items() if key != BASE_TAG and (key, value) != ("bbox", None)}
         return {**document, "collection": name.full, "links": links}
 
     def finished(self, documents: Sequence[Document], request: Request) -> list[Document]:
@@ -79,10 +77,12 @@ class Workshop:
         if found:
             await assets.verify(found, {bucket: request.state.storage.at(bucket) for bucket in buckets})
 
-    def stamped(self, item: Document, name: CollectionName, before: Mapping[str, Any] | None = None) -> Document:
+    def stamped(
+        self, item: Document, name: CollectionName, now: datetime, before: Mapping[str, Any] | None = None
+    ) -> Document:
         """The item with its times."""
         terms = self.rules.terms(name, item["properties"].get("product:type"))
-        return stamped(item, now=datetime.now(UTC), kept=terms.kept, before=before)
+        return stamped(item, now=now, kept=terms.kept, before=before)
 
 
 @attr.s
@@ -187,7 +187,9 @@ class CatalogTransactions(TransactionsClient):
         async def work(conn: Any) -> Stored | None:
             await writes.rescue(conn, name.full, ids)
             await self.workshop.files_there(documents, name, request)
-            await writes.add(conn, name.full, [self.workshop.stamped(each, name) for each in documents])
+            await writes.add(
+                conn, name.full, [self.workshop.stamped(each, name, datetime.now(UTC)) for each in documents]
+            )
             return await writes.read_back(conn, name.full, ids[0]) if isinstance(item, Item) else None
 
         stored = await writes.transaction(request, work)
@@ -262,7 +264,7 @@ class CatalogTransactions(TransactionsClient):
         """Put the item into the place of the one before; files that it names no more go."""
         await writes.rescue(conn, name.full, [before.id])
         await self.workshop.files_there([document], name, request)
-        await writes.update(conn, self.workshop.stamped(document, name, before.document))
+        await writes.update(conn, self.workshop.stamped(document, name, datetime.now(UTC), before.document))
         dropped = assets.addresses(before.document) - assets.addresses(document)
         await writes.doom(conn, name.full, [(before.id, address) for address in sorted(dropped)])
         return await writes.read_back(conn, name.full, before.id)
@@ -273,6 +275,7 @@ class CatalogTransactions(TransactionsClient):
             raise _foreign(name)
         now = stamp(datetime.now(UTC))
         document = {
+            "license": self.settings.licence,
             **given,
             "id": name.full,
             "owner": name.owner,
@@ -306,7 +309,8 @@ class CatalogBulk(BulkTransactionsClient):
             before = await writes.earlier(conn, name.full, ids) if replace else {}
             await writes.rescue(conn, name.full, ids)
             await self.workshop.files_there(documents, name, request)
-            ready = [self.workshop.stamped(each, name, before.get(each["id"])) for each in documents]
+            now = datetime.now(UTC)
+            ready = [self.workshop.stamped(each, name, now, before.get(each["id"])) for each in documents]
             await writes.add(conn, name.full, ready, replace=replace)
             await writes.doom(conn, name.full, _dropped(documents, before))
 

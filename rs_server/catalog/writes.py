@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import orjson
+import shapely
 from fastapi import Request
+from hydraters import dehydrate
 
 from rs_server.catalog import pages
 from rs_server.catalog.connections import Contended
-from rs_server.catalog.pages import Stored
+from rs_server.catalog.documents import instant
+from rs_server.catalog.pages import BASE_TAG, Stored
 from rs_server.errors import NotFound, PreconditionFailed
 
 _PAUSES_S = (0.02, 0.1, 0.3, 0.8)  # between attempts that others got in the way of
 
-_UPDATES = {False: "SELECT create_items($1::text::jsonb)", True: "SELECT upsert_items($1::text::jsonb)"}
+_ADD = "SELECT rs.add_items($1, $2, $3, $4, $5, $6, $7)"
+_COLUMNS = frozenset({"id", "geometry", "collection", "type"})  # of an item: not in its content
+_BASE = "SELECT base_item_id, base_item FROM current_base_item($1)"
 
 
 async def transaction[T](request: Request, work: Callable[[Any], Awaitable[T]]) -> T:
@@ -60,15 +66,59 @@ async def read_back(conn: Any, collection: str, item_id: str) -> Stored:
 
 
 async def add(conn: Any, collection: str, items: Sequence[Mapping[str, Any]], *, replace: bool = False) -> None:
-    """Add items, or with ``replace`` add or replace them."""
+    """Add items, which have been checked, or with ``replace`` add or replace them.
+
+    Raises ``NotFound`` when the collection is gone.
+    """
     lock = "SELECT rs.lock_items($1)" if replace else "SELECT rs.share_items($1)"
     await conn.execute(lock, collection)
-    await conn.execute(_UPDATES[replace], orjson.dumps(items).decode())
+    await _write(conn, collection, items, replace=replace)
 
 
 async def update(conn: Any, item: Mapping[str, Any]) -> None:
     """Replace the item, which is locked."""
-    await conn.execute("SELECT update_item($1::text::jsonb)", orjson.dumps(item).decode())
+    await _write(conn, item["collection"], [item], replace=True)
+
+
+async def _write(conn: Any, collection: str, items: Sequence[Mapping[str, Any]], *, replace: bool) -> None:
+    base = await conn.fetchrow(_BASE, collection)
+    if base["base_item"] is None:
+        raise NotFound(f"collection {collection} does not exist")
+    if items:
+        await conn.execute(_ADD, collection, *await asyncio.to_thread(_columns, items, base), replace)
+
+
+def _columns(items: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> tuple[list[Any], ...]:
+    """Items as the columns that they are stored in: ids, shapes, starts, ends, contents."""
+    spans = [_span(item["properties"]) for item in items]
+    contents = [_content(item, base) for item in items]
+    shapes = [None if item["geometry"] is None else orjson.dumps(item["geometry"]) for item in items]
+    return (
+        [item["id"] for item in items],
+        list(shapely.to_wkb(shapely.from_geojson(shapes))),
+        [start for start, _ in spans],
+        [end for _, end in spans],
+        contents,
+    )
+
+
+def _span(properties: Mapping[str, Any]) -> tuple[datetime, datetime]:
+    """When an item begins and ends."""
+    start, end = instant(properties.get("start_datetime")), instant(properties.get("end_datetime"))
+    if start is None or end is None:
+        start = end = instant(properties["datetime"])
+    assert start is not None
+    assert end is not None
+    return start, end
+
+
+def _content(item: Mapping[str, Any], base: Mapping[str, Any]) -> str:
+    """What an item has beside its columns and what it shares with its collection; names the base it is without."""
+    own = dehydrate(base["base_item"], dict(item))
+    content = {name: value for name, value in own.items() if name not in _COLUMNS}
+    if base["base_item_id"] is not None:
+        content[BASE_TAG] = base["base_item_id"]
+    return orjson.dumps(content).decode()
 
 
 async def delete(conn: Any, collection: str, item_id: str) -> None:

@@ -48,14 +48,22 @@ class Dpr:
     def one(self, who: Principal, name: str) -> Processing:
         """One processor; ``NoSuchProcess``."""
         self._jobs.process(who, name)
+        return self._known(name)
+
+    def runnable(self, who: Principal, name: str) -> Processing:
+        """One processor that the caller may run; ``NoSuchProcess``, ``Forbidden``."""
+        processing = self._known(name)
+        require(who, Right.EXECUTE, Service.PROCESSES, name)
+        return processing
+
+    def _known(self, name: str) -> Processing:
         if name not in self._processings:
             raise NoSuchProcess(f"there is no processor {name}")
         return self._processings[name]
 
     async def plan(self, who: Principal, name: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """What a job with these inputs would do; nothing is changed."""
-        processing = self.one(who, name)
-        require(who, Right.EXECUTE, Service.PROCESSES, name)
+        processing = self.runnable(who, name)
         request = await processing.request(who, valid(processing.process().inputs, inputs))
         plan = await processing.preparation.plan(who, request)
         return plan.document(processing.world.place.public_url)
@@ -108,7 +116,7 @@ def _add_execution(router: APIRouter, public_url: str) -> None:
     ) -> StatusInfo:
         """Ask for a job; the same as under /processes, for processors only."""
         jobs: Jobs = request.state.jobs
-        _dpr(request).one(who, process_id)
+        _dpr(request).runnable(who, process_id)
         job, _ = await jobs.submit(who, process_id, wanted.inputs, idempotency_key)
         response.headers["Location"] = f"{public_url}/jobs/{job.id}"
         response.headers["Preference-Applied"] = "respond-async"

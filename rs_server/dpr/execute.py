@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -99,7 +99,7 @@ class GatewayClusters:
         Raises ``Unavailable`` when the gateway does not answer, ``ProcessingFailed`` when no worker comes,
         ``EnvironmentMismatch`` when the versions on it are not those that are needed.
         """
-        async with self._gateway() as gateway:
+        async with self.gateway() as gateway:
             cluster = await self._found(gateway, run) or await self._start(gateway, run, size)
             try:
                 client = await self._client(cluster, run, size)
@@ -120,7 +120,7 @@ class GatewayClusters:
 
     async def stop(self, name: str) -> None:
         """Stop a cluster by the name that a job remembers; one that is gone is no error."""
-        async with self._gateway() as gateway:
+        async with self.gateway() as gateway:
             if any(report.name == name for report in await gateway.list_clusters()):
                 await gateway.stop_cluster(name)
 
@@ -130,7 +130,7 @@ class GatewayClusters:
         One that has just been started may not be remembered yet, and is left alone for a while.
         """
         stopped = 0
-        async with self._gateway() as gateway:
+        async with self.gateway() as gateway:
             old = [report.name for report in await gateway.list_clusters() if self._old(report)]
             remembered = await known() if old else frozenset()
             for name in old:
@@ -145,7 +145,8 @@ class GatewayClusters:
         return (datetime.now(UTC) - started.astimezone(UTC)).total_seconds() > self._settings.orphan_age_s
 
     @asynccontextmanager
-    async def _gateway(self) -> AsyncIterator[Gateway]:
+    async def gateway(self) -> AsyncIterator[Gateway]:
+        """The gateway, as the service that owns the clusters; ``Unavailable`` when it does not answer."""
         from aiohttp import ClientError
         from dask_gateway import Gateway, GatewayServerError  # type: ignore[import-untyped]
         from dask_gateway.auth import JupyterHubAuth  # type: ignore[import-untyped]
@@ -219,8 +220,11 @@ class GatewayClusters:
                 )
             if waited >= told:
                 told = waited + _TELL_EVERY_S
-                await run.say(_waiting(size, waited, self._settings.start_timeout_s))
+                line = _waiting(size, waited, self._settings.start_timeout_s)
+                await run.say(line)
+                await run.settle(replace(run.job.progress, waiting=line))
             await asyncio.sleep(0.2)
+        await run.settle(replace(run.job.progress, waiting=None))
         await run.say(f"{len(workers)} of {size.workers} workers there")
 
 

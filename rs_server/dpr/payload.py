@@ -6,12 +6,11 @@ it is kept with the job and with the product, and can be run again by hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rs_client.processing.tasktable import Kind
-from rs_server.catalog.names import CollectionName
 from rs_server.dpr.files import Content, content_of
 from rs_server.dpr.plan import Chosen, Plan, Product, Step
 from rs_server.dpr.processors import Processor
@@ -87,15 +86,24 @@ class Order:
         return cls(**values)
 
 
-def order(processor: Processor, plan: Plan, step: Step, bucket: str, run: str) -> Order:
+def order(
+    processor: Processor,
+    plan: Plan,
+    step: Step,
+    bucket: str,
+    run: str,
+    counted: Sequence[Mapping[str, Any]] = (),
+) -> Order:
     """The order of one step; ``run`` names the place that its products get, which is nobody else's.
+
+    ``counted`` is what the station that the main input comes from says of each of its channels.
 
     ``BadInput`` or ``Forbidden`` for items whose files cannot be read: see ``files.content_of``.
     """
     contents = {each: _content(processor, each, bucket) for each in step.read}
     targets = tuple(_target(processor, product, bucket, run) for product in step.products)
     main = next(each for each in step.inputs if each.name == processor.main_input)
-    session = _session(main)
+    session = {**_session(main), "quality": [dict(each) for each in counted]}
     return Order(
         label=f"{step.label}-{run}",
         payload=_payload(processor, plan, step, contents, targets, session),
@@ -138,7 +146,8 @@ def _payload(
 ) -> dict[str, Any]:
     parameters = {**plan.parameters, "name": step.label}
     if processor.task.inputs[processor.main_input].kind is Kind.FILES:
-        parameters["session"] = {name: session[name] for name in ("id", "platform", "constellation", "orbit")}
+        told = {name: session[name] for name in ("id", "platform", "constellation", "orbit")}
+        parameters["session"] = told | ({"quality": session["quality"]} if session["quality"] else {})
     inputs = {name: [each for each in step.inputs if each.name == name] for name in (each.name for each in step.inputs)}
     return {
         "general_configuration": {"triggering__id": step.label, "triggering__create_temporary": False},
@@ -222,6 +231,11 @@ def _session(main: Chosen) -> dict[str, Any]:
     }
 
 
-def collection_of(target: Target) -> CollectionName:
-    """The collection that a product goes to."""
-    return CollectionName.parse(target.collection)
+def tagged(order: Order, tags: Mapping[str, str]) -> Order:
+    """The order with the storage's entity tag of each file, which tells a changed file where no checksum is known."""
+
+    def named(file: Mapping[str, Any]) -> dict[str, Any]:
+        return {**file, "etag": tags.get(layout.parse(file["href"]).key)}
+
+    sources = tuple(replace(source, files=tuple(map(named, source.files))) for source in order.sources)
+    return replace(order, sources=sources)

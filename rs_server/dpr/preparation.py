@@ -6,7 +6,7 @@ It changes nothing until something must be staged, so the same code makes the pl
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from rs_client.processing.tasktable import Adf
@@ -20,8 +20,7 @@ from rs_server.dpr.processors import Processor
 from rs_server.dpr.request import BySearch, ProcessorRequest, Search, Sources, mode_of
 from rs_server.dpr.selection import Ask, ask, best, span, why
 from rs_server.dpr.sizing import limits_of, size
-from rs_server.errors import BadInput, RsError, StationError
-from rs_server.processes.model import Progress
+from rs_server.errors import BadInput, NotFound, RsError, StationError
 from rs_server.processes.references import Reference, parse, read
 from rs_server.processes.run import Run
 from rs_server.settings import ClusterLimits
@@ -84,6 +83,10 @@ class Stations(Protocol):
 
     async def item(self, service: str, collection: str, item_id: str) -> dict[str, Any]:
         """An item, or ``NotFound``."""
+        ...
+
+    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """What the station counted of a session, by channel."""
         ...
 
     async def search(self, service: str, request: SearchRequest, collections: Sequence[str]) -> Page:
@@ -298,6 +301,20 @@ class Preparation:
         source = Reference(Service.AUXIP, item["collection"], item["id"])
         return await self._at_station(who, name, source, why(asked, item, len(found)))
 
+    async def told(self, step: Step) -> list[dict[str, Any]]:
+        """What the station that the main input was staged from counted of it; empty where nobody can say (any more)."""
+        main = next(each for each in step.inputs if each.name == self.processor.main_input)
+        for link in main.item.get("links") or ():
+            if link.get("rel") == "via" and str(link.get("href")).startswith(self.public_url):
+                source = parse(str(link["href"]), self.public_url, "via")
+                try:
+                    document = await self.stations.item(source.service, source.collection, source.item)
+                    counted = await self.stations.quality(source.service, source.collection, document)
+                except (StationError, NotFound, BadInput):
+                    return []
+                return [dict(each) for each in counted]
+        return []
+
     # --- staging ------------------------------------------------------------------------------------------------------
 
     async def bring_in(self, run: Run, request: ProcessorRequest) -> Plan:
@@ -330,9 +347,8 @@ class Preparation:
             job = asked
             async for job in run.finished(asked):
                 done = job.progress
-                await run.report(
-                    Progress(done.percent // 10, done.bytes_done, done.bytes_total, done.files_done, done.files_total)
-                )
+                reason = f"the staging of {names}" + (f", which waits for {done.waiting}" if done.waiting else "")
+                await run.report(replace(done, percent=done.percent // 10, rate=None, waiting=reason))
             if job.problem is not None or not job.outputs:
                 raise PreparationFailed(f"staging {names} {job.status}: {job.message}", hint=f"see job {job.id}")
 

@@ -11,19 +11,21 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import yaml
+from psycopg import AsyncConnection
 
 from rs_server.access.guards import require
 from rs_server.access.policy import Principal, Right, Service, owns
 from rs_server.catalog.names import CollectionName, resolve
+from rs_server.database import Row
 from rs_server.dpr import preparation, provenance
 from rs_server.dpr.execute import Cluster, Clusters, ProcessingFailed
-from rs_server.dpr.payload import Order, Target, order
-from rs_server.dpr.plan import CATALOG
+from rs_server.dpr.payload import Order, Target, order, tagged
+from rs_server.dpr.plan import CATALOG, Plan, Step
 from rs_server.dpr.preparation import Preparation
 from rs_server.dpr.processors import Processor
 from rs_server.dpr.publish import Made, catalog_item, report_key
@@ -62,6 +64,10 @@ class Bucket(Protocol):
         """Bytes under a prefix."""
         ...
 
+    async def etags(self, prefix: str) -> dict[str, str]:
+        """The entity tags of the objects under a prefix, by key."""
+        ...
+
 
 class Keys(Protocol):
     """What processing needs of the issuer of storage keys."""
@@ -86,8 +92,8 @@ class Catalog(preparation.Catalog, Protocol):
         """Make a collection, unless it is there."""
         ...
 
-    async def upsert_item(self, item: dict[str, Any]) -> None:
-        """Publish an item."""
+    async def publish(self, conn: AsyncConnection[Row], items: Sequence[Mapping[str, Any]]) -> None:
+        """Publish items as part of a transaction."""
         ...
 
 
@@ -205,7 +211,7 @@ class Processing:
 
     async def _prepare(self, run: Run, request: ProcessorRequest) -> None:
         plan = await self.preparation.bring_in(run, request)
-        orders = [order(self.processor, plan, step, self.world.place.bucket, str(run.id)) for step in plan.steps]
+        orders = [await self._order(run, plan, step) for step in plan.steps]
         for note in plan.notes:
             await run.say(note)
         for chosen in plan.chosen:
@@ -213,6 +219,14 @@ class Processing:
         document = plan.document(self.world.place.public_url)
         await self.world.records.prepared(run.id, document, [each.document() for each in orders])
         await run.settle(Progress(_PREPARED, 0, plan.octets, 0, plan.files))
+
+    async def _order(self, run: Run, plan: Plan, step: Step) -> Order:
+        counted = await self.preparation.told(step)
+        made = order(self.processor, plan, step, self.world.place.bucket, str(run.id), counted)
+        tags: dict[str, str] = {}
+        for prefix in made.read:
+            tags |= await self.world.storage.etags(prefix)
+        return tagged(made, tags)
 
     async def _carry_out(self, run: Run, record: Record) -> Outcome:
         orders = [Order.parse(each) for each in record.orders]
@@ -242,9 +256,14 @@ class Processing:
         for name in map(CollectionName.parse, names):
             if owns(run.who, name.owner):
                 await self.world.catalog.ensure_collection(name, title=name.name)
-        await run.settle(_Share(orders, len(orders)).progress(0))  # still ours: from here on all of it is published
-        for each, target, edition in editions:
-            await self._replace(each, target, edition)
+        before = [await self._before(target) for _, target in targets]
+        now = datetime.now(UTC)
+        items = [catalog_item(each, target, edition, self.world.place, now) for each, target, edition in editions]
+        async with run.transaction() as conn:  # all of them, and only while the job is ours: not while it is dismissed
+            await self.world.catalog.publish(conn, items)
+        for (_, target), item in zip(targets, before, strict=True):
+            for prefix in superseded(target, self.world.place.bucket, item):
+                await self.world.storage.delete_prefix(prefix)
         paths = tuple(Reference(CATALOG, target.collection, target.id).path for _, target in targets)
         total = sum(edition.size for _, _, edition in editions)
         return Outcome(f"made {', '.join(target.id for _, target in targets)}, {total} bytes", {"items": paths})
@@ -270,17 +289,12 @@ class Processing:
             reports[name] = await self.world.storage.put_stream(report_key(target, name), _once(text.encode()))
         return Made(size, discovery, reports=reports, software=_software(facts, made))
 
-    async def _replace(self, each: Order, target: Target, edition: Made) -> None:
-        """Publish an edition, and only then delete the one that it takes the place of."""
+    async def _before(self, target: Target) -> Mapping[str, Any]:
+        """The edition that a product takes the place of; its files are deleted only once the new one is published."""
         try:
-            before = await self.world.catalog.item(target.collection, target.id)
+            return await self.world.catalog.item(target.collection, target.id)
         except NotFound:
-            before = {}
-        first = (before.get("properties") or {}).get("published")
-        edition = replace(edition, first_published=first)
-        await self.world.catalog.upsert_item(catalog_item(each, target, edition, self.world.place, datetime.now(UTC)))
-        for prefix in superseded(target, self.world.place.bucket, before):
-            await self.world.storage.delete_prefix(prefix)
+            return {}
 
 
 @dataclass(frozen=True, slots=True)

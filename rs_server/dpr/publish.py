@@ -26,13 +26,10 @@ REPORTS: Mapping[str, tuple[str, str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a processor made: its size in bytes, what it says of it, when it was first published if it was, and the
-    sizes of the reports that are kept beside it.
-    """
+    """What a processor made: its size in bytes, what it says of it, and the sizes of the reports kept beside it."""
 
     size: int
     discovery: Mapping[str, Any]
-    first_published: str | None = None
     facility: str = "rs-python"
     reports: Mapping[str, int] = field(default_factory=dict)
     software: Mapping[str, str] = field(default_factory=dict)
@@ -83,8 +80,6 @@ def _properties(order: Order, target: Target, made: Made, place: Place, now: str
         **said,
         "processing:software": {**made.software, **said.get("processing:software", {})},
         "created": now,
-        "published": made.first_published or now,
-        "updated": now,
         "eopf:origin_datetime": origin(order) or now,
         "storage:schemes": storage_schemes(place),
     }

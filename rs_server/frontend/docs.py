@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,23 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from rs_server.frontend.openapi import merged
+from rs_server.access.needs import Need
+from rs_server.frontend.openapi import Route, merged
 from rs_server.settings import Settings
 
 STATIC = "/docs/static"
 REDIRECT = "/docs/oauth2-redirect"
-PUBLIC = frozenset({"/docs", REDIRECT, STATIC, "/openapi.json"})
 
 
-def install(app: FastAPI, settings: Settings, public: frozenset[str]) -> None:
+def install(app: FastAPI, settings: Settings, needs: Mapping[Route, Need]) -> None:
     """Serve ``/docs`` and ``/openapi.json`` over the application and what is mounted in it."""
     assets = Path(str(resources.files("fastapi_offline"))) / "static"
     app.mount(STATIC, StaticFiles(directory=assets), name="docs-static")
-    _add_document(app, settings, public)
+    _add_document(app, settings, needs)
     _add_page(app, settings)
 
 
-def _add_document(app: FastAPI, settings: Settings, public: frozenset[str]) -> None:
+def _add_document(app: FastAPI, settings: Settings, needs: Mapping[Route, Need]) -> None:
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> JSONResponse:
         mounted = {
@@ -36,7 +37,7 @@ def _add_document(app: FastAPI, settings: Settings, public: frozenset[str]) -> N
             for route in app.routes
             if isinstance(route, Mount) and isinstance(route.app, FastAPI)
         }
-        document = merged(app.openapi(), mounted, access=settings.access, public=public)
+        document = merged(app.openapi(), mounted, access=settings.access, needs=needs)
         return JSONResponse({**document, "servers": [{"url": settings.public_url}]})
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from fastapi import FastAPI, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 from pydantic import BaseModel, Field
 
 from rs_server.database import Database
 from rs_server.errors import RsError, Unavailable
 from rs_server.telemetry import Metrics
 
-PUBLIC = frozenset({"/health", "/ready", "/metrics"})
 PATIENCE_S = 3.0
 
 _TABLES = ("rs.migrations", "rs.api_keys", "rs.jobs", "pgstac.items", "procrastinate.procrastinate_jobs")
@@ -27,6 +29,14 @@ class Check:
     name: str
     ask: Callable[[], Awaitable[None]]
     needed: bool = True  # without it the server is not ready; others are only told
+
+
+class Figures(Protocol):
+    """Figures that are read at each scrape."""
+
+    async def metrics(self) -> Sequence[Metric]:
+        """As they are now; ``Unavailable``."""
+        ...
 
 
 class Health(BaseModel):
@@ -51,7 +61,7 @@ class Readiness(BaseModel):
 
 
 def install(app: FastAPI, metrics: Metrics) -> None:
-    """Serve ``/health``, ``/ready`` and ``/metrics``; the lifespan state holds the ``checks``."""
+    """Serve ``/health``, ``/ready`` and ``/metrics``; the lifespan state holds ``checks``, and may hold ``figures``."""
 
     @app.get("/health", tags=["Operation"])
     async def health() -> Health:
@@ -66,9 +76,32 @@ def install(app: FastAPI, metrics: Metrics) -> None:
         return found
 
     @app.get("/metrics", tags=["Operation"], response_class=Response)
-    async def counters() -> Response:
-        """Counters in the text form of Prometheus."""
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    async def counters(request: Request) -> Response:
+        """Counters of this process, and figures of all workers, in the text form of Prometheus."""
+        text = generate_latest(metrics.registry) + await _figures(getattr(request.state, "figures", None))
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+async def _figures(source: Figures | None) -> bytes:
+    """What the database knows; nothing while it does not answer, as counters must not fall."""
+    try:
+        found = await source.metrics() if source else []
+    except Unavailable:
+        return b""
+    registry = CollectorRegistry()
+    registry.register(_Read(found))
+    return generate_latest(registry)
+
+
+class _Read(Collector):
+    """Figures that were read already, as a registry takes them."""
+
+    def __init__(self, found: Sequence[Metric]) -> None:
+        self.found = found
+
+    def collect(self) -> Sequence[Metric]:
+        """All of them."""
+        return self.found
 
 
 async def readiness(checks: Sequence[Check], patience_s: float = PATIENCE_S) -> Readiness:

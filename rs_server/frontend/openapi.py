@@ -6,20 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from rs_server.access.apikeys import HEADER
+from rs_server.access.needs import Level, Need
 from rs_server.settings import AccessSettings
 
 Document = dict[str, Any]
+Route = tuple[str, str]  # method and path
 
 _METHODS = frozenset({"get", "put", "post", "delete", "patch", "head", "options", "trace"})
 _SCHEMAS = "#/components/schemas/"
 
 
 def merged(
-    base: Document, mounted: Mapping[str, Document], *, access: AccessSettings, public: frozenset[str]
+    base: Document, mounted: Mapping[str, Document], *, access: AccessSettings, needs: Mapping[Route, Need]
 ) -> Document:
     """The documents of the mounted services (by prefix, e.g. ``/catalog``) joined to that of the application.
 
-    ``public`` names the paths that need no login.
+    ``needs`` says what each route asks of its caller; each operation tells it, as ``x-rs-needs``.
     """
     paths: Document = dict(base.get("paths", {}))
     schemas: Document = dict(base.get("components", {}).get("schemas", {}))
@@ -31,7 +33,7 @@ def merged(
         paths |= _under(prefix, service, document.get("paths", {}), names)
     return {
         **{key: value for key, value in base.items() if key not in ("paths", "components", "servers")},
-        "paths": {path: _opened(item) if path in public else item for path, item in paths.items()},
+        "paths": {path: _guarded(path, item, needs) for path, item in paths.items()},
         "components": {"schemas": schemas, "securitySchemes": security_schemes(access)},
         "security": [{name: []} for name in security_schemes(access)],
     }
@@ -93,5 +95,12 @@ def _operation(operation: Document, service: str, names: Mapping[str, str]) -> D
     return renamed
 
 
-def _opened(item: Document) -> Document:
-    return {key: {**value, "security": []} if key in _METHODS else value for key, value in item.items()}
+def _guarded(path: str, item: Document, needs: Mapping[Route, Need]) -> Document:
+    """The operations of a path, each with what it needs."""
+    found = {method: needs.get((method.upper(), path)) for method in item if method in _METHODS}
+    return {key: {**value, **_needed(need)} if (need := found.get(key)) else value for key, value in item.items()}
+
+
+def _needed(need: Need) -> Document:
+    """What an operation tells of its need: without one, nobody has to log in."""
+    return {"x-rs-needs": str(need), **({"security": []} if need.level is Level.NOTHING else {})}

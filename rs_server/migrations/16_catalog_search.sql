@@ -86,10 +86,10 @@ CREATE OR REPLACE FUNCTION rs.item_search(
 RETURNS TABLE (
     collection text, id text, content jsonb, geometry text, base text, base_item text, place_here text[], version text,
     matched bigint
-) LANGUAGE plpgsql STABLE SET search_path TO pgstac, public AS $$
+) LANGUAGE plpgsql SET search_path TO pgstac, public AS $$  -- not STABLE: those may not EXPLAIN
 #variable_conflict use_column
 DECLARE
-    condition text := concat_ws(' AND ', stac_search_to_where(request), rs.item_called(names));
+    condition text := rs.item_condition(request, names);
     expressions text[];
     falls boolean[];
     nullable boolean[];
@@ -104,7 +104,7 @@ BEGIN
         INTO ordering FROM unnest(expressions, falls) WITH ORDINALITY AS t (e, f, n);
     RETURN QUERY EXECUTE format(
         $q$
-        SELECT p.collection, p.id, p.content, ST_AsGeoJSON(p.geometry, 15), p.base,
+        SELECT p.collection, p.id, p.content, ST_AsGeoJSON(p.geometry, 20), p.base,
             CASE WHEN row_number() OVER (PARTITION BY p.collection, p.base ORDER BY p.n) = 1
                  THEN collection_base_item(p.collection, p.base::integer)::text END,
             p.place_here, p.version, NULL::bigint
@@ -135,4 +135,10 @@ BEGIN
     END IF;
     RETURN QUERY SELECT NULL, NULL, NULL::jsonb, NULL, NULL, NULL, NULL::text[], NULL, found;
 END
+$$;
+
+-- The condition of a search as SQL, for what is made of the items that match rather than of a page of them.
+CREATE OR REPLACE FUNCTION rs.item_condition(request jsonb, names text[]) RETURNS text LANGUAGE sql STABLE
+SET search_path TO pgstac, public AS $$
+    SELECT concat_ws(' AND ', stac_search_to_where(request), rs.item_called(names))
 $$;

@@ -31,7 +31,6 @@ CONFORMANCE = tuple(
 _RELATION = "http://www.opengis.net/def/rel/ogc/1.0"
 _JSON = "application/json"
 _ITEM = "application/geo+json"
-PUBLIC = frozenset({"/", "/conformance"})
 PING_S = 10
 
 

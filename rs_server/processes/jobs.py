@@ -10,6 +10,7 @@ from uuid import UUID
 import structlog
 from pydantic import ValidationError
 
+from rs_server import tracing
 from rs_server.access import audit, policy
 from rs_server.access.guards import require
 from rs_server.access.policy import OTHERS_JOBS, Principal, Right, Service
@@ -69,7 +70,8 @@ class Jobs:
         require(who, Right.EXECUTE, Service.PROCESSES, name)
         request = await process.admit(who, valid(process.inputs, inputs))
         admitted = request.model_dump(mode="json")
-        job, new = await self._rows.add(name, who, admitted, key, queue=process.queue, parent=parent)
+        trace = tracing.current()
+        job, new = await self._rows.add(name, who, admitted, key, trace, queue=process.queue, parent=parent)
         if new:
             await audit.record(self._database, who, "job.submit", str(job.id), process=name)
         if job.status is Status.ACCEPTED:
@@ -127,7 +129,10 @@ class Jobs:
 
     async def _perform(self, job_id: UUID) -> None:
         while job := await self._rows.begin(job_id):
-            with structlog.contextvars.bound_contextvars(job=str(job_id), process=job.process, attempt=job.attempt):
+            with (
+                structlog.contextvars.bound_contextvars(job=str(job_id), process=job.process, attempt=job.attempt),
+                tracing.span(f"step {job.process}", job.trace, job=str(job_id), attempt=job.attempt),
+            ):
                 if not await self._attempt(job):
                     return
 

@@ -23,6 +23,7 @@ from procrastinate import App, BaseRetryStrategy, PsycopgConnector, RetryDecisio
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from procrastinate.jobs import Job as QueuedJob
 
+from rs_server.database import OPTIONS
 from rs_server.errors import Unavailable
 from rs_server.processes.model import QUEUE
 from rs_server.settings import DatabaseSettings
@@ -170,7 +171,7 @@ async def open_queue(settings: DatabaseSettings) -> AsyncIterator[Queue]:
     """Connect to the queue; ``Unavailable`` when its database does not answer."""
     connector = PsycopgConnector(
         conninfo=settings.dsn.get_secret_value(),
-        kwargs={"options": f"-c search_path={SCHEMA}"},
+        kwargs={"options": f"-c search_path={SCHEMA} {OPTIONS}"},
         min_size=1,
         max_size=settings.pool_max,
     )

@@ -24,6 +24,7 @@ Contents
     ``POST /admin/sessions``           add one (``scenario.NewSession``); with ``life`` it comes in chunk by chunk → 201
     ``POST /admin/publish``            ``{"count", "late_s"}``: new entities appear now, dated so far back
     ``POST /admin/evictions``          ``{"name": PATTERN}``: files of such names are gone from now on → ``{"evicted"}``
+    ``POST /admin/deletions``          the same, and the station tells that it deleted them → ``{"deleted"}``
 Scenario
     ``GET /admin/scenario``, ``PUT /admin/scenario``
         a whole ``scenario.Scenario``: faults, quotas and clock are replaced, its sessions are added
@@ -44,11 +45,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from rs_server.simulators import passes
+from rs_server.simulators.deletions import CAUSES
 from rs_server.simulators.faults import Fault
 from rs_server.simulators.model import text, to_json
+from rs_server.simulators.passes import AlreadyThere
 from rs_server.simulators.query import Order, Query
 from rs_server.simulators.scenario import NewSession, Scenario
-from rs_server.simulators.station import AlreadyThere, Station
+from rs_server.simulators.station import Station
 
 _ALL = 1_000_000
 
@@ -89,6 +93,12 @@ class Eviction(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1)
+
+
+class Deletion(Eviction):
+    """What is to go, and why."""
+
+    cause: str = CAUSES[-1]
 
 
 @dataclass(frozen=True)
@@ -174,11 +184,11 @@ class Admin:
 
     async def add_session(self, request: Request) -> Response:
         """Make a session after the model of the real one."""
-        if self.station.kind != "cadip":
+        if "Sessions" not in self.station.store.sets:
             return _error(HTTPStatus.NOT_FOUND, "this station has no sessions")
         given = NewSession.model_validate_json(await request.body())
         try:
-            session = self.station.add_session(given)
+            session = passes.add(self.station, given)
         except AlreadyThere as there:
             return _error(HTTPStatus.CONFLICT, f"session {there} exists")
         return JSONResponse(_summary(to_json(session, expand=("Files",))), HTTPStatus.CREATED)
@@ -193,6 +203,11 @@ class Admin:
         """Files go."""
         given = Eviction.model_validate_json(await request.body())
         return JSONResponse({"evicted": self.station.evict(given.name)})
+
+    async def delete(self, request: Request) -> Response:
+        """Products are deleted."""
+        given = Deletion.model_validate_json(await request.body())
+        return JSONResponse({"deleted": self.station.delete(given.name, given.cause)})
 
     # --- scenario
 
@@ -224,6 +239,7 @@ def routes(station: Station, admin_token: str) -> list[Route]:
         ("sessions", "POST", admin.add_session),
         ("publish", "POST", admin.publish),
         ("evictions", "POST", admin.evict),
+        ("deletions", "POST", admin.delete),
         ("scenario", "GET", admin.show_scenario),
         ("scenario", "PUT", admin.set_scenario),
     ]

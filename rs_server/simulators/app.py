@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
+import httpx
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -17,13 +20,15 @@ from rs_server.simulators import admin, answers, query
 from rs_server.simulators.answers import ODataError
 from rs_server.simulators.delivery import Delivered
 from rs_server.simulators.faults import Operation, Strikes
+from rs_server.simulators.kinds import open_station
 from rs_server.simulators.limits import OverQuota
+from rs_server.simulators.notifier import Notifier
 from rs_server.simulators.odata import FilterError
 from rs_server.simulators.redirects import MIRROR_ROOT, OBJECTS_ROOT
 from rs_server.simulators.requestlog import Record
 from rs_server.simulators.service import Resource, Service, resource
 from rs_server.simulators.settings import SimulatorSettings
-from rs_server.simulators.station import Station, open_station
+from rs_server.simulators.station import Station
 from rs_server.simulators.tokens import Refused, basic
 
 type _Answer = Callable[[Request, Resource, Strikes], Awaitable[Response]]
@@ -47,9 +52,23 @@ def create_app(settings: SimulatorSettings) -> Starlette:
             Route(OBJECTS_ROOT + "/{path:path}", doors.objects),
             *admin.routes(station, settings.admin_token.get_secret_value()),
         ],
+        lifespan=partial(_notifying, station),
     )
     app.state.station = station
     return app
+
+
+@asynccontextmanager
+async def _notifying(station: Station, _: Starlette) -> AsyncIterator[None]:
+    """Subscribers are told while the station runs."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        task = asyncio.create_task(Notifier(station, client).run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
 
 @dataclass(frozen=True)
@@ -92,6 +111,8 @@ class Doors:
 
     async def _odata(self, request: Request, wanted: Resource, strikes: Strikes) -> Response:
         self._authenticate(request, strikes)
+        if request.method not in ("GET", "HEAD"):
+            return self.service.act(request, wanted, await request.body(), strikes)
         if wanted.operation is not Operation.DOWNLOAD:
             return self.service.read(request, wanted, strikes)
         for strike in strikes.having("redirect"):

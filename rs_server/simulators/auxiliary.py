@@ -5,43 +5,38 @@ Names and dates have the form of real Sentinel-1A files; contents are well-forme
 
 from __future__ import annotations
 
-import hashlib
 import io
+import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from uuid import NAMESPACE_URL, UUID, uuid5
+from typing import Any
+from uuid import UUID
 
 import numpy as np
 
 from rs_server.simulators import orbit, packets
-from rs_server.simulators.model import Content, Edm, Entity, EntityType, Primitive, text
+from rs_server.simulators.model import Content, Entity, EntityType, Primitive
+from rs_server.simulators.products import ATTRIBUTE, COMMON, INDEXED, Value, attributes, extras, key_of, md5
 
-ATTRIBUTE = EntityType("Attribute", {"Name": Edm.STRING, "ValueType": Edm.STRING}, key=None, shared=True)
 PRODUCT = EntityType(
     "Product",
-    {
-        "Id": Edm.GUID,
-        "Name": Edm.STRING,
-        "ContentType": Edm.STRING,
-        "ContentLength": Edm.INT64,
-        "OriginDate": Edm.INSTANT,
-        "PublicationDate": Edm.INSTANT,
-        "EvictionDate": Edm.INSTANT,
-        "ContentDate/Start": Edm.INSTANT,
-        "ContentDate/End": Edm.INSTANT,
-    },
+    COMMON,
     navigations={"Attributes": ATTRIBUTE},
     collections=("Checksum",),
-    indexed=("PublicationDate", "Name", "ContentDate/Start"),
+    indexed=INDEXED,
     media=True,
 )
 
 MEDIA_TYPE = "application/octet-stream"
 _KEPT = timedelta(days=1000)
 _ORBIT_STEP_S = 10
+_ORBITS = re.compile(
+    r"S1A_OPER_AUX_RESORB_OPOD_(?P<generation>\d{8}T\d{6})_(?P<validity>V\d{8}T\d{6}_\d{8}T\d{6})\.EOF"
+)
+_PARAMETERS = re.compile(r"S1A_(?P<kind>AUX_\w{3})_(?P<validity>V\d{8}T\d{6})_(?P<generation>G\d{8}T\d{6})\.SAFE\.zip")
 _KNOWN_IDS = {
     "S1A_AUX_PP1_V20140616T133500_G20241125T133808.SAFE.zip": UUID("2e25ea88-ab33-11ef-8630-fa163e75e309"),
 }
@@ -106,9 +101,8 @@ def _moment(token: str) -> datetime:
 
 def _entity(file: Auxiliary) -> Entity:
     published = file.generated + timedelta(minutes=4, seconds=49, milliseconds=763)
-    md5 = hashlib.md5(file.data, usedforsecurity=False).hexdigest()
     values: dict[str, Primitive] = {
-        "Id": _KNOWN_IDS.get(file.name) or uuid5(NAMESPACE_URL, f"urn:rs-python:simulator:{file.name}"),
+        "Id": _KNOWN_IDS.get(file.name) or key_of(file.name),
         "Name": file.name,
         "ContentType": MEDIA_TYPE,
         "ContentLength": len(file.data),
@@ -118,18 +112,16 @@ def _entity(file: Auxiliary) -> Entity:
         "ContentDate/Start": file.start,
         "ContentDate/End": file.end,
     }
-    checksum = {"Algorithm": "MD5", "Value": md5, "ChecksumDate": text(published)}
     return Entity(
         PRODUCT,
         values,
         related={"Attributes": _attributes(file)},
-        extra={"@odata.mediaContentType": MEDIA_TYPE, "Checksum": [checksum]},
-        content=Content(file.name, len(file.data), MEDIA_TYPE, f'"{md5}"', partial(_read, file.data)),
+        extra=extras(MEDIA_TYPE, md5(file.data), published),
     )
 
 
 def _attributes(file: Auxiliary) -> tuple[Entity, ...]:
-    values: dict[str, str | datetime] = {
+    values: dict[str, Value] = {
         "productType": file.product_type,
         "platformShortName": "SENTINEL-1",
         "platformSerialIdentifier": "A",
@@ -139,13 +131,20 @@ def _attributes(file: Auxiliary) -> tuple[Entity, ...]:
         "processingCenter": "OPOD" if file.product_type == "AUX_RESORB" else "MPC",
         "processorVersion": file.processor_version,
     }
-    return tuple(_attribute(name, value) for name, value in values.items())
+    return attributes(values)
 
 
-def _attribute(name: str, value: str | datetime) -> Entity:
-    kind = "DateTimeOffset" if isinstance(value, datetime) else "String"
-    annotation = {"@odata.type": f"#OData.CSC.{kind}Attribute"}
-    return Entity(ATTRIBUTE, {"Name": name, "ValueType": kind, "Value": value}, extra=annotation)
+def content(document: Mapping[str, Any]) -> Content | None:
+    """The bytes of a product, made again from its name; None: the name is none of ours."""
+    name = document["Name"]
+    orbits, parameters = _ORBITS.fullmatch(name), _PARAMETERS.fullmatch(name)
+    if orbits is not None:
+        data = _orbit_file(orbits["generation"], orbits["validity"]).data
+    elif parameters is not None:
+        data = _parameter_file(parameters["kind"], parameters["validity"], parameters["generation"], "").data
+    else:
+        return None
+    return Content(name, len(data), MEDIA_TYPE, f'"{md5(data)}"', partial(_read, data))
 
 
 def _read(data: bytes, start: int, stop: int) -> Iterator[bytes]:

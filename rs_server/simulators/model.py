@@ -52,6 +52,8 @@ class EntityType:
     joins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     collections: tuple[str, ...] = ()  # structured, always shown, never filtered: Checksum
     enumerations: Mapping[str, str] = field(default_factory=dict)  # property → its enumeration type
+    optional: tuple[str, ...] = ()  # properties that are left out where they are null
+    hidden: tuple[str, ...] = ()  # properties that clients never see
     indexed: tuple[str, ...] = ()  # properties that clients search by
     media: bool = False
     footprint: bool = False
@@ -83,13 +85,15 @@ class Entity:
 
 def text(moment: datetime) -> str:
     """A moment as the stations write it: UTC, milliseconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def to_json(entity: Entity, *, expand: tuple[str, ...] = ()) -> dict[str, Any]:
     """The JSON of an entity, with the related ones that are to be shown."""
     document: dict[str, Any] = {**entity.extra}
     for path, value in entity.values.items():
+        if path in entity.type.hidden or (value is None and path in entity.type.optional):
+            continue
         target, (*parents, last) = document, path.split("/")
         for parent in parents:
             target = target.setdefault(parent, {})

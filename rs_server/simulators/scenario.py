@@ -110,6 +110,9 @@ class OrderLife(BaseModel):
     estimate_off_s: float = Field(0.0, description="The estimated date is off by so much")
     online_s: float = Field(3 * 86_400, gt=0, description="How long the product stays online")
     failing: float = Field(0.0, ge=0, le=1, description="Share of orders that fail")
+    offline_status: Literal[202, 403, 404, 409, 422] = Field(
+        404, description="Answer to a download of what is offline; 202: that orders it, as older archives do"
+    )
     online_lies: float = Field(0.0, ge=0, le=1, description="Share of the products shown as online that are not")
 
 

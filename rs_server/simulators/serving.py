@@ -33,9 +33,9 @@ class Connection(H11Protocol):
         super().connection_made(transport)
 
 
-def serve(settings: SimulatorSettings) -> None:
-    """Serve until told to stop."""
-    uvicorn.Server(_config(settings)).run()
+def serve(settings: SimulatorSettings, listening: socket.socket | None = None) -> None:
+    """Serve until told to stop, at the address of the settings or on a socket that listens there already."""
+    uvicorn.Server(_config(settings)).run([listening] if listening is not None else None)
 
 
 @contextmanager

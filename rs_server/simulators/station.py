@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from random import Random
+from uuid import UUID
 
-from pydantic import TypeAdapter
-
-from rs_server.simulators import auxiliary, odata, sessions
+from rs_server.simulators import deletions
 from rs_server.simulators.clock import Clock
 from rs_server.simulators.faults import Faults
 from rs_server.simulators.limits import Limits
@@ -20,31 +18,34 @@ from rs_server.simulators.model import Entity, EntityType
 from rs_server.simulators.redirects import Presigner
 from rs_server.simulators.requestlog import RequestLog
 from rs_server.simulators.scenario import NewSession, Scenario
-from rs_server.simulators.settings import Kind, SimulatorSettings
-from rs_server.simulators.store import Store
-from rs_server.simulators.tokens import Credentials, TokenIssuer
-
-_TYPES: Mapping[Kind, Mapping[str, EntityType]] = {
-    "cadip": {"Sessions": sessions.SESSION, "Files": sessions.FILE},
-    "auxip": {"Products": auxiliary.PRODUCT},
-}
+from rs_server.simulators.store import Derive, EntitySet, Store
+from rs_server.simulators.tokens import TokenIssuer
 
 
-_FIRST_OF_OURS = 900_000
-"""Orbit numbers from here on belong to sessions that a fault publishes."""
+@dataclass(frozen=True)
+class StationKind:
+    """What stations of a kind have in common.
 
-_SESSIONS = TypeAdapter(list[NewSession])
+    ``types`` are their entity sets, ``files`` names the one whose entities can be downloaded, ``deleted`` the one that
+    tells what was deleted. ``fill`` puts in what a station always holds, ``play`` what a scenario adds, and ``another``
+    makes the n-th further entity published at a moment, as entity sets and what comes into them.
+    """
 
-
-class AlreadyThere(Exception):
-    """The session to be added exists."""
+    name: str
+    types: Mapping[str, EntityType]
+    files: str
+    fill: Callable[[Station], None]
+    another: Callable[[Station, datetime, int], Mapping[str, Iterable[Entity]]]
+    play: Callable[[Station], None] = lambda _: None
+    derive: Mapping[str, Derive] = field(default_factory=dict)
+    deleted: str | None = None
 
 
 @dataclass
 class Station:
     """Everything that requests, the admin API and scenarios act on."""
 
-    kind: Kind
+    kind: StationKind
     store: Store
     clock: Clock
     tokens: TokenIssuer
@@ -65,6 +66,11 @@ class Station:
         """The station's time."""
         return self.clock.now()
 
+    @property
+    def files(self) -> EntitySet:
+        """What can be downloaded."""
+        return self.store.sets[self.kind.files]
+
     def put(self, name: str, entities: Iterable[Entity]) -> None:
         """Add entities, which go at their eviction dates if the scenario says so."""
         self.store.put(name, map(self._evicted, entities))
@@ -75,50 +81,41 @@ class Station:
             return entity
         return replace(entity, vanishes=min(eviction, entity.vanishes or eviction))
 
-    def add_session(self, new: NewSession) -> Entity:
-        """Make a session and keep it, or raise AlreadyThere."""
-        session = self.make_session(new)
-        self.added.append(new)
-        if self.state is not None:
-            _write(self.state, self.added)
-        return session
-
-    def make_session(self, new: NewSession) -> Entity:
-        """Make a session for as long as the station runs, or raise AlreadyThere."""
-        plan = plan_of(new)
-        if self._has(plan.session_id):
-            raise AlreadyThere(plan.session_id)
-        if new.life is None:
-            session = sessions.build(plan, seed=self.seed, scale=self.scale)
-            made = sessions.Pass((session,), session.related["Files"])
-        else:
-            made = sessions.come_in(plan, new.life, seed=self.seed, scale=self.scale)
-        self.put("Sessions", made.sessions)
-        self.put("Files", made.files)
-        return replace(made.sessions[-1], related={"Files": made.files})
-
-    def _has(self, session_id: str) -> bool:
-        there = odata.Compare("SessionId", "eq", session_id)
-        return self.store.sets["Sessions"].ever(there)
-
     def publish(self, count: int, late: timedelta = timedelta()) -> None:
         """New entities appear now; their publication dates lie as far back as said."""
         now = self.now()
         date = (now - late).replace(microsecond=0)
         for _ in range(count):
-            number = next(self._numbers)
-            if self.kind == "cadip":
-                plan = sessions.Plan("S1A", _FIRST_OF_OURS + number, date, channels=1, chunks=1)
-                session = sessions.build(plan, seed=self.seed, scale=self.scale)
-                self.put("Files", (_appearing(file, date, now) for file in session.related["Files"]))
-                self.put("Sessions", [_appearing(session, date, now)])
-            else:
-                self.put("Products", [_appearing(auxiliary.another(date, number), date, now)])
+            for name, entities in self.kind.another(self, date, next(self._numbers)).items():
+                self.put(name, (_appearing(entity, date, now) for entity in entities))
 
     def evict(self, pattern: str) -> int:
         """The files of such names are gone from now on; returns how many went."""
-        entities = self.store.sets["Files" if self.kind == "cadip" else "Products"]
-        return sum(entities.end(key, self.now()) for key in entities.named(pattern, self.now()))
+        return sum(self.files.end(key, self.now()) for key in self.files.named(pattern, self.now()))
+
+    def delete(self, pattern: str, cause: str) -> int:
+        """The products of such names are deleted, which the station tells; returns how many there were."""
+        now, keys = self.now(), self.files.named(pattern, self.now())
+        for key in keys:
+            product = self.files.entity(key, now)
+            assert product is not None
+            self.files.end(key, now)
+            if self.kind.deleted is not None:
+                self.store.put(self.kind.deleted, [deletions.deletion(product, now, cause)])
+        return len(keys)
+
+    def lies(self, product: Entity) -> bool:
+        """Whether a product that is shown as online is not; one that was ordered is."""
+        share = self.scenario.orders.online_lies
+        dice = Random(f"{self.scenario.seed}/{product.id}")  # noqa: S311 - repeatable on purpose
+        return product.appears is None and dice.random() < share
+
+    def offline(self, key: UUID) -> bool:
+        """Whether a product must be ordered before it can be downloaded."""
+        product = self.files.entity(key, self.now())
+        if product is None or "Online" not in product.values:
+            return False
+        return product.values["Online"] is not True or self.lies(product)
 
     def play(self, scenario: Scenario) -> None:
         """Behave as a scenario says from now on. What the station holds stays; the scenario's sessions are added."""
@@ -127,80 +124,8 @@ class Station:
         self.faults.replace(scenario.faults)
         self.limits.quotas = scenario.quotas
         self.clock.set(at=scenario.clock.start, speed=scenario.clock.speed)
-        if self.kind == "cadip":
-            for new in scenario.sessions:
-                with contextlib.suppress(AlreadyThere):
-                    self.make_session(new)
-
-
-def open_station(settings: SimulatorSettings) -> Station:
-    """The station of the settings, with what it holds."""
-    scenario = settings.scenario
-    clock = Clock(scenario.clock.start, scenario.clock.speed)
-    secret = settings.client_secret.get_secret_value()
-    station = Station(
-        kind=settings.kind,
-        store=Store(_TYPES[settings.kind]),
-        clock=clock,
-        tokens=_issuer(settings),
-        faults=Faults(scenario.seed, scenario.faults),
-        limits=Limits(scenario.quotas, clock.now),
-        presigner=Presigner(hashlib.sha256(b"presigned\0" + secret.encode()).digest()),
-        log=RequestLog(),
-        scenario=scenario,
-        seed=settings.seed,
-        scale=settings.scale,
-        page_size=settings.page_size,
-        other_url=settings.other_url,
-        state=settings.state_dir / "sessions.json" if settings.state_dir else None,
-    )
-    _fill(station)
-    return station
-
-
-def _fill(station: Station) -> None:
-    if station.kind == "cadip":
-        known = sessions.real()
-        station.make_session(
-            NewSession(
-                satellite="S1A", orbit=known.orbit, start=known.start, channels=known.channels, chunks=known.chunks
-            )
-        )
-        station.added = _read(station.state) if station.state else []
-        for new in (*station.added, *station.scenario.sessions):
-            with contextlib.suppress(AlreadyThere):
-                station.make_session(new)
-    else:
-        station.put("Products", auxiliary.products())
-
-
-def _issuer(settings: SimulatorSettings) -> TokenIssuer:
-    credentials = Credentials(
-        settings.client_id,
-        settings.client_secret.get_secret_value(),
-        settings.username,
-        settings.password.get_secret_value() if settings.password else None,
-    )
-    return TokenIssuer(credentials, settings.token_ttl_s, settings.login)
+        self.kind.play(self)
 
 
 def _appearing(entity: Entity, date: datetime, now: datetime) -> Entity:
     return replace(entity, values={**entity.values, "PublicationDate": date}, appears=now)
-
-
-def _read(state: Path) -> list[NewSession]:
-    return _SESSIONS.validate_json(state.read_bytes()) if state.exists() else []
-
-
-def _write(state: Path, added: list[NewSession]) -> None:
-    """Replace the file in one step: a station killed meanwhile finds the old one or the new one."""
-    state.parent.mkdir(parents=True, exist_ok=True)
-    draft = state.with_suffix(".new")
-    draft.write_bytes(_SESSIONS.dump_json(added, indent=1))
-    draft.replace(state)
-
-
-def plan_of(new: NewSession) -> sessions.Plan:
-    """The session as the station makes it; its dates count whole milliseconds."""
-    start = new.start.replace(microsecond=new.start.microsecond // 1000 * 1000)
-    return sessions.Plan(new.satellite, new.orbit or sessions.orbit_at(start), start, new.channels, new.chunks)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
@@ -23,13 +22,15 @@ import shapely
 
 from rs_server.simulators import odata, sql
 from rs_server.simulators.clock import FOREVER, micros, moment
-from rs_server.simulators.model import Content, Edm, Entity, EntityType, Primitive, to_json
+from rs_server.simulators.model import Content, Edm, Entity, EntityType, Primitive
 from rs_server.simulators.query import Order, Query
 from rs_server.simulators.sql import Condition, Table, quoted
+from rs_server.simulators.tables import CHANGING, Writer, create, tables_of
 
-_COLUMNS = {Edm.INT64: "INTEGER", Edm.INSTANT: "INTEGER", Edm.BOOLEAN: "INTEGER", Edm.DOUBLE: "REAL"}
 _SETTINGS = ("journal_mode = WAL", "synchronous = OFF", "temp_store = MEMORY", "cache_size = -65536")
 _COUNTS_KEPT = 256
+
+type Derive = Callable[[Mapping[str, Any]], Content | None]
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,22 @@ class Row:
     """One entity as it is shown: its JSON, and the JSON of what is related to it."""
 
     document: str
-    related: Mapping[str, list[str]] = field(default_factory=dict)
+    related: Mapping[str, str] = field(default_factory=dict)  # with commas between
 
     @property
     def key(self) -> UUID:
         """The key of an entity that has one."""
         return UUID(orjson.loads(self.document)["Id"])
 
+    def listed(self, navigation: str) -> list[dict[str, Any]]:
+        """What is related to it."""
+        found: list[dict[str, Any]] = orjson.loads(f"[{self.related[navigation]}]")
+        return found
+
     @property
     def text(self) -> str:
         """All of it."""
-        shown = "".join(f',"{name}":[{",".join(rows)}]' for name, rows in self.related.items())
+        shown = "".join(f',"{name}":[{listed}]' for name, listed in self.related.items())
         return f"{self.document[:-1]}{shown}}}"
 
 
@@ -60,12 +66,21 @@ class Page:
     next_skip: int | None = None
 
 
+class _Database(sqlite3.Connection):
+    """Closed when nobody has it any more."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class EntitySet:
     """One set of a station's store."""
 
-    def __init__(self, database: sqlite3.Connection, table: Table, contents: dict[str, Content]) -> None:
+    def __init__(self, database: sqlite3.Connection, table: Table, writer: Writer, derive: Derive | None) -> None:
         self._database = database
-        self._contents = contents
+        self._writer = writer
+        self._contents: dict[str, Content] = {}
+        self._derive = derive
         self._counts: dict[odata.Expression | None, tuple[int, int, int]] = {}
         self._changes = 0
         self.table = table
@@ -82,28 +97,31 @@ class EntitySet:
         with self._database:
             self._database.execute("BEGIN")
             for entity in entities:
-                _insert(self._database, self.table, entity)
+                self._writer.insert(self.table, entity)
                 if entity.content is not None:
                     self._contents[str(entity.id)] = entity.content
         self._changes += 1
 
     def clear(self) -> None:
         """Take everything out."""
-        for table in _with_own(self.table):
-            for name in _parts(table):
-                self._database.execute(f"DELETE FROM {quoted(name)}")
+        self._writer.clear(self.table)
         self._changes += 1
 
     def end(self, key: UUID, at: datetime) -> bool:
         """What has that key vanishes at a moment, and what would come later never does; whether there was any."""
         stamp, shown = micros(at), str(key)
-        later = self._run('DELETE FROM {} WHERE "Id" = ? AND appears >= ?', shown, stamp)
-        ended = self._run('UPDATE {} SET vanishes = ? WHERE "Id" = ? AND vanishes > ?', stamp, shown, stamp)
+        with self._database:
+            self._database.execute("BEGIN")
+            later = self._database.execute(
+                f'SELECT row FROM {self.table} WHERE "Id" = ? AND appears >= ?', (shown, stamp)
+            ).fetchall()
+            for (row,) in later:
+                self._writer.remove(self.table, row)
+            ended = self._database.execute(
+                f'UPDATE {self.table} SET vanishes = ? WHERE "Id" = ? AND vanishes > ?', (stamp, shown, stamp)
+            )
         self._changes += 1
-        return later + ended > 0
-
-    def _run(self, statement: str, *values: sql.Value) -> int:
-        return self._database.execute(statement.format(self.table), values).rowcount
+        return bool(later) or ended.rowcount > 0
 
     # --- reading
 
@@ -111,14 +129,13 @@ class EntitySet:
         """Filter, sort, skip, take: in that order, whatever the order of the options."""
         where = self._where(query.filter, micros(now))
         wanted = page_size if query.top is None else min(query.top, page_size)
-        found = self._database.execute(
-            f"SELECT row, document FROM {self.table} e WHERE {where.sql} "
-            f"ORDER BY {_ordered(query.order)} LIMIT ? OFFSET ?",
+        found = self._database.execute(  # the rows themselves are looked at when it is known which
+            f"SELECT row FROM {self.table} e WHERE {where.sql} ORDER BY {_ordered(query.order)} LIMIT ? OFFSET ?",
             (*where.values, wanted + 1, query.skip),
         ).fetchall()
         more = len(found) > wanted and (query.top is None or query.top > wanted)
         return Page(
-            tuple(self._rows(found[:wanted], query.expand, micros(now))),
+            tuple(self._rows([row for (row,) in found[:wanted]], query.expand, micros(now))),
             self.count(query.filter, now) if query.count else None,
             query.skip + wanted if more else None,
         )
@@ -155,28 +172,56 @@ class EntitySet:
         """The entity of that key."""
         there = sql.visible("e", micros(now))
         found = self._database.execute(
-            f'SELECT row, document FROM {self.table} e WHERE e."Id" = ? AND {there.sql}',
-            (str(key), *there.values),
+            f'SELECT row FROM {self.table} e WHERE e."Id" = ? AND {there.sql}', (str(key), *there.values)
         ).fetchall()
-        return next(iter(self._rows(found, expand, micros(now))), None)
+        return next(iter(self._rows([row for (row,) in found], expand, micros(now))), None)
 
     def content(self, key: UUID) -> Content | None:
-        """The bytes of an entity."""
-        return self._contents.get(str(key))
+        """The bytes of an entity, whether it is there now or not: as they were put, or as they follow from it."""
+        kept = self._contents.get(str(key))
+        if kept is not None or self._derive is None:
+            return kept
+        found = self._database.execute(
+            f'SELECT document FROM {self.table} WHERE "Id" = ? LIMIT 1', (str(key),)
+        ).fetchone()
+        return self._derive(orjson.loads(found[0])) if found else None
 
     def values(self) -> list[Entity]:
         """All entities of all times, as they were put there."""
-        rows = self._database.execute(f"SELECT row, appears, vanishes, document FROM {self.table} ORDER BY row")
-        return [self._entity(*row) for row in rows.fetchall()]
+        return self._entities(Condition("TRUE"))
 
-    def between(self, start: datetime, stop: datetime, expression: odata.Expression | None = None) -> list[Row]:
-        """What has appeared after a moment and until another, and is still there."""
+    def entity(self, key: UUID, now: datetime) -> Entity | None:
+        """The entity of that key, with all that clients do not see."""
+        return next(iter(self.entities(odata.Compare("Id", "eq", key), now)), None)
+
+    def entities(self, expression: odata.Expression | None, now: datetime) -> list[Entity]:
+        """Those of a filter, with all that clients do not see."""
+        where = self._where(expression, micros(now))
+        return self._entities(where)
+
+    def appeared(
+        self, start: datetime, stop: datetime, expression: odata.Expression | None = None
+    ) -> list[tuple[Row, bool]]:
+        """What has appeared after a moment and until another, and whether nothing of its key was there before."""
         where = self._where(expression, micros(stop))
         found = self._database.execute(
-            f"SELECT row, document FROM {self.table} e WHERE e.appears > ? AND {where.sql} ORDER BY e.appears, e.row",
+            f'SELECT row, document, (SELECT min(appears) FROM {self.table} f WHERE f."Id" = e."Id") = e.appears '
+            f"FROM {self.table} e WHERE e.{CHANGING['appears']} AND e.appears > ? AND {where.sql} "
+            "ORDER BY e.appears, e.row",
             (micros(start), *where.values),
-        ).fetchall()
-        return self._rows(found, (), micros(stop))
+        )
+        return [(Row(document), bool(new)) for _, document, new in found.fetchall()]
+
+    def gone(self, start: datetime, stop: datetime) -> list[Row]:
+        """What has vanished after a moment and until another, and did not come back."""
+        there = sql.visible("f", micros(stop))
+        found = self._database.execute(
+            f"SELECT document FROM {self.table} e "
+            f"WHERE e.{CHANGING['vanishes']} AND e.vanishes > ? AND e.vanishes <= ? "
+            f'AND NOT EXISTS (SELECT 1 FROM {self.table} f WHERE f."Id" = e."Id" AND {there.sql})',
+            (micros(start), micros(stop), *there.values),
+        )
+        return [Row(document) for (document,) in found.fetchall()]
 
     def _where(self, expression: odata.Expression | None, now: int) -> Condition:
         there = sql.visible("e", now)
@@ -191,225 +236,116 @@ class EntitySet:
     def _next_change(self, now: int) -> int:
         """When something appears or vanishes next."""
         moments = (
-            self._number(Condition(f"SELECT coalesce(min({end}), {FOREVER}) FROM {self.table} WHERE {end} > ?", (now,)))
-            for end in ("appears", "vanishes")
+            self._number(
+                Condition(
+                    f"SELECT coalesce(min({end}), {FOREVER}) FROM {self.table} WHERE {changing} AND {end} > ?", (now,)
+                )
+            )
+            for end, changing in CHANGING.items()
         )
         return min(moments)
 
-    def _rows(self, found: list[tuple[int, str]], expand: tuple[str, ...], now: int) -> list[Row]:
-        related = {name: self._related(name, [row for row, _ in found], now) for name in expand}
+    def _rows(self, rows: list[int], expand: tuple[str, ...], now: int) -> list[Row]:
+        """The rows of those numbers, in that order, with what is related to them."""
+        kept = [name for name in expand if self.table.related[name].type.shared]
+        columns = "".join(f", {quoted(name)}" for name in kept)
+        shown = {
+            row: (document, dict(zip(kept, shared, strict=True)))
+            for row, document, *shared in self._database.execute(
+                f"SELECT row, document{columns} FROM {self.table} WHERE row IN (SELECT value FROM json_each(?))",
+                (json.dumps(rows),),
+            )
+        }
+        joined = {name: self._related(name, rows, now) for name in expand if name not in kept}
         return [
-            Row(document, {name: by_owner.get(row, []) for name, by_owner in related.items()})
-            for row, document in found
+            Row(document, {name: shared[name] if name in shared else joined[name].get(row, "") for name in expand})
+            for row in rows
+            for document, shared in [shown[row]]
         ]
 
-    def _related(self, navigation: str, owners: list[int], now: int) -> dict[int, list[str]]:
-        """What is related to those rows, in one query."""
-        table, among = self.table.related[navigation], json.dumps(owners)
-        if table.type.shared:
-            links = quoted(f"{table.name}/links")
-            rows = self._database.execute(
-                f"SELECT l.owner, r.document FROM {links} l JOIN {table} r ON r.row = l.shared "
-                "WHERE l.owner IN (SELECT value FROM json_each(?)) ORDER BY l.owner, l.shared",
-                (among,),
-            )
-        else:
-            there = sql.visible("r", now)
-            link = sql.relation(self.table, navigation, "e", "r")
-            rows = self._database.execute(
-                f"SELECT e.row, r.document FROM {self.table} e JOIN {table} r ON {link} "
-                f"WHERE e.row IN (SELECT value FROM json_each(?)) AND {there.sql} ORDER BY e.row, r.row",
-                (among, *there.values),
-            )
+    def _related(self, navigation: str, owners: list[int], now: int) -> dict[int, str]:
+        """What is related to those rows and lies in rows of its own, in one query."""
+        table, there = self.table.related[navigation], sql.visible("r", now)
+        link = sql.relation(self.table, navigation, "e", "r")
+        rows = self._database.execute(
+            f"SELECT e.row, r.document FROM {self.table} e JOIN {table} r ON {link} "
+            f"WHERE e.row IN (SELECT value FROM json_each(?)) AND {there.sql} ORDER BY e.row, r.row",
+            (json.dumps(owners), *there.values),
+        )
         found: dict[int, list[str]] = {}
         for owner, document in rows:
             found.setdefault(owner, []).append(document)
-        return found
+        return {owner: ",".join(documents) for owner, documents in found.items()}
 
-    def _entity(self, row: int, appears: int, vanishes: int, document: str) -> Entity:
-        owned = [name for name in self.table.related if name not in self.type.joins]
+    def _entities(self, where: Condition) -> list[Entity]:
+        hidden = "".join(f", e.{quoted(name)}" for name in self.type.hidden)
+        found = self._database.execute(
+            f"SELECT row, appears, vanishes, document, footprint{hidden} FROM {self.table} e "
+            f"WHERE {where.sql} ORDER BY row",
+            where.values,
+        ).fetchall()
+        return [self._entity(*columns) for columns in found]
+
+    def _entity(
+        self, row: int, appears: int, vanishes: int, document: str, area: bytes | None, *hidden: sql.Value
+    ) -> Entity:
+        owned = tuple(name for name in self.table.related if name not in self.type.joins)
+        (shown,) = self._rows([row], owned, appears)
         related = {
-            name: tuple(
-                _read(self.table.related[name].type, one) for one in self._related(name, [row], appears).get(row, [])
-            )
-            for name in owned
+            name: tuple(_read(self.table.related[name].type, one) for one in shown.listed(name)) for name in owned
         }
-        entity = _read(self.type, document)
+        entity = _read(self.type, orjson.loads(document))
+        secrets = {
+            name: _typed(value, self.type.properties[name])
+            for name, value in zip(self.type.hidden, hidden, strict=True)
+        }
         return replace(
             entity,
+            values={**entity.values, **secrets},
             related=related,
             content=self._contents.get(str(entity.id)),
+            footprint=shapely.from_wkb(area) if area is not None else None,
             appears=moment(appears) if appears else None,
             vanishes=moment(vanishes) if vanishes < FOREVER else None,
         )
 
 
 class Store:
-    """The entity sets of a station."""
+    """The entity sets of a station, in memory or in a file. ``derive`` makes contents from what is shown."""
 
-    def __init__(self, types: Mapping[str, EntityType], path: Path | None = None) -> None:
-        self._database = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
-        weakref.finalize(self, self._database.close)
+    def __init__(
+        self, types: Mapping[str, EntityType], path: Path | None = None, derive: Mapping[str, Derive] | None = None
+    ) -> None:
+        self._database = sqlite3.connect(
+            path or ":memory:", check_same_thread=False, isolation_level=None, factory=_Database
+        )
         for setting in _SETTINGS:
             self._database.execute(f"PRAGMA {setting}")
         self._database.create_function("intersects", 2, _intersects, deterministic=True)
-        tables = _tables(types)
+        tables = tables_of(types)
         for table in tables.values():
-            _create(self._database, table)
+            create(self._database, table)
         self.types = types
-        self._contents: dict[str, Content] = {}
-        self.sets = {name: EntitySet(self._database, table, self._contents) for name, table in tables.items()}
+        writer, making = Writer(self._database), derive or {}
+        self.sets = {name: EntitySet(self._database, table, writer, making.get(name)) for name, table in tables.items()}
 
     def put(self, name: str, entities: Iterable[Entity]) -> None:
         """Add entities to a set."""
         self.sets[name].put(entities)
 
+    @property
+    def filled(self) -> bool:
+        """Whether all that a station always holds is in."""
+        return bool(self._database.execute("PRAGMA user_version").fetchone()[0])
 
-# --- tables -----------------------------------------------------------------------------------------------------------
-
-
-def _tables(types: Mapping[str, EntityType]) -> dict[str, Table]:
-    """The table of each set; what is related lies in another set, or in a table of its own."""
-    tables: dict[str, Table] = {}
-    for name, schema in reversed(list(types.items())):  # a set may lead to one that is named after it
-        sets = {found.type.name: found for found in tables.values()}
-        related = {
-            navigation: sets.get(target.name) or Table(f"{name}/{navigation}", target, {})
-            for navigation, target in schema.navigations.items()
-        }
-        tables[name] = Table(name, schema, related)
-    return {name: tables[name] for name in types}
+    def mark_filled(self) -> None:
+        """All of it is in."""
+        self._database.execute("PRAGMA user_version = 1")
+        self._database.execute("PRAGMA optimize = 0x10002")  # so that the planner knows the tables
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _with_own(table: Table) -> Iterator[Table]:
-    """A set's table, and those of what belongs to its entities."""
-    yield table
-    yield from (found for name, found in table.related.items() if name not in table.type.joins)
-
-
-def _parts(table: Table) -> Iterator[str]:
-    """All tables of the database that make up one of ours."""
-    yield table.name
-    if table.type.shared:
-        yield f"{table.name}/links"
-    if table.type.footprint:
-        yield f"{table.name}/boxes"
-
-
-def _create(database: sqlite3.Connection, top: Table) -> None:
-    for table in _with_own(top):
-        for statement in _shared_table(table) if table.type.shared else _plain_table(table):
-            database.execute(statement)
-
-
-def _plain_table(table: Table) -> Iterator[str]:
-    schema = table.type
-    columns = [f"{quoted(name)} {_COLUMNS.get(edm, 'TEXT')}" for name, edm in schema.properties.items()]
-    span = ("row INTEGER PRIMARY KEY", "appears INTEGER NOT NULL", "vanishes INTEGER NOT NULL", "owner INTEGER")
-    shown = ("document TEXT NOT NULL", "footprint BLOB")
-    yield f"CREATE TABLE IF NOT EXISTS {table} ({', '.join((*span, *shown, *columns))})"
-    yield _index(table, "appears")
-    yield _index(table, "vanishes")
-    if schema.key is None:
-        yield _index(table, "owner")
-    else:
-        yield _index(table, "Id")
-    for name in schema.indexed:  # with all that a page or a count needs before it looks at the rows themselves
-        yield _index(table, name, *(("Id",) if schema.key else ()), "appears", "vanishes")
-    if schema.footprint:
-        yield (
-            f"CREATE VIRTUAL TABLE IF NOT EXISTS {quoted(f'{table.name}/boxes')} "
-            "USING rtree(row, west, east, south, north)"
-        )
-
-
-def _shared_table(table: Table) -> Iterator[str]:
-    links = quoted(f"{table.name}/links")
-    columns = (
-        "row INTEGER PRIMARY KEY, document TEXT NOT NULL UNIQUE, Name TEXT, ValueType TEXT, text TEXT, number REAL"
-    )
-    yield f"CREATE TABLE IF NOT EXISTS {table} ({columns})"
-    yield _index(table, "Name", "text")
-    yield (
-        f"CREATE TABLE IF NOT EXISTS {links} (owner INTEGER, shared INTEGER, PRIMARY KEY (owner, shared)) WITHOUT ROWID"
-    )
-    yield f"CREATE INDEX IF NOT EXISTS {quoted(f'{table.name}/links by shared')} ON {links} (shared, owner)"
-
-
-def _index(table: Table, *columns: str) -> str:
-    listed = ", ".join(map(quoted, columns))
-    return f"CREATE INDEX IF NOT EXISTS {quoted(f'{table.name} by {columns[0]}')} ON {table} ({listed})"
-
-
-# --- rows -------------------------------------------------------------------------------------------------------------
-
-
-def _insert(database: sqlite3.Connection, table: Table, entity: Entity, owner: int | None = None) -> None:
-    """An entity, and what belongs to it; what is in another set is put there by itself."""
-    appears = micros(entity.appears) if entity.appears else 0
-    vanishes = micros(entity.vanishes) if entity.vanishes else FOREVER
-    if table.type.key is not None:
-        _replace(database, table, str(entity.id), appears)
-    area = shapely.to_wkb(entity.footprint) if entity.footprint is not None else None
-    values = (appears, vanishes, owner, orjson.dumps(to_json(entity)).decode(), area)
-    row = database.execute(
-        _insertion(table), (*values, *(sql.stored(entity.values.get(n)) for n in table.type.properties))
-    )
-    number = row.lastrowid
-    assert number is not None
-    if entity.footprint is not None:
-        _insert_box(database, table, number, entity.footprint)
-    for name, related in entity.related.items():
-        target = table.related[name]
-        if target.type.shared:
-            _link(database, target, number, related)
-        elif name not in table.type.joins:
-            for one in related:
-                _insert(database, target, one, number)
-
-
-def _replace(database: sqlite3.Connection, table: Table, key: str, appears: int) -> None:
-    there = database.execute(f'SELECT row FROM {table} WHERE "Id" = ? AND appears = ?', (key, appears)).fetchone()
-    if there is None:
-        return
-    database.execute(f"DELETE FROM {table} WHERE row = ?", there)
-    if table.type.footprint:
-        database.execute(f"DELETE FROM {quoted(f'{table.name}/boxes')} WHERE row = ?", there)
-    for related in _with_own(table):
-        if related.type.shared:
-            database.execute(f"DELETE FROM {quoted(f'{related.name}/links')} WHERE owner = ?", there)
-        elif related is not table:
-            database.execute(f"DELETE FROM {related} WHERE owner = ?", there)
-
-
-def _insertion(table: Table) -> str:
-    names = ("appears", "vanishes", "owner", "document", "footprint", *table.type.properties)
-    return f"INSERT INTO {table} ({', '.join(map(quoted, names))}) VALUES ({', '.join('?' * len(names))})"
-
-
-def _insert_box(database: sqlite3.Connection, table: Table, row: int, shape: shapely.Geometry) -> None:
-    west, south, east, north = shape.bounds
-    boxes = quoted(f"{table.name}/boxes")
-    database.execute(f"INSERT INTO {boxes} VALUES (?, ?, ?, ?, ?)", (row, west, east, south, north))
-
-
-def _link(database: sqlite3.Connection, table: Table, owner: int, related: Iterable[Entity]) -> None:
-    links = quoted(f"{table.name}/links")
-    for entity in related:
-        document = orjson.dumps(to_json(entity)).decode()
-        value = entity.values.get("Value")
-        stored = sql.stored(value)
-        number = stored if isinstance(stored, int | float) else None
-        words = (document, entity.values["Name"], entity.values["ValueType"], sql.as_text(value), number)
-        database.execute(
-            f"INSERT INTO {table} (document, Name, ValueType, text, number) VALUES (?, ?, ?, ?, ?) "
-            "ON CONFLICT DO NOTHING",
-            words,
-        )
-        database.execute(
-            f"INSERT OR IGNORE INTO {links} SELECT ?, row FROM {table} WHERE document = ?",
-            (owner, document),
-        )
+# --- reading rows -----------------------------------------------------------------------------------------------------
 
 
 def _ordered(order: tuple[Order, ...]) -> str:
@@ -418,12 +354,12 @@ def _ordered(order: tuple[Order, ...]) -> str:
     return ", ".join(f"e.{quoted(key.path)}{' DESC' if key.descending else ''}" for key in keys)
 
 
-def _read(schema: EntityType, document: str) -> Entity:
-    """An entity from its JSON."""
-    given: dict[str, Any] = orjson.loads(document)
+def _read(schema: EntityType, given: dict[str, Any]) -> Entity:
+    """An entity from its JSON, which is taken apart."""
     values: dict[str, Primitive] = {}
     for path, edm in schema.properties.items():
-        values[path] = _typed(_taken(given, path.split("/")), edm)
+        if path not in schema.hidden:
+            values[path] = _typed(_taken(given, path.split("/")), edm)
     if schema.shared:
         values["Value"] = _typed(given.pop("Value", None), _KINDS[str(values["ValueType"])])
     return Entity(schema, values, extra={name: value for name, value in given.items() if value != {}})
@@ -445,11 +381,12 @@ def _taken(given: dict[str, Any], path: list[str]) -> Any:
 
 
 def _typed(value: Any, edm: Edm) -> Primitive:
+    """A value from JSON, or from a column."""
     if value is None:
         return None
     match edm:
         case Edm.INSTANT:
-            return datetime.fromisoformat(value)
+            return datetime.fromisoformat(value) if isinstance(value, str) else moment(value)
         case Edm.GUID:
             return UUID(value)
         case _:

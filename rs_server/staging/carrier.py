@@ -13,6 +13,8 @@ from uuid import UUID
 
 import structlog
 
+from rs_server import tracing
+from rs_server.access.policy import Service
 from rs_server.database import persistently
 from rs_server.errors import RsError, StationError, StationTimeout, StationUnavailable, Unavailable
 from rs_server.settings import StagingSettings
@@ -26,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 RENEW_EVERY_S = 0.7  # within this time a carrier learns that a job was dismissed
 _LOOK_EVERY_S = 1.0
+_NOTE_EVERY_S = 0.5
 _WIDE_FROM_PARTS = 4
 _MOST_WRONG = 5
 _WRONG_PAUSE_S = 1.0
@@ -130,11 +133,20 @@ class Carrier:
             log.error("lane_met_a_bug", exc_info=error)
 
     async def _lane(self, lane: list[Transfer]) -> None:
-        ended = [each for transfer in lane if (each := await self._carried(transfer))]
-        jobs = await persistently(lambda: self._rows.end(ended))
-        await self._world.reached("before publish")
+        """Carry files one after the other; what became of several small ones is noted together."""
+        ended: list[Ended] = []
+        noted = time.monotonic()
         for transfer in lane:
-            self._running.pop(transfer.id, None)
+            if each := await self._carried(transfer):
+                ended.append(each)
+            if time.monotonic() - noted > _NOTE_EVERY_S or transfer is lane[-1]:
+                await self._note(ended)
+                ended, noted = [], time.monotonic()
+
+    async def _note(self, ended: list[Ended]) -> None:
+        jobs = await persistently(lambda: self._rows.end(ended))
+        for each in ended:
+            self._running.pop(each.transfer.id, None)
         for job in jobs:
             await persistently(partial(self._wake_job, job))
 
@@ -143,7 +155,10 @@ class Carrier:
         running = self._running.get(transfer.id)
         if running is None:
             return None
-        with structlog.contextvars.bound_contextvars(job=str(transfer.job), file=transfer.name):
+        with (
+            structlog.contextvars.bound_contextvars(job=str(transfer.job), file=transfer.name),
+            tracing.span("transfer", transfer.trace, file=transfer.name, station=transfer.station),
+        ):
             try:
                 digest = await carry(transfer, self._world, running.meter)
             except Lost:
@@ -154,17 +169,20 @@ class Carrier:
             except Exception as error:  # a bug ends the file that met it, not the worker with all the others
                 log.error("transfer_met_a_bug", exc_info=error)
                 return await self._broken(transfer, RsError("the server met an error it did not expect"))
-            if transfer.station:
+            with suppress(Unavailable):  # the station is well all the same
                 await self._health.well(transfer.station)
             return Ended(transfer, State.DONE, digest)
 
     async def _broken(self, transfer: Transfer, error: RsError) -> Ended:
         log.warning("transfer_broke_off", reason=error.detail, tries=transfer.tries, wrong=transfer.wrong)
         match error:
+            case Gone() if transfer.source.service == Service.LTA and transfer.wrong + 1 < _MOST_WRONG:
+                return Ended(transfer, State.ORDERED, reason=error.detail, wrong=True)  # it is offline again
             case Gone():
                 return Ended(transfer, State.GONE, reason=error.detail)
             case StationUnavailable() | StationTimeout():
-                await self._health.failed(error.station, error.detail, error.members.get("retry_after_s"))
+                with suppress(Unavailable):
+                    await self._health.failed(error.station, error.detail, error.members.get("retry_after_s"))
             case Unavailable():
                 pass
             case _:

@@ -14,6 +14,7 @@ from rs_server.processes.references import Reference
 from rs_server.storage import layout
 
 COMPLETE = "rs:complete"  # what a station's item says of a session: whether all its files are there
+ONLINE = "rs:online"  # what an archive's item says: whether its file is at hand
 
 
 class Existing(StrEnum):
@@ -67,8 +68,13 @@ def transfers(
 
 
 def is_offline(item: Mapping[str, Any]) -> bool:
-    """Whether an archive must be asked to bring the item's files back first (STAC order extension)."""
-    return (item.get("properties") or {}).get("order:status") in ("orderable", "ordered", "pending")
+    """Whether an archive must be asked to bring the item's files back first."""
+    return (item.get("properties") or {}).get(ONLINE) is False
+
+
+def is_complete(item: Mapping[str, Any]) -> bool:
+    """Whether it is a session all of whose files are listed."""
+    return (item.get("properties") or {}).get(COMPLETE) is True
 
 
 def is_growing(item: Mapping[str, Any]) -> bool:

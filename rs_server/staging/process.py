@@ -13,9 +13,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import batched
 from typing import Any, Protocol
+from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from rs_server import tracing
 from rs_server.access.guards import require
 from rs_server.access.policy import Principal, Right, Service, owns
 from rs_server.catalog.names import CollectionName, resolve
@@ -29,19 +31,23 @@ from rs_server.errors import (
     StationRefused,
     StationTimeout,
     StationUnavailable,
+    Unavailable,
 )
 from rs_server.processes.model import Failure, Outcome, Pause, Process
 from rs_server.processes.references import Reference, parse
 from rs_server.processes.run import Run
 from rs_server.settings import StagingSettings
 from rs_server.staging import found as finding
+from rs_server.staging.archive import Asked
 from rs_server.staging.found import Finder, Found
 from rs_server.staging.inputs import StagingInputs, StagingRequest, sorted_out
-from rs_server.staging.plan import Existing, Planned, Target, is_growing, same, transfers
+from rs_server.staging.plan import Existing, Planned, Target, is_complete, is_growing, same, transfers
 from rs_server.staging.publish import catalog_item, superseded
 from rs_server.staging.rows import Carried, ItemState, NewItem, Order, StagedItem, StagingRows
+from rs_server.staging.transfer import Reached, nowhere
 from rs_server.storage.stac import Place
 
+STAGING = "staging"
 PLANNED = "planned"
 _BATCH = 200
 _LOOKED_AT_FIRST = 20  # items that are looked at before a job is admitted
@@ -78,14 +84,11 @@ class Stations(finding.Stations, Protocol):
         ...
 
 
-class Archive(Protocol):
+class Ordering(Protocol):
     """Brings files back that are not at hand at their station."""
 
-    async def ask(self, who: Principal, source: Reference, item: Mapping[str, Any]) -> str | None:
-        """Order an item, once; how far the order is, in plain words, or None when its files may be fetched.
-
-        An error of ours says that they will not come.
-        """
+    async def ask(self, who: Principal, source: Reference, order: UUID | None) -> Asked:
+        """How far the order of an item is, placed if there is none yet; an error when its files will not come."""
         ...
 
 
@@ -98,7 +101,8 @@ class Staging:
     rows: StagingRows
     place: Place
     settings: StagingSettings = field(default_factory=StagingSettings)
-    archive: Archive | None = None
+    archive: Ordering | None = None
+    reached: Reached = nowhere
 
     @property
     def finder(self) -> Finder:
@@ -108,7 +112,7 @@ class Staging:
     def process(self) -> Process[StagingInputs]:
         """The process as the engine takes it."""
         return Process(
-            id="staging",
+            id=STAGING,
             title="Staging",
             description="Copies the files of items into the object storage and publishes the items.",
             version="2.0.0",
@@ -121,7 +125,7 @@ class Staging:
     async def admit(self, who: Principal, inputs: StagingInputs) -> StagingRequest:
         """Check with the caller's rights that all of it may be had, and may be put where it shall go.
 
-        The first items are looked at: whoever asks for a few learns at once when one cannot be staged.
+        The first items are looked at: whoever asks for a few learns at once when none of them can be staged.
         """
         sources, searches = sorted_out(inputs.items, self.place.public_url)
         _refuse_twins(sources)
@@ -129,9 +133,9 @@ class Staging:
         for search in searches:
             await self.finder.collections(who, search)
         target = await self.target(who, inputs.collection)
-        await _gathered(
-            self._look(source, target, inputs.assets, follow=inputs.follow) for source in permitted[:_LOOKED_AT_FIRST]
-        )
+        doubts = await _gathered(self._doubt(source, target, inputs) for source in permitted[:_LOOKED_AT_FIRST])
+        if (doubt := next(filter(None, doubts), None)) and (inputs.strict or (None not in doubts and not searches)):
+            raise doubt
         return StagingRequest(
             items=tuple(source.path for source in permitted),
             searches=searches,
@@ -147,10 +151,16 @@ class Staging:
             raise NotFound(f"collection {target.full} does not exist")
         return target
 
-    async def _look(self, source: Reference, target: CollectionName, assets: Sequence[str], *, follow: bool) -> None:
-        document = await self.finder.one(source)
-        if not (follow and is_growing(document)):
-            transfers(source, document, self.finder.station_of(source), Target(target, "x"), frozenset(assets))
+    async def _doubt(self, source: Reference, target: CollectionName, inputs: StagingInputs) -> RsError | None:
+        """Why an item cannot be staged; an error when its station does not answer."""
+        try:
+            document = await self.finder.one(source)
+            if not (inputs.follow and is_growing(document)):
+                station = self.finder.station_of(source)
+                transfers(source, document, station, Target(target, "x"), frozenset(inputs.assets))
+        except (BadInput, NotFound) as error:
+            return error
+        return None
 
     async def run(self, run: Run) -> Outcome | Failure | Pause:
         """One step."""
@@ -225,7 +235,11 @@ class _Step:
     async def _note(self, found: Sequence[Found | NewItem]) -> None:
         ids = [each[0].item for each in found if isinstance(each, tuple)]
         there = await self.of.catalog.items(self.target.full, ids)
-        decided = [(each, ()) if isinstance(each, NewItem) else self._decided(*each, there) for each in found]
+        doubts = await _gathered(self._doubt_of(each) for each in found)
+        decided = [
+            (each, ()) if isinstance(each, NewItem) else self._decided(*each, there, doubt)
+            for each, doubt in zip(found, doubts, strict=True)
+        ]
         files = {new.source: planned for new, planned in decided}
         async with self.run.transaction() as conn:
             made = await self.of.rows.add_items(
@@ -235,9 +249,13 @@ class _Step:
             await self.of.rows.add_transfers(conn, self._order(), planned)
 
     def _decided(
-        self, source: Reference, document: dict[str, Any], there: Mapping[str, Mapping[str, Any]]
+        self,
+        source: Reference,
+        document: dict[str, Any],
+        there: Mapping[str, Mapping[str, Any]],
+        doubt: str | None,
     ) -> tuple[NewItem, tuple[Planned, ...]]:
-        """What is to be done with one item."""
+        """What is to be done with one item; ``doubt`` is what its station says against its files."""
         before = there.get(source.item)
         if before is not None and self.request.existing is Existing.FAIL:
             return NewItem(source, document, ItemState.FAILED, "it is in the collection already"), ()
@@ -251,7 +269,9 @@ class _Step:
         try:
             planned = self._transfers(source, document)
         except RsError as error:
-            return NewItem(source, document, ItemState.FAILED, error.detail), ()
+            doubt = error.detail
+        if doubt is not None:
+            return NewItem(source, document, ItemState.FAILED, doubt), ()
         return NewItem(source, document, ItemState.GROWING if growing else ItemState.CARRYING), planned
 
     def _same(self, document: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
@@ -296,32 +316,37 @@ class _Step:
 
     async def _doubt(self, source: Reference, document: Mapping[str, Any]) -> str | None:
         """What the station's own totals say against a session that looks complete."""
-        told = await self.of.stations.quality(source.service, source.collection, document)
+        try:
+            told = await self.of.stations.quality(source.service, source.collection, document)
+        except StationRefused:  # it does not tell them
+            return None
         return against_totals(document, told)
+
+    async def _doubt_of(self, found: Found | NewItem) -> str | None:
+        """The same of an item that was found, when it is a session that looks complete."""
+        if isinstance(found, NewItem) or not is_complete(found[1]):
+            return None
+        return await self._doubt(*found)
 
     # Ordering: files that an archive must bring back first.
 
     async def _ask_archive(self) -> None:
-        for item, station in await self.of.rows.ordered(self.run.id):
-            await self._ask_for(item, station)
-
-    async def _ask_for(self, item: StagedItem, station: str) -> None:
-        reason: str | None
-        try:
-            if self.of.archive is None:
-                raise BadInput(f"station {station} must bring it back first, and this server cannot order")
-            reason = await self.of.archive.ask(self.run.who, item.source, item.document)
-        except (StationUnavailable, StationTimeout) as error:
-            reason = error.detail
-        except RsError as error:
-            async with self.run.transaction() as conn:
-                await self.of.rows.set_item(conn, item.id, ItemState.FAILED, error.detail)
-            return
-        async with self.run.transaction() as conn:
-            if reason is None:
-                await self.of.rows.arrived(conn, item.id)
+        for item, order, station in await self.of.rows.ordered(self.run.id):
+            try:
+                asked = await self._asked(item, order, station)
+            except (StationUnavailable, StationTimeout):
+                raise
+            except RsError as error:
+                async with self.run.transaction() as conn:
+                    await self.of.rows.set_item(conn, item.id, ItemState.FAILED, error.detail)
             else:
-                await self.of.rows.ordering(conn, item.id, reason)
+                async with self.run.transaction() as conn:
+                    await self.of.rows.note_order(conn, item.id, asked.order, asked.waiting)
+
+    async def _asked(self, item: StagedItem, order: UUID | None, station: str) -> Asked:
+        if self.of.archive is None:
+            raise BadInput(f"station {station} must bring it back first, and this server cannot order")
+        return await self.of.archive.ask(self.run.who, item.source, order)
 
     # Publishing: what is whole.
 
@@ -337,9 +362,15 @@ class _Step:
             await self._publish_some()
 
     async def _publish_some(self) -> None:
+        await self.of.reached("before publish")
         if owns(self.run.who, self.target.owner):
             await self.of.catalog.ensure_collection(self.target, title=self.target.name)
         most = _MOST_ITEMS if self.request.strict else _BATCH
+        with tracing.leaf("catalog publish"):
+            await self._publish_whole(most)
+        await self.of.reached("after publish")
+
+    async def _publish_whole(self, most: int) -> None:
         async with self.run.transaction() as conn:
             items = await self.of.rows.items(self.run.id, [ItemState.WHOLE], most, conn)
             files = await self.of.rows.carried(conn, [item.id for item in items])
@@ -370,6 +401,10 @@ class _Step:
         """All of them at once; when the catalog refuses one, each for itself, and that one fails."""
         try:
             await self.of.catalog.publish(conn, list(documents.values()))
+        except NotFound as error:  # pgstac says so as well while it makes a partition of a new collection
+            if owns(self.run.who, self.target.owner):
+                raise Unavailable("the catalog does not find the collection that was just made") from error
+            raise
         except BadInput:
             if self.request.strict:
                 raise

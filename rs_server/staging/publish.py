@@ -25,7 +25,9 @@ from rs_server.storage.stac import (
 )
 
 # Said of the source's copy, and untrue of ours: how to get in there, and until when it is kept.
-_SOURCE_ONLY = frozenset({"auth:schemes", "storage:schemes", "expires", "unpublished", "order:status"})
+_SOURCE_ONLY = frozenset(
+    {"auth:schemes", "storage:schemes", "expires", "unpublished", "rs:online", "order:status", "order:id", "order:date"}
+)
 _ASSET_SOURCE_ONLY = frozenset({"auth:refs", "storage:refs", "alternate", "expires", "eviction_datetime"})
 _WRITTEN = (STORAGE, TIMESTAMPS, FILE, EOPF, AUTHENTICATION, ALTERNATE)
 

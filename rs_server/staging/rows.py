@@ -161,6 +161,15 @@ class Upload:
     upload: str
 
 
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """An object that may be left over, and the item of the catalog that may name it."""
+
+    key: str
+    collection: str
+    item: str
+
+
 class StagingRows:
     """The tables of staging."""
 
@@ -331,26 +340,26 @@ class StagingRows:
         assert row is not None  # an aggregate always answers
         return row["files"], row["bytes"]
 
-    async def ordered(self, job: UUID) -> list[tuple[StagedItem, str]]:
-        """Items whose files must be ordered first, with their station."""
+    async def ordered(self, job: UUID) -> list[tuple[StagedItem, UUID | None, str]]:
+        """Items whose files must be ordered first, with their order if there is one, and their station."""
         async with self._database.connection() as conn:
             found = await conn.execute(
                 "SELECT DISTINCT ON (i.id) i.*, t.station FROM rs.staging_items i JOIN rs.transfers t ON t.item = i.id "
-                "WHERE i.job = %s AND t.state = 'ordered' ORDER BY i.id LIMIT 1000",
+                "WHERE t.job = %s AND t.state = 'ordered' ORDER BY i.id LIMIT 1000",
                 [job],
             )
-            return [(_item(row), row["station"]) for row in await found.fetchall()]
+            return [(_item(row), row["archive_order"], row["station"]) for row in await found.fetchall()]
 
-    async def arrived(self, conn: AsyncConnection[Row], item: int) -> None:
-        """An item's files are back from the archive, and may be fetched."""
+    async def note_order(self, conn: AsyncConnection[Row], item: int, order: UUID, waiting: str | None) -> None:
+        """Note the order of an item's files and what it waits for; with nothing left to wait for they are fetched."""
+        await conn.execute("UPDATE rs.staging_items SET archive_order = %s WHERE id = %s", [order, item])
         await conn.execute(
-            "UPDATE rs.transfers SET state = 'waiting', reason = NULL WHERE item = %s AND state = 'ordered'", [item]
+            "UPDATE rs.transfers SET reason = %(waiting)s, "
+            "state = CASE WHEN %(waiting)s::text IS NULL THEN 'waiting' ELSE state END "
+            "WHERE item = %(item)s AND state = 'ordered'",
+            {"waiting": waiting, "item": item},
         )
         await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
-
-    async def ordering(self, conn: AsyncConnection[Row], item: int, reason: str) -> None:
-        """Say how far the order of an item's files is."""
-        await conn.execute("UPDATE rs.transfers SET reason = %s WHERE item = %s AND state = 'ordered'", [reason, item])
 
     # What carriers write.
 
@@ -521,6 +530,36 @@ class StagingRows:
                 [upload.transfer, upload.upload],
             )
 
+    async def uploads_of(self, keys: Sequence[str]) -> dict[str, str | None]:
+        """Of the keys that are of transfers: the upload that a transfer still goes on with, if any does."""
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "SELECT key, CASE WHEN state IN ('waiting', 'paused', 'ordered', 'running') THEN upload END AS upload "
+                "FROM rs.transfers WHERE key = ANY(%s)",
+                [list(keys)],
+            )
+            return {row["key"]: row["upload"] for row in await found.fetchall()}
+
+    async def remains(self, grace_s: float) -> list[Remains]:
+        """Objects that jobs which ended some time ago may have left, and those that newer editions replaced."""
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "(SELECT t.key, j.request->>'collection' AS collection, i.item FROM rs.transfers t "
+                "JOIN rs.staging_items i ON i.id = t.item JOIN rs.jobs j ON j.id = t.job "
+                "WHERE NOT t.swept AND i.state <> 'published' AND j.finished < now() - make_interval(secs => %s) "
+                "AND t.fence > 0 LIMIT 500) "
+                "UNION ALL (SELECT key, collection, item FROM rs.leftovers WHERE due < now() LIMIT 500)",
+                [grace_s],
+            )
+            return [Remains(**row) for row in await found.fetchall()]
+
+    async def swept(self, remains: Sequence[Remains]) -> None:
+        """These were looked at, and need not be again."""
+        keys = [each.key for each in remains]
+        async with self._database.connection() as conn:
+            await conn.execute("UPDATE rs.transfers SET swept = true WHERE key = ANY(%s)", [keys])
+            await conn.execute("DELETE FROM rs.leftovers WHERE key = ANY(%s)", [keys])
+
     async def _mine(self, transfer: Transfer, query: str, **values: Any) -> None:
         async with self._database.connection() as conn:
             found = await conn.execute(query, {"id": transfer.id, "fence": transfer.fence, **values})
@@ -625,6 +664,8 @@ async def _end(conn: AsyncConnection[Row], ended: Sequence[Ended]) -> list[Row]:
         },
     )
     rows = await found.fetchall()
+    if again := [row["item"] for row in rows if row["state"] == "ordered"]:
+        await conn.execute("UPDATE rs.staging_items SET archive_order = NULL WHERE id = ANY(%s)", [again])
     if done := [row["id"] for row in rows if row["state"] == "done" or row["anew"]]:
         await conn.execute("DELETE FROM rs.parts WHERE transfer = ANY(%s)", [done])
     return rows

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from rs_server import tracing
 from rs_server.errors import NotFound, RsError, StationError, StationRefused, StationTimeout, StationUnavailable
 from rs_server.processes.references import Reference
 
@@ -154,14 +155,15 @@ class File:
         whole = start == 0 and end == self.size
         await self.turns.before_request(self.station)
         try:
-            async with self.stations.download(
-                self.reference.service,
-                self.reference.collection,
-                self.asset,
-                range_=None if whole or not self.ranges else f"bytes={start}-{end - 1}",
-                if_range=None if whole else self.validator,
-            ) as download:
-                yield download
+            with tracing.leaf("station download", station=self.station, first=start):
+                async with self.stations.download(
+                    self.reference.service,
+                    self.reference.collection,
+                    self.asset,
+                    range_=None if whole or not self.ranges else f"bytes={start}-{end - 1}",
+                    if_range=None if whole else self.validator,
+                ) as download:
+                    yield download
         except NotFound as error:
             raise Gone(error.detail) from error
 

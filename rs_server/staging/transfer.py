@@ -14,6 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from rs_server import tracing
 from rs_server.database import persistently
 from rs_server.errors import Unavailable
 from rs_server.staging.fetch import Fetch
@@ -23,6 +24,13 @@ from rs_server.staging.rows import Transfer
 from rs_server.staging.source import Changed, File, Gone, RangesIgnored, Source, Turns
 from rs_server.storage import layout
 from rs_server.storage.multipart import NoSuchUpload
+
+Reached = Callable[[str], Awaitable[None]]
+"""Told the named points of the work: the tests of recovery kill there."""
+
+
+async def nowhere(_point: str) -> None:
+    """Nothing happens at any point."""
 
 
 class Objects(Protocol):
@@ -103,7 +111,7 @@ class World:
     uploads: Multipart
     notes: Notes
     part_bytes: int
-    reached: Callable[[str], Awaitable[None]]  # a named point of the work, for the tests that kill there
+    reached: Reached
     pause_s: float = 0.2  # before the first connection after one that brought nothing; each further one twice as long
 
 
@@ -172,7 +180,8 @@ class _Carrying:
         await self.world.reached("mid-part")
         inspector.update(data)
         digest = inspector.verdict()
-        await self.world.objects.put(self.transfer.key, bytes(data))
+        with tracing.leaf("storage object"):
+            await self.world.objects.put(self.transfer.key, bytes(data))
         await self.world.reached("complete")
         return digest
 
@@ -232,7 +241,8 @@ class _Carrying:
         async def put(part: Part, data: bytearray) -> None:
             if part.number in parts:
                 return
-            etag = await self.world.uploads.put(self.transfer.key, upload, part.number, data)
+            with tracing.leaf("storage part", number=part.number):
+                etag = await self.world.uploads.put(self.transfer.key, upload, part.number, data)
             await self._note_file()
             await persistently(lambda: self.world.notes.add_part(self.transfer, part.number, etag))
             parts[part.number] = etag

@@ -20,7 +20,7 @@ from rs_server.access.policy import Principal, Right
 from rs_server.bodies import bounded_body
 from rs_server.errors import NotFound
 from rs_server.settings import Settings
-from rs_server.stations import paging, stac
+from rs_server.stations import ordering, paging, stac
 from rs_server.stations.client import Page, Stations
 from rs_server.stations.download import DownloadResponse
 from rs_server.stations.items import Place
@@ -75,6 +75,8 @@ def create_app(kind: StationKind, settings: Settings) -> FastAPI:
     _add_collections(app, service)
     _add_search(app, service)
     _add_items(app, service)
+    if kind.orders:
+        ordering.add_routes(app, kind, service.url)
     return app
 
 
@@ -111,6 +113,11 @@ class StationService:
         names = [each.id for each in collections]
         return await stations_of(request).search(self.kind.name, asked, names), binding, asked
 
+    async def told(self, request: Request, items: list[stac.Document]) -> None:
+        """Add to items what is known beside the station."""
+        if self.kind.orders:
+            await ordering.tell(request, stations_of(request), self.kind.name, self.url, items)
+
     def token(self, binding: Binding, cursor: Cursor) -> str:
         """The token of a place in a search."""
         return paging.write(self._key, binding, cursor)
@@ -122,24 +129,25 @@ class StationService:
         page, binding, asked = await self.page(request, who, query.as_body(), place, collections)
         own = f"{self.url}/{place}"
         kept = [(name, value) for name, value in request.query_params.multi_items() if name != "token"]
-        links = [stac.link("self", stac.with_query(own, request.query_params.multi_items()), stac.GEOJSON)]
+        links = [stac.link("self", stac.with_query(own, request.query_params.multi_items()), stac.GEOJSON, "This page")]
         for rel, cursor in _neighbours(page):
             href = stac.with_query(own, [*kept, ("token", self.token(binding, cursor))])
-            links.append(stac.link(rel, href, stac.GEOJSON, method="GET"))
-        return self._answer(page, asked, links)
+            links.append(stac.link(rel, href, stac.GEOJSON, _TITLES[rel], method="GET"))
+        return await self._answer(request, page, asked, links)
 
     async def by_body(self, request: Request, who: Principal, body: SearchBody, place: str) -> GeoJson:
         """Answer a POST; its links carry the same body, with the token of another page."""
         page, binding, asked = await self.page(request, who, body, place, self.readable(request, who))
         own = f"{self.url}/{place}"
-        links = [stac.link("self", own, stac.GEOJSON, method="POST")]
+        links = [stac.link("self", own, stac.GEOJSON, "This page", method="POST")]
         stated = body.model_dump(mode="json", by_alias=True, exclude_unset=True)
         for rel, cursor in _neighbours(page):
             next_body = {**stated, "token": self.token(binding, cursor)}
-            links.append(stac.link(rel, own, stac.GEOJSON, method="POST", body=next_body, merge=False))
-        return self._answer(page, asked, links)
+            links.append(stac.link(rel, own, stac.GEOJSON, _TITLES[rel], method="POST", body=next_body, merge=False))
+        return await self._answer(request, page, asked, links)
 
-    def _answer(self, page: Page, asked: SearchRequest, links: list[stac.Document]) -> GeoJson:
+    async def _answer(self, request: Request, page: Page, asked: SearchRequest, links: list[stac.Document]) -> GeoJson:
+        await self.told(request, page.features)
         links.append(stac.link("root", f"{self.url}/", stac.JSON, "Landing page"))
         items = [stac.narrowed(item, asked.fields) for item in page.features]
         return GeoJson(stac.page(items, links, page.matched))
@@ -217,7 +225,9 @@ def _add_items(app: FastAPI, service: StationService) -> None:
     async def item(request: Request, who: Caller, collection_id: str, item_id: str) -> GeoJson:
         """One item with all its assets."""
         service.collection(request, who, collection_id)
-        return GeoJson(await stations_of(request).item(service.kind.name, collection_id, item_id))
+        found = await stations_of(request).item(service.kind.name, collection_id, item_id)
+        await service.told(request, [found])
+        return GeoJson(found)
 
     @app.get("/collections/{collection_id}/items/{item_id}/download/{asset}", response_class=Response)
     async def download(request: Request, who: Caller, collection_id: str, item_id: str, asset: str) -> Response:
@@ -229,6 +239,9 @@ def _add_items(app: FastAPI, service: StationService) -> None:
         if asset not in whole["assets"]:
             raise NotFound(f"item {item_id} has no asset {asset}")
         return DownloadResponse(request, stations, service.kind.name, collection_id, whole["assets"][asset])
+
+
+_TITLES = {"next": "Next page", "prev": "Page before"}
 
 
 def _neighbours(page: Page) -> list[tuple[str, Cursor]]:

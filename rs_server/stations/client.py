@@ -8,25 +8,29 @@ import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cmp_to_key
 from http import HTTPStatus
 from itertools import islice
-from typing import Any
+from typing import Any, Literal, get_args
 
 import httpx
 import orjson
 
 from rs_server.errors import BadInput, NotFound, StationRefused
 from rs_server.settings import StationSettings
-from rs_server.stations import filters, instants
+from rs_server.stations import filters, instants, odata
 from rs_server.stations.items import value_at
 from rs_server.stations.kinds import KINDS
-from rs_server.stations.model import StationKind, ValueType
+from rs_server.stations.metrics import StationMetrics
+from rs_server.stations.model import Orders, StationKind, ValueType
 from rs_server.stations.odata import SortKey
 from rs_server.stations.paging import Cursor
 from rs_server.stations.search import SearchRequest, sort_order
 from rs_server.stations.session import Session, open_session
 from rs_server.stations.station import Collection, Found, Row, Station, Wanted
+
+OrderStatus = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
 
 _ENTITY_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -53,6 +57,18 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderState:
+    """How far an order is, as its station says."""
+
+    id: str
+    status: OrderStatus
+    message: str = ""
+    estimated: datetime | None = None
+    completed: datetime | None = None
+    expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Download:
     """An asset's bytes on their way: status 200, 206 or 416, the headers that describe them, and the bytes."""
 
@@ -64,7 +80,8 @@ class Download:
 class Stations:
     """All configured stations."""
 
-    def __init__(self, stations: Sequence[Station], public_url: str) -> None:
+    def __init__(self, stations: Sequence[Station], public_url: str, metrics: StationMetrics) -> None:
+        self.metrics = metrics
         self._stations = {station.name: station for station in stations}
         self._public_url = public_url
         self._owner: dict[tuple[str, str], Station] = {}
@@ -94,7 +111,7 @@ class Stations:
 
     async def search(self, service: str, request: SearchRequest, collections: Sequence[str]) -> Page:
         """One page of the rows of these collections, merged in order."""
-        names = [name for name in collections if request.collections is None or name in request.collections]
+        names = _asked(request, collections)
         wanted = Wanted(request.filter, request.order, request.limit + 1, request.cursor)
         found = await self._found(service, names, wanted)
         merged = list(islice(_merged([each.rows for each in found], wanted), wanted.count))
@@ -103,7 +120,7 @@ class Stations:
             rows.reverse()
         before, after = _neighbours(wanted, more=more)
         return Page(
-            features=await self._items(service, rows),
+            features=await self.features(service, rows),
             prev=rows[0].cursor(request.order, backwards=True) if before and rows else None,
             next=rows[-1].cursor(request.order, backwards=False) if after and rows else None,
             matched=_sum([each.matched for each in found]),
@@ -132,6 +149,27 @@ class Stations:
                 raise
             return []
         return list(answer.get(kind.quality) or ())
+
+    def takes_orders(self, service: str, collection: str) -> bool:
+        """Whether items of the collection may have to be ordered."""
+        return self._station(service, collection).kind.orders is not None
+
+    async def order(self, station: str, product: str, priority: int) -> OrderState:
+        """Order a product; ``TooManyRequests`` where the station takes no more orders now."""
+        rule, session = _ordering(self._stations[station]), self._stations[station].session
+        answer = await session.send(rule.place.format(id=product), {"Priority": priority})
+        return _state(station, answer)
+
+    async def orders(self, station: str, ids: Sequence[str]) -> dict[str, OrderState]:
+        """How far these orders are, by id; one that the station does not know is left out."""
+        rule, session = _ordering(self._stations[station]), self._stations[station].session
+        asked = " or ".join(map(odata.is_key, ids))
+        answer = await session.query(rule.entity_set, {"$filter": asked, "$top": len(ids)})
+        found = answer.get("value")
+        if not isinstance(found, list):
+            raise StationRefused(station, "it answered JSON that is not a list of orders")
+        states = [_state(station, each) for each in found]
+        return {state.id: state for state in states if state.id in ids}
 
     @asynccontextmanager
     async def download(
@@ -181,8 +219,14 @@ class Stations:
         except KeyError:
             raise NotFound(f"collection {collection} does not exist") from None
 
-    async def _items(self, service: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """The items of rows, each station asked once for the files of its own."""
+    async def rows(self, service: str, request: SearchRequest, collections: Sequence[str]) -> list[Row]:
+        """The first rows of these collections, merged in order, up to the limit of the request."""
+        wanted = Wanted(request.filter, request.order, request.limit, request.cursor)
+        found = await self._found(service, _asked(request, collections), wanted)
+        return list(islice(_merged([each.rows for each in found], wanted), wanted.count))
+
+    async def features(self, service: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """The items of rows, ready to be written; each station is asked once for the files of its own."""
         places: dict[str, list[int]] = {}
         for at, row in enumerate(rows):
             places.setdefault(self.station_of(service, row.collection), []).append(at)
@@ -201,33 +245,70 @@ async def open_stations(
     settings: Mapping[str, StationSettings],
     *,
     public_url: str = "",
+    issuer: str | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     kinds: Mapping[str, StationKind] = KINDS,
 ) -> AsyncIterator[Stations]:
     """The stations of the settings, closed at the end; nothing is sent to them yet.
 
-    ``ValueError`` names a station or collection that cannot be honoured. ``transport`` stands in for the network.
+    ``ValueError`` names a station or collection that cannot be honoured. ``issuer`` is where callers log in.
+    ``transport`` stands in for the network.
     """
     async with AsyncExitStack() as stack:
-        opened = []
+        opened, metrics = [], StationMetrics()
         for name, each in settings.items():
-            session = await stack.enter_async_context(open_session(name, each, transport=transport))
-            opened.append(_station(name, each, session, kinds))
-        yield Stations(opened, public_url.rstrip("/"))
+            session = await stack.enter_async_context(open_session(name, each, transport=transport, metrics=metrics))
+            opened.append(_station(name, each, session, kinds, issuer))
+        yield Stations(opened, public_url.rstrip("/"), metrics)
 
 
-def _station(name: str, settings: StationSettings, session: Session, kinds: Mapping[str, StationKind]) -> Station:
+def _station(
+    name: str,
+    settings: StationSettings,
+    session: Session,
+    kinds: Mapping[str, StationKind],
+    issuer: str | None,
+) -> Station:
     if settings.kind not in kinds:
         raise ValueError(f"station {name}: this version does not know the kind {settings.kind}")
     try:
-        return Station(kinds[settings.kind], settings, session)
+        return Station(kinds[settings.kind], settings, session, issuer)
     except ValueError as error:
         raise ValueError(f"station {name}: {error}") from error
+
+
+def _asked(request: SearchRequest, collections: Sequence[str]) -> list[str]:
+    return [name for name in collections if request.collections is None or name in request.collections]
 
 
 def _sum(counts: Sequence[int | None]) -> int | None:
     known = [count for count in counts if count is not None]
     return sum(known) if len(known) == len(counts) else None
+
+
+def _ordering(station: Station) -> Orders:
+    if station.kind.orders is None:
+        raise BadInput(f"station {station.name} takes no orders")
+    return station.kind.orders
+
+
+def _state(station: str, answer: Mapping[str, Any]) -> OrderState:
+    """An order of a station, read."""
+    try:
+        status = answer["Status"]
+        if status not in get_args(OrderStatus):
+            raise ValueError(f"{status!r} is no state of an order")
+        times = [_moment(answer.get(name)) for name in ("EstimatedDate", "CompletedDate", "EvictionDate")]
+        key = str(answer["Id"])
+        if not _ENTITY_ID.fullmatch(key):
+            raise ValueError(f"{key!r} is no key")
+        return OrderState(key, status, str(answer.get("StatusMessage") or ""), *times)
+    except (KeyError, ValueError, TypeError) as error:
+        raise StationRefused(station, f"it sent an order that cannot be read: {error!r}") from error
+
+
+def _moment(text: Any) -> datetime | None:
+    return None if text is None else instants.EPOCH + timedelta(microseconds=instants.micros(text))
 
 
 def _neighbours(wanted: Wanted, *, more: bool) -> tuple[bool, bool]:

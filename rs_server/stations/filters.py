@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,6 +26,17 @@ LONGEST = 8_000  # characters of a filter
 DEEPEST = 40  # levels of parentheses; the parser runs out of stack somewhere above 100
 MOST_TERMS = 500  # leaves of the normal form
 
+# What STAC clients ask of any collection; items that have no such property do not match (STAC common metadata).
+ANYWHERE: Mapping[str, Property] = {
+    each.stac: each
+    for each in (
+        prop("mission", ""),
+        prop("platform", ""),
+        prop("constellation", ""),
+        prop("gsd", "", ValueType.DOUBLE),
+        prop("eo:cloud_cover", "", ValueType.DOUBLE),
+    )
+}
 FOOTPRINT = {"property": "geometry"}
 COLLECTION = prop("collection", "", required=True)  # known for each item before the station is asked
 
@@ -182,8 +193,16 @@ Leaf = Compare | Like | IsNull | Spatial | Array
 Filter = bool | Leaf | All | AnyOf
 
 
-def parse(kind: StationKind, text: str | dict[str, Any], language: str) -> Filter:
-    """Read a filter in ``cql2-text`` or ``cql2-json``; ``BadInput`` or ``UnsupportedFilter`` name what is wrong."""
+def parse(
+    kind: StationKind,
+    text: str | dict[str, Any],
+    language: str,
+    foreign: Mapping[str, Property] = ANYWHERE,
+) -> Filter:
+    """Read a filter in ``cql2-text`` or ``cql2-json``; ``BadInput`` or ``UnsupportedFilter`` name what is wrong.
+
+    ``foreign`` are properties that items of this kind never have and that may be named all the same.
+    """
     match language:
         case "cql2-text" if isinstance(text, str):
             expression = _parsed(cql2.parse_text, text)
@@ -193,15 +212,31 @@ def parse(kind: StationKind, text: str | dict[str, Any], language: str) -> Filte
             raise BadInput("filter: cql2-text is a text, not an object", hint="set filter-lang to cql2-json")
         case _:
             raise BadInput(f"filter-lang {language!r} is not known", hint="use cql2-text or cql2-json")
-    return read(kind, expression)
+    return read(kind, expression, foreign)
 
 
-def read(kind: StationKind, expression: Any) -> Filter:
+def read(kind: StationKind, expression: Any, foreign: Mapping[str, Property] = ANYWHERE) -> Filter:
     """The normal form of a CQL2-JSON expression."""
-    found = _Reader(kind).filter(expression, negated=False)
+    found = _Reader(kind, foreign).filter(expression, negated=False)
+    found = transform(found, lambda leaf: _without(leaf, kind))
     if len(leaves(found)) > MOST_TERMS:
         raise BadInput(f"the filter has more than {MOST_TERMS} terms")
     return found
+
+
+def refs(node: Leaf | Scalar) -> Iterator[Ref]:
+    """The properties that a term asks about."""
+    match node:
+        case Ref():
+            yield node
+        case Call(_, args):
+            for arg in args:
+                yield from refs(arg)
+        case Compare(_, left, right):
+            yield from refs(left)
+            yield from refs(right)
+        case Like(subject, _, _) | IsNull(subject, _) | Spatial(_, subject) | Array(_, subject):
+            yield from refs(subject)
 
 
 def conjunction(terms: Sequence[Filter]) -> Filter:
@@ -262,6 +297,16 @@ def within(kind: StationKind, first: Instant | None, last: Instant | None) -> Fi
     return conjunction(terms)
 
 
+def _without(leaf: Leaf, kind: StationKind) -> Filter:
+    """A term about a property that no item of the kind has: nothing is true of it, but that it is absent."""
+    absent = any(
+        ref.property is not COLLECTION and kind.find(ref.property.stac) is not ref.property for ref in refs(leaf)
+    )
+    if not absent:
+        return leaf
+    return isinstance(leaf, IsNull) and not leaf.negated
+
+
 def _flat(kind: type[All | AnyOf], terms: Sequence[Filter]) -> tuple[Filter, ...]:
     found: list[Filter] = []
     for term in terms:
@@ -296,8 +341,9 @@ def _depth(text: str) -> int:
 class _Reader:
     """Turns CQL2-JSON into the normal form, over the properties of one kind."""
 
-    def __init__(self, kind: StationKind) -> None:
+    def __init__(self, kind: StationKind, foreign: Mapping[str, Property]) -> None:
         self.kind = kind
+        self._foreign = foreign
         self._relations = {
             **dict.fromkeys(TEMPORAL, self._temporal),
             **dict.fromkeys(SPATIAL, self._spatial),
@@ -331,7 +377,7 @@ class _Reader:
 
     def _test(self, op: str, subject: Any, rest: list[Any], *, negated: bool) -> Filter:
         match op, rest:
-            case "between", [low, high]:
+            case "between", [low, high] | [[low, high]]:  # the second is how drafts of CQL2 had it
                 bounds: tuple[tuple[Comparison, Any], ...] = ((">=", low), ("<=", high))
                 terms = [self._compare(each, subject, bound, negated=negated) for each, bound in bounds]
                 return disjunction(terms) if negated else conjunction(terms)
@@ -434,6 +480,8 @@ class _Reader:
 
     def _property(self, name: str) -> Property:
         found = COLLECTION if name == "collection" else self.kind.find(name)
+        if found is None:
+            found = self._foreign.get(name.removeprefix("properties."))
         if found is None:
             raise UnsupportedFilter(
                 f"filter: {self.kind.name} items have no property {name!r}", hint="see the queryables", term=name

@@ -13,6 +13,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _UTC_TEXT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DAY_US = 86_400_000_000
 _FIRST_US = -62_135_596_800_000_000  # 0001-01-01
 _LAST_US = 253_402_300_799_999_999  # 9999-12-31
@@ -49,6 +50,13 @@ def micros(text: str) -> int:
     if not _FIRST_US <= us <= _LAST_US:
         raise ValueError(f"{text!r} lies outside the years 1 to 9999")
     return us
+
+
+def strict(text: str) -> int:
+    """Microseconds since 1970 of a text that is RFC 3339 to the letter; ``ValueError`` for another."""
+    if not _RFC3339.fullmatch(text):
+        raise ValueError(f"{text!r} is not a moment in time with its offset (RFC 3339)")
+    return micros(text)
 
 
 @lru_cache(maxsize=16_384)  # the files of a session share some of their dates

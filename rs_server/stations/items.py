@@ -17,6 +17,8 @@ from rs_server.stations.model import Extension, Files, Property, StationKind, Va
 STAC_VERSION = "1.1.0"
 COMPLETE = "rs:complete"  # whether all files of a session are there; cadip: names are closed to us
 
+AUTHENTICATION = "https://stac-extensions.github.io/authentication/v1.1.0/schema.json"
+_REFS, _OIDC = "auth:refs", "oidc"
 _OUTSIDE = frozenset({"id", "geometry"})  # members of the item itself
 _ASSET = ("href", "title", "type", "roles", "externalIds")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+").fullmatch  # names of files rarely need quoting, which is slow
@@ -50,13 +52,15 @@ class Place:
 class Mapper:
     """The readers of one kind, made once."""
 
-    def __init__(self, kind: StationKind) -> None:
+    def __init__(self, kind: StationKind, issuer: str | None = None) -> None:
         self.kind = kind
+        self._login = _login(issuer) if issuer else None
         self._scheme, self._type, self._role = kind.name, kind.assets.type, kind.assets.role
         self._own = _Reading(kind.properties)
-        self._of_assets = _Reading(kind.assets.properties, _ASSET)
-        self._texts = _AssetTexts(kind)
+        self._of_assets = _Reading(kind.assets.properties, (*_ASSET, *([_REFS] if issuer else [])))
+        self._texts = _AssetTexts(kind, with_login=issuer is not None)
         self._always = [each.url for each in kind.extensions if not each.properties]
+        self._always += [AUTHENTICATION] if issuer else []
         self._on_use = [each for each in kind.extensions if each.properties]
 
     def properties(self, entity: Entity) -> dict[str, Any]:
@@ -83,6 +87,8 @@ class Mapper:
         own = {name: value for name, value in properties.items() if name not in _OUTSIDE}
         footprint = properties.get("geometry")
         own["externalIds"] = [{"scheme": self.kind.name, "value": entity["Id"]}]
+        if self._login:
+            own["auth:schemes"] = self._login
         if rule:
             own[COMPLETE] = is_complete(rule, entity, parts)
         return {
@@ -104,12 +110,19 @@ class Mapper:
         if text is None:
             name = source["Name"]
             ids = [{"scheme": self._scheme, "value": source["Id"]}]
-            given = f"{downloads}/{_segment(name)}", name, self._type, [self._role], ids
+            given = [f"{downloads}/{_segment(name)}", name, self._type, [self._role], ids]
+            given += [[_OIDC]] if self._login else []
             return orjson.Fragment(orjson.dumps(self._of_assets.read(source, *given)))
         return orjson.Fragment(text)
 
     def _extensions(self, properties: Mapping[str, Any]) -> list[str]:
         return [*self._always, *(each.url for each in self._on_use if _uses(each, properties))]
+
+
+def _login(issuer: str) -> dict[str, Any]:
+    """How to get at the files: with a login of ours (STAC authentication extension)."""
+    url = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
+    return {_OIDC: {"type": "openIdConnect", "openIdConnectUrl": url}}
 
 
 def newest(rule: Files, files: Iterable[Entity]) -> dict[Part, Entity]:
@@ -181,14 +194,15 @@ def _links(place: Place, item_id: str) -> list[dict[str, str]]:
 class _AssetTexts:
     """The JSON text of assets whose values are all there and all plain, which nearly all are: a template filled."""
 
-    def __init__(self, kind: StationKind) -> None:
+    def __init__(self, kind: StationKind, *, with_login: bool) -> None:
         of, properties = kind.assets, kind.assets.properties
-        given = {
+        given: dict[str, Any] = {
             "href": "%s/%s",
             "title": "%s",
             "type": of.type,
             "roles": [of.role],
             "externalIds": [{"scheme": kind.name, "value": "%s"}],
+            **({_REFS: [_OIDC]} if with_login else {}),
         }
         head = orjson.dumps(given).decode().removesuffix("}")
         tail = [f",{orjson.dumps(each.stac).decode()}:{_TEMPLATE.get(each.type, '"%s"')}" for each in properties]

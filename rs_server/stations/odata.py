@@ -120,6 +120,11 @@ def flipped(keys: Sequence[SortKey]) -> tuple[SortKey, ...]:
     return tuple(SortKey(key.by, not key.descending) for key in keys)
 
 
+def is_key(value: str) -> str:
+    """The entity of this key; a few stations have keys that are no GUIDs."""
+    return f"Id eq {literal(ValueType.GUID if _GUID.fullmatch(value) else ValueType.TEXT, value)}"
+
+
 def beyond_id(value: str, *, descending: bool) -> str:
     """Rows whose key comes after this one."""
     return f"Id {'lt' if descending else 'gt'} {literal(ValueType.GUID, value)}"

@@ -18,7 +18,7 @@ from typing import Any
 from rs_server.errors import BadInput
 
 _VERSION = b"rs-station-paging-1"
-_LONGEST = 4_096
+_LONGEST = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,23 @@ class Binding:
 
 def write(key: bytes, binding: Binding, cursor: Cursor) -> str:
     """The token of a place."""
-    payload = json.dumps(asdict(cursor), separators=(",", ":")).encode()
+    return sealed(key, binding, asdict(cursor))
+
+
+def sealed(key: bytes, binding: Binding, content: Mapping[str, Any]) -> str:
+    """The token of any place that JSON can name."""
+    payload = json.dumps(content, separators=(",", ":")).encode()
     return f"{_encode(payload)}.{_encode(binding.seal(key, payload))}"
 
 
 def read(key: bytes, binding: Binding, token: str) -> Cursor:
     """The place a token stands for; ``BadInput`` unless it was made for this caller and this search."""
+    found = opened(key, binding, token)
+    return Cursor(**{**found, "values": tuple(found["values"])})
+
+
+def opened(key: bytes, binding: Binding, token: str) -> dict[str, Any]:
+    """What was sealed; ``BadInput`` unless it was for this caller and this search."""
     payload, _, signature = token.partition(".")
     try:
         content, sealed = _decode(payload), _decode(signature)
@@ -61,8 +72,8 @@ def read(key: bytes, binding: Binding, token: str) -> Cursor:
         raise _refused() from error
     if len(token) > _LONGEST or not hmac.compare_digest(sealed, binding.seal(key, content)):
         raise _refused()
-    found = json.loads(content)
-    return Cursor(**{**found, "values": tuple(found["values"])})
+    found: dict[str, Any] = json.loads(content)
+    return found
 
 
 def _refused() -> BadInput:

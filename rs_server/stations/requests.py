@@ -6,17 +6,19 @@ refused: to leave it out would answer more than was asked for.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from geojson_pydantic.geometries import Geometry
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from rs_server.errors import BadInput
-from rs_server.stations import filters, geometry, search
+from rs_server.stations import filters, geometry, oldquery, search
 from rs_server.stations.filters import Filter, conjunction
-from rs_server.stations.model import StationKind
+from rs_server.stations.model import Property, StationKind
+from rs_server.stations.odata import SortKey
 from rs_server.stations.paging import Binding
-from rs_server.stations.search import DEFAULT_LIMIT, MOST_ITEMS, Fields, SearchRequest
+from rs_server.stations.search import DEFAULT_FIELDS, DEFAULT_LIMIT, MOST_ITEMS, Fields, SearchRequest
 
 Crs = Literal["http://www.opengis.net/def/crs/OGC/1.3/CRS84"]
 CRS84: Crs = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
@@ -25,6 +27,7 @@ FilterLanguage = Literal["cql2-text", "cql2-json"]
 Limit = Annotated[int, Field(ge=1, description=f"Items of a page; more than {MOST_ITEMS} count as {MOST_ITEMS}")]
 
 _NOT_THE_SEARCH = {"token", "limit", "fields"}  # may change from page to page
+_QUERY: TypeAdapter[dict[str, dict[str, Any]]] = TypeAdapter(dict[str, dict[str, Any]])
 _GEOMETRY: TypeAdapter[Any] = TypeAdapter(Geometry)
 
 
@@ -39,6 +42,7 @@ class SearchQuery(BaseModel):
     intersects: str | None = Field(None, description="A GeoJSON geometry")
     datetime: str | None = Field(None, description="A moment, or an interval: 2024-11-14T00:00:00Z/..")
     filter: str | None = Field(None, description="A CQL2 expression")
+    query: str | None = Field(None, description='For old clients, as JSON: {"platform": {"eq": "sentinel-1a"}}')
     filter_lang: FilterLanguage = Field("cql2-text", alias="filter-lang")
     filter_crs: Crs = Field(CRS84, alias="filter-crs")
     sortby: str | None = Field(None, description="Properties with their direction: -published,+id")
@@ -51,15 +55,21 @@ class SearchQuery(BaseModel):
         include, exclude = _fields(_listed(self.fields) or [])
         return SearchBody.model_validate(
             {
-                **self.model_dump(by_alias=True),
+                **self.model_dump(by_alias=True, exclude={"fields"}),
                 "collections": _listed(self.collections),
                 "ids": _listed(self.ids),
                 "bbox": _numbers(self.bbox),
                 "intersects": _geometry(self.intersects),
+                "query": _query(self.query),
                 "sortby": [_sort_term(term) for term in _listed(self.sortby) or []],
-                "fields": {"include": include, "exclude": exclude},
+                **({} if self.fields is None else {"fields": _stated(include, exclude)}),
             }
         )
+
+
+def _several(value: Any) -> Any:
+    """One name stands for a list of it."""
+    return [value] if isinstance(value, str) else value
 
 
 class SortBy(BaseModel):
@@ -85,12 +95,13 @@ class SearchBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    collections: list[str] | None = None
-    ids: list[str] | None = None
+    collections: Annotated[list[str] | None, BeforeValidator(_several)] = None
+    ids: Annotated[list[str] | None, BeforeValidator(_several)] = None
     bbox: list[float] | None = None
     intersects: Geometry | None = None
     datetime: str | None = None
     filter: dict[str, Any] | str | None = None
+    query: dict[str, dict[str, Any]] | None = Field(None, description="For old clients; a filter says more")
     filter_lang: FilterLanguage = Field("cql2-json", alias="filter-lang")
     filter_crs: Crs = Field(CRS84, alias="filter-crs")
     sortby: list[SortBy] = Field(default_factory=list)
@@ -98,21 +109,39 @@ class SearchBody(BaseModel):
     limit: Limit = DEFAULT_LIMIT
     token: str | None = None
 
-    def understood(self, kind: StationKind) -> SearchRequest:
-        """The search, every part of it understood; ``BadInput`` names the part that is not. The cursor is not read."""
+    def understood(
+        self,
+        kind: StationKind,
+        foreign: Mapping[str, Property] = filters.ANYWHERE,
+        *,
+        order: tuple[SortKey, ...] | None = None,
+    ) -> SearchRequest:
+        """The search, every part of it understood; ``BadInput`` names the part that is not. The cursor is not read.
+
+        ``foreign`` are properties that items of other kinds have; ``order`` stands in for the one that is asked for.
+        """
+        terms = [f"{'-' if s.direction == 'desc' else '+'}{s.field}" for s in self.sortby]
         return SearchRequest(
-            filter=conjunction([*self._filters(kind)]),
+            filter=conjunction([*self._filters(kind, foreign)]),
             collections=None if self.collections is None else tuple(self.collections),
-            order=search.sort_order(kind, [f"{'-' if s.direction == 'desc' else '+'}{s.field}" for s in self.sortby]),
+            order=search.sort_order(kind, terms) if order is None else order,
             limit=min(self.limit, MOST_ITEMS),
-            fields=Fields(tuple(self.fields.include or ()), tuple(self.fields.exclude or ())),
+            fields=self.wanted_fields(),
         )
+
+    def wanted_fields(self) -> Fields:
+        """Which members of an item are wanted."""
+        include, exclude = tuple(self.fields.include or ()), tuple(self.fields.exclude or ())
+        given = self.fields.model_fields_set
+        stated = "fields" in self.model_fields_set and ("include" in given or not given)
+        default = tuple(name for name in DEFAULT_FIELDS if name not in exclude)
+        return Fields(default if stated and not include else include, exclude)
 
     def binding(self, caller: str, place: str) -> Binding:
         """What a paging token of this search is bound to; ``place`` is where it is asked."""
         return Binding(caller, {"place": place, **self.model_dump(mode="json", exclude=_NOT_THE_SEARCH)})
 
-    def _filters(self, kind: StationKind) -> list[Filter]:
+    def _filters(self, kind: StationKind, foreign: Mapping[str, Property]) -> list[Filter]:
         found: list[Filter] = []
         if self.ids is not None:
             found.append(search.id_filter(kind, self.ids))
@@ -120,8 +149,10 @@ class SearchBody(BaseModel):
             found.append(search.datetime_filter(kind, self.datetime))
         if self.bbox is not None or self.intersects is not None:
             found.append(filters.intersecting(kind, _area(self.bbox, self.intersects)))
+        if self.query is not None:
+            found.append(filters.read(kind, oldquery.as_cql2(self.query), foreign))
         if self.filter is not None:
-            found.append(filters.parse(kind, self.filter, self.filter_lang))
+            found.append(filters.parse(kind, self.filter, self.filter_lang, foreign))
         return found
 
 
@@ -164,8 +195,20 @@ def _geometry(text: str | None) -> Any:
         raise BadInput("intersects: not a GeoJSON geometry") from error
 
 
+def _query(text: str | None) -> Any:
+    try:
+        return None if text is None else _QUERY.validate_json(text)
+    except ValidationError as error:
+        raise BadInput("query: a JSON object of properties is needed, each with an object of comparisons") from error
+
+
 def _sort_term(term: str) -> dict[str, str]:
     return {"field": term.lstrip("+-"), "direction": "desc" if term.startswith("-") else "asc"}
+
+
+def _stated(include: list[str], exclude: list[str]) -> dict[str, list[str]]:
+    """The member ``fields`` of a body; only to want nothing is to want the default."""
+    return {"exclude": exclude, **({"include": include} if include or not exclude else {})}
 
 
 def _fields(terms: list[str]) -> tuple[list[str], list[str]]:

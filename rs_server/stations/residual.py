@@ -6,7 +6,6 @@ since 1970: the package compares two texts of one moment (``…44Z``, ``…44.00
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import cql2
@@ -27,6 +26,7 @@ from rs_server.stations.filters import (
     Scalar,
     Spatial,
     leaves,
+    refs,
 )
 from rs_server.stations.instants import Instant
 from rs_server.stations.model import ValueType
@@ -36,11 +36,11 @@ class Check:
     """A filter ready to be asked of many items."""
 
     def __init__(self, found: Filter) -> None:
-        refs = {ref.property for leaf in leaves(found) for ref in _refs(leaf)}
+        asked = {ref.property for leaf in leaves(found) for ref in refs(leaf)}
         self._constant = found if isinstance(found, bool) else None
         self._expression = cql2.Expr(to_cql2(found)) if self._constant is None else None
-        self._moments = [each.stac for each in refs if each.type is ValueType.INSTANT]
-        self._others = [each.stac for each in refs if each.type is not ValueType.INSTANT]
+        self._moments = [each.stac for each in asked if each.type is ValueType.INSTANT]
+        self._others = [each.stac for each in asked if each.type is not ValueType.INSTANT]
 
     def matches(self, properties: dict[str, Any]) -> bool:
         """Whether the filter is true of an item's properties (its id and collection among them).
@@ -107,17 +107,3 @@ def _readable(expression: Any, leaf: Leaf) -> Any:
         case Compare(_, _, Constant(Instant() as moment)):
             return {**expression, "args": [expression["args"][0], {"timestamp": str(moment)}]}
     return expression
-
-
-def _refs(node: Leaf | Scalar) -> Iterator[Ref]:
-    match node:
-        case Ref():
-            yield node
-        case Call(_, args):
-            for arg in args:
-                yield from _refs(arg)
-        case Compare(_, left, right):
-            yield from _refs(left)
-            yield from _refs(right)
-        case Like(subject, _, _) | IsNull(subject, _) | Spatial(_, subject) | Array(_, subject):
-            yield from _refs(subject)

@@ -9,13 +9,15 @@ from typing import Any
 from rs_server.errors import BadInput
 from rs_server.stations import filters
 from rs_server.stations.filters import COLLECTION, Compare, Constant, Filter, Ref, compare, conjunction, transform
-from rs_server.stations.instants import span
+from rs_server.stations.instants import Instant, strict
 from rs_server.stations.model import StationKind
 from rs_server.stations.odata import SortKey
 from rs_server.stations.paging import Cursor
 from rs_server.stations.residual import Check
 
 MOST_IDS = 100
+# What an empty list of wanted members stands for (STAC API fields extension §3).
+DEFAULT_FIELDS = ("type", "stac_version", "id", "geometry", "bbox", "links", "assets", "datetime")
 DEFAULT_LIMIT = 10
 MOST_ITEMS = 1_000  # a larger limit is answered with pages of this size, as OGC API – Features §7.15.2 allows
 
@@ -51,8 +53,8 @@ def datetime_filter(kind: StationKind, text: str) -> Filter:
     """The ``datetime`` parameter: a moment, or an interval that may be open at one end."""
     first, slash, last = text.partition("/")
     try:
-        since = None if slash and first in ("", "..") else span(first)[0]
-        until = None if slash and last in ("", "..") else span(last if slash else first)[1]
+        since = None if slash and first in ("", "..") else Instant(strict(first))
+        until = None if slash and last in ("", "..") else Instant(strict(last if slash else first))
     except ValueError as error:
         raise BadInput(f"datetime: {error}") from error
     if slash and since is None and until is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +26,7 @@ CONFORMANCE = (
     "https://api.stacspec.org/v1.0.0/item-search#filter",
     "https://api.stacspec.org/v1.0.0/item-search#sort",
     "https://api.stacspec.org/v1.0.0/item-search#fields",
+    "https://api.stacspec.org/v1.0.0/item-search#query",
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core",
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/oas30",
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/geojson",
@@ -46,7 +47,7 @@ CONFORMANCE = (
     "http://www.opengis.net/spec/cql2/1.0/conf/array-functions",
 )
 
-_QUERYABLES = "http://www.opengis.net/def/rel/ogc/1.0/queryables"
+QUERYABLES = "http://www.opengis.net/def/rel/ogc/1.0/queryables"
 _LICENCE = "https://sentinels.copernicus.eu/documents/247904/690755/Sentinel_Data_Legal_Notice"
 _JSON_TYPES: Mapping[ValueType, dict[str, str]] = {
     ValueType.TEXT: {"type": "string"},
@@ -59,7 +60,8 @@ _JSON_TYPES: Mapping[ValueType, dict[str, str]] = {
     ValueType.GEOMETRY: {"$ref": "https://geojson.org/schema/Geometry.json"},
     ValueType.OBJECT: {"type": "object"},
 }
-_ALWAYS = ("type", "stac_version", "id", "collection", "geometry", "links")
+_ALWAYS = ("type", "stac_version", "id", "collection")
+_MEMBERS = frozenset({*_ALWAYS, "geometry", "bbox", "links", "assets", "properties", "stac_extensions"})
 
 Document = dict[str, Any]
 
@@ -87,7 +89,7 @@ def landing(kind: StationKind, url: str, docs_url: str, collections: Sequence[Co
             link("conformance", f"{url}/conformance", json_, "Conformance classes"),
             link("search", search, GEOJSON, "Search", method="GET"),
             link("search", search, GEOJSON, "Search", method="POST"),
-            link(_QUERYABLES, f"{url}/queryables", SCHEMA, "Queryables"),
+            link(QUERYABLES, f"{url}/queryables", SCHEMA, "Queryables"),
             link("service-desc", f"{url}/api", OPENAPI, "OpenAPI description"),
             link("service-doc", docs_url, "text/html", "Documentation"),
             *(link("child", Place(url, each.id).collection_url, json_, each.title) for each in collections),
@@ -114,7 +116,7 @@ def collection(kind: StationKind, url: str, of: Collection) -> Document:
             link("parent", f"{url}/", JSON, "Landing page"),
             link("root", f"{url}/", JSON, "Landing page"),
             link("items", f"{own}/items", GEOJSON, "Items"),
-            link(_QUERYABLES, f"{own}/queryables", SCHEMA, "Queryables"),
+            link(QUERYABLES, f"{own}/queryables", SCHEMA, "Queryables"),
             link("license", _LICENCE, "application/pdf", "Legal notice on the use of Copernicus Sentinel data"),
         ],
     }
@@ -131,13 +133,20 @@ def queryables(kind: StationKind, url: str, of: Collection | None = None) -> Doc
     """What can be filtered by (JSON schema), less what has but one value in this collection."""
     own = Place(url, of.id).collection_url if of else url
     constraints = of.constraints if of else {}
-    known = {each.stac: _queryable(each, constraints.get(each.stac)) for each in kind.properties if each.queryable}
+    free = [each for each in kind.properties if each.queryable and len(constraints.get(each.stac, ())) != 1]
+    return schema_of(free, own, of.title if of else kind.title, constraints)
+
+
+def schema_of(
+    properties: Iterable[Property], url: str, title: str, allowed: Mapping[str, Sequence[str]] | None = None
+) -> Document:
+    """A JSON schema of properties; ``allowed`` says which values some of them have."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"{own}/queryables",
+        "$id": f"{url}/queryables",
         "type": "object",
-        "title": f"Queryables of {of.title if of else kind.title}",
-        "properties": {name: known[name] for name in known if len(constraints.get(name, ())) != 1},
+        "title": f"Queryables of {title}",
+        "properties": {each.stac: _queryable(each, (allowed or {}).get(each.stac)) for each in properties},
         "additionalProperties": False,
     }
 
@@ -149,14 +158,22 @@ def page(items: Sequence[Document], links: Sequence[Document], matched: int | No
 
 
 def narrowed(item: Document, fields: Fields) -> Document:
-    """The item with the members that are wanted, and those that make it an item."""
+    """The item with the members that are wanted, and those that say which item it is.
+
+    A member that is named itself is kept, though it or the group that it is in is not wanted.
+    """
     if not fields.include and not fields.exclude:
         return item
     found = _included(item, fields.include) if fields.include else {**item, "properties": {**item["properties"]}}
     for path in fields.exclude:
         group, name = _split(path)
-        found.get(group, {}).pop(name, None) if name else found.pop(group, None)
-    return {**{name: item[name] for name in _ALWAYS}, "properties": {}, "assets": {}, **found}
+        if path in fields.include:
+            continue
+        if name and isinstance(found.get(group), dict):
+            found[group] = {key: value for key, value in found[group].items() if key != name}
+        elif not name and not any(_split(each)[0] == group and _split(each)[1] for each in fields.include):
+            found.pop(group, None)
+    return {**{name: item[name] for name in _ALWAYS}, **found}
 
 
 def _included(item: Document, paths: Sequence[str]) -> Document:
@@ -175,7 +192,7 @@ def _split(path: str) -> tuple[str, str]:
     group, dot, name = path.partition(".")
     if dot and group in ("properties", "assets"):
         return group, name
-    return (path, "") if path in (*_ALWAYS, "assets", "properties", "bbox", "stac_extensions") else ("properties", path)
+    return (path, "") if path in _MEMBERS else ("properties", path)
 
 
 def _queryable(of: Property, allowed: Sequence[str] | None) -> Document:

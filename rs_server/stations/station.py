@@ -115,11 +115,13 @@ class _Page:
 class Station:
     """One station of the settings."""
 
-    def __init__(self, kind: StationKind, settings: StationSettings, session: Session) -> None:
+    def __init__(
+        self, kind: StationKind, settings: StationSettings, session: Session, issuer: str | None = None
+    ) -> None:
         self.name = session.name
         self.kind = kind
         self.session = session
-        self.mapper = Mapper(kind)
+        self.mapper = Mapper(kind, issuer)
         self.collections = {
             name: Collection(name, session.name, c.title, c.description, c.constraints, constraint(kind, c.constraints))
             for name, c in settings.collections.items()

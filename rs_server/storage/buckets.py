@@ -137,6 +137,14 @@ class Storage:
                 total += sum(entry["size"] for entry in page)
         return total
 
+    async def etags(self, prefix: str) -> dict[str, str]:
+        """What the storage itself tells objects under a prefix apart by: their entity tags, by key."""
+        found: dict[str, str] = {}
+        with failures(f"listing {prefix}"):
+            async for page in obstore.list(self._store, prefix):
+                found |= {entry["path"]: entry["e_tag"] or "" for entry in page}
+        return found
+
     async def delete_prefix(self, prefix: str) -> None:
         """Delete every object under a prefix, which ends with a slash."""
         if not prefix.endswith("/") or prefix.count("/") < 3:  # owner/collection/item/

@@ -46,12 +46,15 @@ class Callers:
 
 
 @contextmanager
-def calling(platform: Platform, **changes: Any) -> Iterator[Callers]:
-    """Serve with the installation's settings, the test's own issuer, no stations, and some changes."""
+def calling(platform: Platform, *, limits: dict[str, Any] | None = None, **changes: Any) -> Iterator[Callers]:
+    """Serve with the installation's settings, the test's own issuer, no stations, and some changes.
+
+    ``limits`` are settings of access, e.g. ``requests_per_s``.
+    """
     issuer = Issuer()
     values = yaml.safe_load((platform.home / "config" / "server.yaml").read_text())
     with issuing(issuer) as access:
-        settings = {**values, "access": access, "stations": {}, **changes}
+        settings = {**values, "access": {**access, **(limits or {})}, "stations": {}, **changes}
         with serving(settings) as url:
             callers = Callers(url, issuer, values["database"]["dsn"])
             yield callers

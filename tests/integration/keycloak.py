@@ -16,7 +16,12 @@ from tests.conftest import Platform
 
 
 def log_in(server: httpx.Client, user: str, password: str) -> str:
-    """Follow the documentation page's login: Keycloak's form, the code, the token."""
+    """An access token of that user."""
+    return tokens(server, user, password)["access_token"]
+
+
+def tokens(server: httpx.Client, user: str, password: str) -> dict[str, str]:
+    """Follow the documentation page's login: Keycloak's form, the code, the tokens."""
     document = server.get("/openapi.json").json()
     flow = document["components"]["securitySchemes"]["login"]["flows"]["authorizationCode"]
     redirect = f"{document['servers'][0]['url']}/docs/oauth2-redirect"
@@ -53,7 +58,7 @@ def log_in(server: httpx.Client, user: str, password: str) -> str:
         )
     assert answer.status_code == 200, answer.text
     assert answer.headers["access-control-allow-origin"] == document["servers"][0]["url"]
-    return str(answer.json()["access_token"])
+    return {name: value for name, value in answer.json().items() if isinstance(value, str)}
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -68,10 +73,15 @@ class Admin:
         self._http = httpx.Client(timeout=60, trust_env=False)
         self._password = secrets.load(Installation(platform.home)).keycloak_admin_password
 
-    def ask(self, method: str, path: str, **content: Any) -> Any:
+    def token(self) -> str:
+        """An access token of the administrator, issued by Keycloak's own realm."""
         form = {"grant_type": "password", "client_id": "admin-cli", "username": "admin", "password": self._password}
         token = self._http.post(f"{self.url}/realms/master/protocol/openid-connect/token", data=form).json()
-        headers = bearer(token["access_token"])
+        return str(token["access_token"])
+
+    def ask(self, method: str, path: str, **content: Any) -> Any:
+        """What the admin API of our realm answers."""
+        headers = bearer(self.token())
         answer = self._http.request(method, f"{self.url}/admin/realms/rs-python{path}", headers=headers, **content)
         answer.raise_for_status()
         return answer.json() if answer.content else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +13,8 @@ import psycopg
 import pytest
 import yaml
 
+from rs_platform import secrets
+from rs_platform.installation import Installation
 from rs_server.access.apikeys import new_key
 from rs_server.settings import Settings
 from tests.integration.keycloak import Admin, bearer, log_in
@@ -199,6 +203,38 @@ def _until(condition: Any, patience_s: float = 10) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.2)
+
+
+def test_the_realm_as_it_is_keeps_the_rules(platform: Any, tmp_path: Path) -> None:
+    """Keycloak's own export of the running realm, and the slips that somebody made there by hand."""
+    admin, file = Admin(platform), tmp_path / "export.json"
+    exported = admin.ask("POST", "/partial-export?exportClients=true&exportGroupsAndRoles=true")
+    admin.close()
+    file.write_text(json.dumps(exported))
+    done = platform.rs("realm", "lint", str(file), check=False)
+    assert (done.returncode, done.stdout) == (0, "no fault\n"), done.stdout + done.stderr
+    (client,) = [each for each in exported["clients"] if each["clientId"] == "rs-client"]
+    client["redirectUris"].append("https://example.org/*")
+    client["directAccessGrantsEnabled"] = client["fullScopeAllowed"] = True
+    file.write_text(json.dumps(exported))
+    done = platform.rs("realm", "lint", str(file), check=False)
+    assert done.returncode == 1
+    for slip in ("wildcard", "directAccessGrantsEnabled", "fullScopeAllowed"):
+        assert slip in done.stdout
+
+
+def test_chains_have_an_identity_of_their_own(platform: Any, server: httpx.Client, settings: Settings) -> None:
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": "rs-chains",
+        "client_secret": secrets.load(Installation(platform.home)).chains_client_secret,
+    }
+    url = f"{settings.access.issuer}/protocol/openid-connect/token"
+    token = httpx.post(url, data=form, timeout=60, trust_env=False).json()["access_token"]
+    me = server.get("/auth/me", headers=bearer(token)).json()
+    assert me["login"] == "service-account-rs-chains"
+    assert "rs_processes_staging_execute" in me["roles"]
+    assert not {"rs_auth_keys_issue", "rs_catalog_*:*_read"} & set(me["roles"])
 
 
 def test_ready_tells_the_truth(server: httpx.Client) -> None:

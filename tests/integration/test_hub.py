@@ -179,7 +179,7 @@ def test_a_users_server_gets_a_fresh_access_token_for_rs_server(
 def test_bob_gets_his_own_rights(server_of: Callable[[str], dict[str, str]]) -> None:
     said = claims(ask_for_token(server_of("bob")).json()["access_token"])
     assert said["preferred_username"] == "bob"
-    assert set(said["realm_access"]["roles"]) == {"rs_cadip_*_read", "rs_auxip_*_read"}
+    assert set(said["realm_access"]["roles"]) == {f"rs_{kind}_*_read" for kind in ("cadip", "auxip", "prip", "lta")}
 
 
 def test_one_users_hub_token_does_not_reach_anothers_login(server_of: Callable[[str], dict[str, str]]) -> None:

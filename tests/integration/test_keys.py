@@ -162,7 +162,7 @@ def test_operators_narrow_to_what_the_owner_may(server: httpx.Client, operator: 
     assert (me["login"], me["iam_roles"]) == ("bob", ["rs_catalog_bob:*_read"])
 
 
-SERVICE = "service-account-rs-platform"
+SERVICE = "service-account-rs-chains"
 
 # who asks · for whom · days · outcome
 LIVES: list[tuple[str, str | None, int | None, int]] = [

@@ -26,7 +26,8 @@ from rs_platform.site import Site, site
 from tests.conftest import RS, Platform
 
 SERVICES = {
-    *("postgres", "keycloak", "s3-iam", "s3", "cadip-station", "auxip-station"),
+    *("postgres", "keycloak", "s3-iam", "s3"),
+    *("cadip-station", "auxip-station", "prip-station", "lta-station"),
     *("rs-server", "rs-worker", "dask-gateway", "hub"),
 }
 SMALL = {"postgres", "s3-iam", "s3", "cadip-station", "dask-gateway"}

@@ -32,7 +32,7 @@ def callers(platform: Platform) -> Iterator[Callers]:
             assert made.status_code == 201, made.text
         yield callers
         for full in (SHARED, PRIVATE):
-            callers.ask(ALICE, "DELETE", f"/catalog/collections/{full}")
+            callers.ask(ALICE, "DELETE", f"/catalog/collections/{full}?force=true")
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from rs_server.simulators.settings import SimulatorSettings, load
 
 TOKEN_PATH = "/auth/realms/station/protocol/openid-connect/token"
-STATIONS = ["cadip-station", "auxip-station"]
+STATIONS = ["cadip-station", "auxip-station", "prip-station", "lta-station"]
 
 
 def settings_of(platform: Any, name: str) -> SimulatorSettings:
@@ -65,6 +66,22 @@ async def test_a_range_over_the_wire(cadip: httpx.AsyncClient) -> None:
     assert whole[::2044][:1] == b"\x1a"
     part = await cadip.get(url, headers={"Range": "bytes=2044-4087"})
     assert (part.status_code, part.content) == (206, whole[2044:4088])
+
+
+async def test_a_product_is_ordered_and_downloaded(platform: Any) -> None:
+    admin = {"Authorization": f"Bearer {settings_of(platform, 'lta-station').admin_token.get_secret_value()}"}
+    async with logged_in(platform, "lta-station") as client:
+        query = {"$filter": "Online eq false and startswith(Name,'S2A')", "$top": "1"}
+        (product,) = (await client.get("/odata/v1/Products", params=query)).raise_for_status().json()["value"]
+        url = f"/odata/v1/Products({product['Id']})"
+        assert (await client.get(f"{url}/$value")).status_code == 404
+        order = (await client.post(f"{url}/OData.CSC.Order", json={"Priority": 50})).raise_for_status().json()
+        (await client.put("/admin/clock", json={"advance_s": 20}, headers=admin)).raise_for_status()
+        query = {"$filter": f"Id eq {order['Id']}"}
+        (done,) = (await client.get("/odata/v1/Orders", params=query)).raise_for_status().json()["value"]
+        assert done["Status"] == "completed"
+        data = (await client.get(f"{url}/$value")).raise_for_status().content
+        assert hashlib.md5(data).hexdigest() == product["Checksum"][0]["Value"]
 
 
 @pytest.mark.parametrize("name", STATIONS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -199,13 +200,38 @@ def test_grants_are_read_from_the_right_end() -> None:
     assert Grant.parse("rs_catalog_bob:a_b_c_read") == Grant(CATALOG, "bob:a_b_c", Right.READ)
 
 
-def test_no_role_is_spelt_anywhere_else() -> None:
-    spelt = re.compile(r"^rs_[a-z]+_.*_(read|write|download|execute|dismiss|issue)$")
-    root = Path(policy.__file__).parents[1]
+SPELT = re.compile(r"rs_([a-z]+|\{\})_.*_([a-z]+|\{\})")
+CHECKOUT = Path(policy.__file__).parents[2]
+
+
+def _texts(path: Path) -> Iterator[tuple[int, str]]:
+    """The text literals of a module, with {} for what is put into them."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+        if isinstance(node, ast.JoinedStr):
+            parts = [str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values]
+            yield node.lineno, "".join(parts)
+
+
+def _spells_a_role(text: str) -> bool:
+    found = SPELT.fullmatch(text)
+    return found is not None and {found[1], found[2]} <= {*Service, *Right, "{}"}
+
+
+@pytest.mark.parametrize("package", ["rs_server", "rs_client", "hub"])
+def test_no_role_is_spelt_anywhere_else(package: str) -> None:
     found = [
-        f"{path.relative_to(root)}:{node.lineno}: {node.value}"
-        for path in root.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and spelt.match(node.value)
+        f"{path.relative_to(CHECKOUT)}:{line}: {text}"
+        for path in (CHECKOUT / package).rglob("*.py")
+        if path != Path(policy.__file__)
+        for line, text in _texts(path)
+        if _spells_a_role(text)
     ]
     assert found == []
+
+
+def test_a_role_that_is_spelt_would_be_found() -> None:
+    for text in ("rs_catalog_*:*_read", "rs_{}_{}_{}", "rs_cadip_{}_read", "rs_processes_s1-l0_{}"):
+        assert _spells_a_role(text)
+    assert not _spells_a_role("rs_server_something_else")

@@ -13,8 +13,9 @@ import httpx
 import pystac
 import xarray as xr
 
+from rs_client.asynchttp import AsyncHttp
 from rs_client.auth import ApiKey
-from rs_client.http import AsyncHttp, Http
+from rs_client.http import Http
 from rs_client.session import RsClient
 
 SERVER = "http://server.test"

@@ -65,10 +65,46 @@ def test_a_refusal_is_ours() -> None:
         StagingClient(session(refused)).stage(A, to="s1-cadu")
 
 
-def test_processors_are_the_processes_but_staging() -> None:
-    processes: list[dict[str, Any]] = [{"id": "staging", "title": "Staging"}, {"id": "s1-l0", "title": "Level 0"}]
-    client = DprClient(session(table({"GET /processes": {"processes": processes}})))
+def test_processors_by_id() -> None:
+    processes: list[dict[str, Any]] = [{"id": "s1-l0", "title": "Level 0"}]
+    client = DprClient(session(table({"GET /dpr/processes": {"processes": processes}})))
     assert client.processors() == {"s1-l0": "Level 0"}
+    assert "Level 0" in client.processors()._repr_html_()
+
+
+PLAN: dict[str, Any] = {
+    "processor": "s1-l0",
+    "version": "1.0.0",
+    "steps": [
+        {
+            "inputs": [
+                {"name": "cadu", "id": "S1A_1", "files": 2, "bytes": 2_000_000, "why": "", "stage_to": "alice_cadu"}
+            ],
+            "adfs": [{"name": "orbit", "id": "O", "files": 1, "bytes": 1000, "why": "latest", "stage_to": None}],
+            "outputs": [{"name": "l0", "id": "S1A_1_L0", "product:type": "S1_L0", "collection": "alice_s1-l0"}],
+        }
+    ],
+    "cluster": {"workers": 2, "cores": 2, "memory_gib": 1.75},
+    "bytes_to_read": 2_001_000,
+    "bytes_to_stage": 2_000_000,
+    "notes": ["one orbit file is old"],
+    "problems": [],
+}
+
+
+def test_a_plan_says_what_would_be_done_and_why() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json=PLAN)
+
+    plan = DprClient(session(answer)).plan("s1-l0", A, parameters={"basis": "dual"})
+    assert asked[0].url.path == "/dpr/processes/s1-l0/plan"
+    assert json.loads(asked[0].content)["inputs"]["parameters"] == {"basis": "dual"}
+    assert plan.problems == []
+    assert "2.0 MB of them staged first" in repr(plan)
+    assert "staged first into alice_cadu" in plan._repr_html_()
 
 
 def test_what_else_a_processor_takes_goes_along() -> None:

@@ -147,6 +147,10 @@ class Catalog:
     async def upsert_item(self, item: dict[str, Any]) -> None:
         self.items[item["collection"], item["id"]] = item
 
+    async def publish(self, conn: Any, items: Sequence[Mapping[str, Any]]) -> None:
+        for each in items:
+            await self.upsert_item(dict(each))
+
 
 def _matches(expression: cql2.Expr, item: Mapping[str, Any]) -> bool:
     untold = dict.fromkeys(("product:type", "platform", "start_datetime", "end_datetime"), "")
@@ -171,6 +175,9 @@ class Stations:
         if (service, collection, item_id) != ("cadip", "s1-sgs", SESSION):
             raise NotFound(f"collection {collection} has no item {item_id}")
         return item()
+
+    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        return [{"Channel": 1, "AcquiredTFs": 4}]
 
     async def search(self, service: str, request: SearchRequest, collections: Sequence[str]) -> Any:
         raise NotImplementedError

@@ -7,7 +7,8 @@ from pathlib import Path
 import cloudpickle  # type: ignore[import-untyped]
 import pytest
 
-from rs_server.dpr.execute import ProcessingFailed, remote_call, result_of
+from rs_server.dpr.execute import ProcessingFailed, _waiting, remote_call, result_of
+from rs_server.dpr.sizing import Size
 
 PROCESSOR = """
 def run(payload):
@@ -54,3 +55,20 @@ def test_a_failure_is_told_as_data(tmp_path: Path) -> None:
 def test_a_processor_that_is_not_there_is_told() -> None:
     with pytest.raises(ProcessingFailed, match="No module named 'nowhere'"):
         result_of(remote_call("nowhere:run", {})())
+
+
+def test_the_runner_runs_without_the_server_too() -> None:
+    """What the service calls on workers is importable where none of its own packages are."""
+    hidden = "import sys; sys.modules['rs_server'] = None; sys.modules['structlog'] = None; "
+    check = "from rs_client.processing.environment import describe; assert len(describe()['installed']) == 64"
+    subprocess.run([sys.executable, "-c", hidden + check], check=True)
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "named"),
+    [(0.1, "they are being started"), (30.0, "no room for one yet, or it starts slowly; given up after 120 s")],
+)
+def test_waiting_for_workers_says_why(waited_s: float, named: str) -> None:
+    line = _waiting(Size(2, 2, 1.75), waited_s, 120.0)
+    assert line.startswith("waiting for the first of 2 workers (2 cores, 1.75 GiB each)")
+    assert named in line

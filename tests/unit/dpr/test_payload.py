@@ -14,6 +14,7 @@ from tests.unit.dpr.session import (
     PLACE,
     PREFIX,
     RUN,
+    S1_L0,
     SESSION,
     SOURCE,
     WITH_ORBIT,
@@ -50,6 +51,14 @@ async def test_the_payload_is_what_eopf_takes() -> None:
         (2, 2),
     ]
     assert target.path == f"s3://rs-data/alice/s1-l0/{SESSION}_L0/{RUN}/{SESSION}_L0.zarr"
+
+
+async def test_what_the_station_counted_goes_along() -> None:
+    prepared = preparation()
+    plan = await prepared.plan(ALICE, request())
+    counted = await prepared.told(plan.steps[0])
+    made = order(S1_L0, plan, plan.steps[0], PLACE.bucket, RUN, counted)
+    assert made.payload["workflow"][0]["parameters"]["session"]["quality"] == [{"Channel": 1, "AcquiredTFs": 4}]
 
 
 async def test_an_order_is_plain_and_holds_no_key() -> None:

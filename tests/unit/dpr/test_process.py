@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -49,6 +50,9 @@ class Bucket:
 
     async def delete_prefix(self, prefix: str) -> None:
         self.objects = {key: data for key, data in self.objects.items() if not key.startswith(prefix)}
+
+    async def etags(self, prefix: str) -> dict[str, str]:
+        return {f"{prefix}ch1_1.raw": "tag"}
 
     async def prefix_size(self, prefix: str) -> int:
         return sum(len(data) for key, data in self.objects.items() if key.startswith(prefix))
@@ -146,6 +150,12 @@ class Job:
         if self.final:
             raise Superseded
         self.memory |= values
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        if self.final:
+            raise Superseded
+        yield
 
     async def over(self) -> bool:
         return self.final
@@ -303,6 +313,8 @@ async def test_a_prepared_job_is_carried_out_and_published_with_its_reports() ->
         key = asset["href"].removeprefix("s3://rs-data/")
         assert await site.bucket.prefix_size(key) > 0
     assert not any(b"SECRET" in data for data in site.bucket.objects.values())
+    told = json.loads(next(data for key, data in site.bucket.objects.items() if key.endswith("/provenance.json")))
+    assert [file["etag"] for source in told["inputs"] for file in source["files"]] == ["tag", None, None, None]
     assert site.keys.open == set()
     assert "Workflow progress: 40% - running" in job.said
     assert job.percents == sorted(job.percents)

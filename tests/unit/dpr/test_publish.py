@@ -51,13 +51,8 @@ async def test_what_the_processor_says_is_kept_and_our_part_is_ours() -> None:
     assert properties["start_datetime"] == "2024-11-14T14:30:45Z"
     assert properties["processing:software"] == {"eopf": "3.0.0", "s1-l0": "1.0.0", "rs-python": "0.1.0"}
     assert properties["eopf:origin_datetime"] == "2024-11-14T14:31:11.032Z"
-    assert properties["created"] == properties["published"] == properties["updated"] == "2026-11-24T10:00:00.000Z"
+    assert properties["created"] == properties["processing:datetime"] == "2026-11-24T10:00:00.000Z"
     assert "expires" not in properties
-
-
-async def test_a_new_version_keeps_its_first_publication() -> None:
-    item = await made({}, first_published="2025-01-01T00:00:00Z")
-    assert item["properties"]["published"] == "2025-01-01T00:00:00Z"
 
 
 async def test_the_assets_and_where_it_came_from() -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from rs_client.processing.tasktable import Resources
+from rs_server.dpr.processors import processors
 from rs_server.dpr.sizing import Size, limits_of, size
 from rs_server.errors import Forbidden
 from rs_server.settings import ClusterLimits
@@ -37,6 +38,12 @@ def test_sizes(octets: int, limits: ClusterLimits, wanted: int | None, expected:
 def test_what_is_too_little_is_named(limits: ClusterLimits, named: str) -> None:
     with pytest.raises(Forbidden, match=named):
         size(RESOURCES, 0, limits)
+
+
+def test_every_processor_of_this_project_fits_the_usual_limits() -> None:
+    for processor in processors():
+        resources = processor.task.resources
+        assert size(resources, 2 << 30, ClusterLimits()).memory_gib <= ClusterLimits().memory_gib
 
 
 def test_the_largest_of_a_users_limits_counts() -> None:

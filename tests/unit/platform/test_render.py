@@ -49,7 +49,7 @@ def test_settings_are_read_by_those_they_are_for(here: Site) -> None:
     _write_all(here)
     assert server.load(here.config("server.yaml")).public_url == "http://127.0.0.1:8100"
     assert hub.load(here.config("hub.yaml")).public_url == "http://127.0.0.1:8000"
-    for name, kind in (("cadip-station", "cadip"), ("auxip-station", "auxip")):
+    for name, kind in render.SIMULATORS.values():
         assert simulator.load(here.config(f"{name}.yaml")).kind == kind
 
 

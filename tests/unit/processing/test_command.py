@@ -88,7 +88,6 @@ def test_an_output_that_is_there_stays(sent: Small, tmp_path: Path) -> None:
         (["--local", "s1-l0", "--output", "A.zarr"], 2, "needs --input and --output"),
         (["--local", "s1-l0", "--input", ".", "--output", "A.zarr", "-p", "basis"], 2, "NAME=VALUE"),
         (["s1-l0"], 2, "or give --local"),
-        (["s1-l0", "c/i", "--to", "x", "-p", "a=1"], 2, "are for --local"),
     ],
 )
 def test_wrong_orders_are_sentences(

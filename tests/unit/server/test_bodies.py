@@ -8,7 +8,7 @@ import pytest
 from fastapi import Depends, FastAPI, Request
 
 from rs_server import errors
-from rs_server.bodies import DEEPEST, bounded_body, depth
+from rs_server.bodies import DEEPEST, bounded_body, depth, no_number
 from tests.asgi import client
 
 
@@ -22,6 +22,7 @@ from tests.asgi import client
         ({}, 1),
         ([[], [[]]], 3),
         ({"a": [{"b": '}]\\"['}]}, 3),
+        ({"NaN": "Infinity"}, 1),
     ],
 )
 def test_depth(value: object, levels: int) -> None:
@@ -40,3 +41,18 @@ async def test_deep_bodies_are_refused() -> None:
         for levels, status in ((DEEPEST, 200), (DEEPEST + 1, 400), (50_000, 400)):
             body = "[" * levels + "]" * levels
             assert (await http.post("/", content=body)).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        (b"NaN", "NaN"),
+        (b'{"a": [1, -Infinity]}', "Infinity"),
+        (b'{"NaN": "Infinity"}', None),
+        (b'["\\"", NaN]', "NaN"),
+        (b'["\\\\", "NaN"]', None),
+        (b"{}", None),
+    ],
+)
+def test_what_is_no_number_of_json_is_found(text: bytes, word: str | None) -> None:
+    assert no_number(text) == word

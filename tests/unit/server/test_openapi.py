@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from rs_server.app import PUBLIC, create_app
+from rs_server.app import create_app
 from rs_server.frontend.openapi import merged
+from rs_server.needs import NEEDS, PUBLIC
 from rs_server.settings import AccessSettings, Settings
 from tests.asgi import client
 from tests.identity import ISSUER
@@ -51,8 +52,11 @@ def test_ways_to_log_in(document: dict[str, Any]) -> None:
     assert schemes["api_key"] == {"type": "apiKey", "in": "header", "name": "x-api-key"}
     assert document["security"] == [{"login": []}, {"api_key": []}]
     for path, item in document["paths"].items():
-        for operation in item.values():
+        for method, operation in item.items():
             assert (operation.get("security") == []) is (path in PUBLIC)
+            assert operation["x-rs-needs"] == str(NEEDS[method.upper(), path])
+    needed = {each["x-rs-needs"] for item in document["paths"].values() for each in item.values()}
+    assert {"nothing", "a login", "to own the collection", "rs_catalog_{owner}:{collection}_read"} <= needed
 
 
 def test_clashing_names_are_kept_apart() -> None:
@@ -64,7 +68,7 @@ def test_clashing_names_are_kept_apart() -> None:
         }
 
     mounted = {"/a": service("string"), "/b": service("object")}
-    found = merged({"openapi": "3.1.0", "paths": {}}, mounted, access=AccessSettings(), public=frozenset())
+    found = merged({"openapi": "3.1.0", "paths": {}}, mounted, access=AccessSettings(), needs={})
     schemas = found["components"]["schemas"]
     assert schemas["Item"] == {"type": "string"}
     assert schemas["b.Item"] == {"type": "object"}

@@ -10,7 +10,8 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import BaseRoute, Mount
 
 from rs_server.access.guards import current_principal
-from rs_server.app import PUBLIC, create_app
+from rs_server.app import create_app
+from rs_server.needs import NEEDS, PUBLIC
 from rs_server.settings import AccessSettings, Settings
 from tests.identity import ISSUER
 
@@ -44,6 +45,12 @@ def test_every_route_asks_who_is_calling() -> None:
     assert len(found) > 40
     assert {"/catalog/search", "/auth/me", "/jobs", "/storage/credentials"} <= {path for path, _, _ in found}
     assert [(path, method) for path, method, guarded in found if not guarded and path not in PUBLIC] == []
+
+
+def test_every_route_declares_its_need() -> None:
+    found = {(method, path) for path, method, _ in routes(create_app(SETTINGS))}
+    assert found - set(NEEDS) == set(), "routes that rs_server/needs.py does not name"
+    assert set(NEEDS) - found == set(), "rs_server/needs.py names what is no route"
 
 
 def test_the_public_list_names_nothing_else() -> None:

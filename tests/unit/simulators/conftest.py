@@ -32,7 +32,7 @@ def settings(kind: str, **changes: Any) -> SimulatorSettings:
         "client_id": "client",
         "client_secret": "client-secret",
         "admin_token": "admin-token",
-        "scale": 0.0005,
+        "scale": 0.0005 if kind == "cadip" else 1e-7,
     }
     return SimulatorSettings.model_validate(values | changes)
 

@@ -76,13 +76,35 @@ async def test_health_is_open(station: Open) -> None:
 # --- searching --------------------------------------------------------------------------------------------------------
 
 
-async def test_service_document_and_metadata(cadip: httpx.AsyncClient, auxip: httpx.AsyncClient) -> None:
-    assert [one["name"] for one in (await get(cadip, ""))["value"]] == ["Sessions", "Files"]
-    assert [one["name"] for one in (await get(auxip, ""))["value"]] == ["Products"]
-    edm = "{http://docs.oasis-open.org/odata/ns/edm}"
-    for client, names in ((cadip, {"Session", "File"}), (auxip, {"Product"})):
+SETS = {
+    "cadip": ["Sessions", "Files"],
+    "auxip": ["Products", "Subscriptions", "Deletions"],
+    "prip": ["Products", "Subscriptions", "DeletedProducts"],
+    "lta": ["Products", "Orders", "Subscriptions", "DeletedProducts"],
+}
+
+
+@pytest.mark.parametrize("kind", SETS)
+async def test_service_document_and_metadata(station: Open, kind: str) -> None:
+    async with station(kind) as client:
+        assert [one["name"] for one in (await get(client, ""))["value"]] == SETS[kind]
         tree = ET.fromstring((await client.get(f"{ROOT}/$metadata")).text)  # our own text
-        assert {found.get("Name") for found in tree.iter(f"{edm}EntityType")} == names
+        edm = "{http://docs.oasis-open.org/odata/ns/edm}"
+        defined = {
+            found.get("Name") for tag in ("EntityType", "ComplexType", "EnumType") for found in tree.iter(f"{edm}{tag}")
+        }
+        used = {str(found.get("Type") or found.get("EntityType")) for found in tree.iter()}
+        ours = {name.removeprefix("Collection(").rstrip(")") for name in used if "OData.CSC." in name}
+        assert {name.removeprefix("OData.CSC.") for name in ours} <= defined
+        assert [found.get("Name") for found in tree.iter(f"{edm}EntitySet")] == SETS[kind]
+        for name in SETS[kind]:
+            shown = (await get(client, name, top=1))["value"]
+            (of,) = (found for found in tree.iter(f"{edm}EntitySet") if found.get("Name") == name)
+            wanted = str(of.get("EntityType")).removeprefix("OData.CSC.")
+            (schema,) = (found for found in tree.iter(f"{edm}EntityType") if found.get("Name") == wanted)
+            properties = {found.get("Name") for found in schema.iter(f"{edm}Property")}
+            for one in shown:
+                assert {key for key in one if not key.startswith("@")} <= properties
 
 
 async def test_sessions(cadip: httpx.AsyncClient) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from odata_query import ast
+from hypothesis import HealthCheck, assume, given, settings
+from odata_query import ast, exceptions
 from odata_query.grammar import ODataLexer, ODataParser
 
 from rs_server.simulators import auxiliary, odata, sessions
 from rs_server.simulators.model import Entity, EntityType
 from rs_server.simulators.store import Store
-from tests.unit.simulators import evaluate
+from tests.unit.simulators import evaluate, expressions
 
 MOMENT = datetime(2025, 1, 1, tzinfo=UTC)
 SESSION = sessions.build(sessions.real(), seed=1, scale=0.0001)
@@ -178,6 +179,17 @@ def test_just_within_the_limits() -> None:
 def test_another_parser_reads_the_same(text: str, schema: EntityType) -> None:
     theirs = ODataParser().parse(ODataLexer().tokenize(text))
     assert _ours(odata.parse(text, schema)) == _theirs(theirs)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(expressions.filters)
+def test_another_parser_reads_any_filter_the_same(expression: odata.Expression) -> None:
+    text = expressions.written(expression)
+    try:
+        theirs = _theirs(ODataParser().parse(ODataLexer().tokenize(text)))
+    except (exceptions.ODataException, AssertionError):  # it knows no area, no constant and no list of one
+        assume(False)
+    assert _ours(odata.parse(text, expressions.TYPE)) == theirs
 
 
 def _ours(node: odata.Expression) -> Any:

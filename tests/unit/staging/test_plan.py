@@ -56,8 +56,8 @@ def test_a_file_of_the_catalog_lies_in_an_object_storage() -> None:
         ({}, False, False),
         ({"rs:complete": False}, True, False),
         ({"rs:complete": True}, False, False),
-        ({"order:status": "orderable"}, False, True),
-        ({"order:status": "succeeded"}, False, False),
+        ({"rs:online": False}, False, True),
+        ({"rs:online": True}, False, False),
     ],
 )
 def test_what_an_item_says_of_itself(properties: dict[str, Any], *, growing: bool, offline: bool) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 import httpx
@@ -129,7 +129,7 @@ def holds(term: Any, entity: Mapping[str, Any]) -> bool:
             return footprint is not None and bool(shape(footprint).intersects(wanted))
         case ast.Call(ast.Identifier(name), [subject, ast.String() as piece]):
             value = _value(subject, entity)
-            return isinstance(value, str) and _TEXT[name](value, piece.py_val)
+            return isinstance(value, str) and _TEXT[name](value, _value(piece, entity))
     raise AssertionError(term)
 
 
@@ -152,8 +152,7 @@ def _value(node: Any, entity: Mapping[str, Any]) -> Any:
         case ast.Attribute(owner, name):
             inner = _value(owner, entity)
             return inner.get(name) if isinstance(inner, dict) else None
-    literal: Any = node
-    return literal.py_val
+    return cast("Any", node).py_val
 
 
 def _at(entity: Mapping[str, Any], path: str) -> Any:

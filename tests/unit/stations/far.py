@@ -23,6 +23,7 @@ from rs_server.stations.kinds import KINDS
 from tests.asgi import client
 
 PUBLIC_URL = "http://server.test"
+ISSUER = "http://keycloak.test/realms/rs"
 SESSION = "S1A_20241114143038056552"
 PARAMETERS = "S1A_AUX_PP1_V20140616T133500_G20241125T133808"
 SIMULATED = {"sgs": "cadip", "adgs": "auxip"}
@@ -108,7 +109,7 @@ def demo(**more: Any) -> dict[str, StationSettings]:
 @asynccontextmanager
 async def opened(far: FarSide, settings: Mapping[str, StationSettings] | None = None) -> AsyncIterator[Stations]:
     """The demo stations, open."""
-    async with open_stations(settings or demo(), public_url=PUBLIC_URL, transport=far) as stations:
+    async with open_stations(settings or demo(), public_url=PUBLIC_URL, issuer=ISSUER, transport=far) as stations:
         yield stations
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from rs_server.simulators import auxiliary, sessions
+from rs_server.simulators import auxiliary, products, sessions
 from rs_server.simulators.model import Entity, Primitive
 from rs_server.stations.filters import ARRAYS, NUMBERS, SPATIAL, TEMPORAL
 from rs_server.stations.model import Property, StationKind, ValueType
@@ -91,7 +91,7 @@ class Dice:
             "processingDate": "2024-11-14T05:00:00Z",
         }
         attributes = tuple(
-            Entity(auxiliary.ATTRIBUTE, {"Name": key, "ValueType": "String", "Value": value})
+            Entity(products.ATTRIBUTE, {"Name": key, "ValueType": "String", "Value": value})
             for key, value in written.items()
             if self.random.random() < 0.9
         )

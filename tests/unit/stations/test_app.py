@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
@@ -137,7 +138,9 @@ async def test_an_odd_id_is_only_an_id(cadip: httpx.AsyncClient, far: FarSide, n
         ({"limit": 2}, 2),
         ({"limit": 5000}, 7),
         ({"datetime": "2024-11-14T12:00:00Z"}, 2),
-        ({"datetime": "2024-11-14"}, 3),
+        ({"datetime": "2024-11-14T00:00:00Z/2024-11-14T23:59:59.999Z"}, 3),
+        ({"filter": "mission = 'x'"}, 0),
+        ({"filter": '"eo:cloud_cover" is null'}, 7),
         ({"datetime": "../2020-01-01T00:00:00Z"}, 4),
         ({"datetime": "2024-01-01T00:00:00Z/"}, 3),
         ({"bbox": "-180,-90,180,90"}, 0),
@@ -171,6 +174,8 @@ async def test_search_finds(auxip: httpx.AsyncClient, parameters: dict[str, Any]
         ({"filter": "id = '" + "x" * 9000 + "'"}, "longer"),
         ({"filter": "id = 'x'", "filter-lang": "sql"}, "filter-lang"),
         ({"datetime": "yesterday"}, "datetime"),
+        ({"datetime": "2024-11-14"}, "datetime"),
+        ({"datetime": "2024-11-14T00:00:00"}, "datetime"),
         ({"datetime": "2025-01-01T00:00:00Z/2024-01-01T00:00:00Z"}, "datetime"),
         ({"datetime": "../.."}, "datetime"),
         ({"bbox": "1,2,3"}, "bbox"),
@@ -211,8 +216,31 @@ async def test_post_search_says_the_same_as_get(auxip: httpx.AsyncClient) -> Non
     )
     assert [item["id"] for item in answer["features"]] == found
     assert len(found) == 2
-    assert (await auxip.post("/search", json={"query": {}})).status_code == 400
     assert (await auxip.post("/search", content=b'{"filter":' + b"[" * 5000)).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"product:type": {"eq": "AUX_RESORB"}}, 3),
+        ({"product:type": {"neq": "AUX_RESORB"}, "platform": {"eq": "sentinel-1a"}}, 4),
+        ({"published": {"gte": "2024-11-14T00:00:00Z", "lt": "2030-01-01T00:00:00Z"}}, 4),
+        ({"id": {"startsWith": "S1A_AUX"}}, 4),
+        ({"id": {"contains": "_"}}, 7),
+        ({"id": {"endsWith": "%"}}, 0),
+        ({"product:type": {"in": ["AUX_CAL", "AUX_INS"]}}, 2),
+    ],
+)
+async def test_the_query_of_old_clients(auxip: httpx.AsyncClient, query: dict[str, Any], found: int) -> None:
+    assert len((await auxip.post("/search", json={"query": query})).json()["features"]) == found
+    assert len(await _search(auxip, query=json.dumps(query))) == found
+
+
+@pytest.mark.parametrize(
+    "query", ['{"colour": {"eq": 1}}', '{"platform": {"like": "x"}}', '{"platform": "x"}', "{}", "[]", "x"]
+)
+async def test_a_query_that_cannot_be_honoured_is_400(auxip: httpx.AsyncClient, query: str) -> None:
+    assert (await auxip.get("/search", params={"query": query})).status_code == 400
 
 
 async def test_fields(auxip: httpx.AsyncClient) -> None:
@@ -223,9 +251,14 @@ async def test_fields(auxip: httpx.AsyncClient) -> None:
 
     some = await first("id,properties.published,platform")
     assert set(some["properties"]) == {"published", "platform"}
-    assert some["assets"] == {}
-    less = await first("-assets,-properties.platform")
-    assert less["assets"] == {}
+    assert set(some) == {"type", "stac_version", "id", "collection", "properties"}
+    less = await first("-assets,-properties.platform,-geometry")
+    assert not {"assets", "geometry"} & set(less)
+    assert (await first("-properties,properties.platform"))["properties"] == {"platform": "sentinel-1a"}
+    body = {"fields": {"include": [], "exclude": ["geometry"]}, "limit": 1}
+    default = (await auxip.post("/search", json=body)).json()["features"][0]
+    assert set(default["properties"]) == {"datetime"}
+    assert "geometry" not in default
     assert "platform" not in less["properties"]
     assert "published" in less["properties"]
 

@@ -15,12 +15,13 @@ from rs_server.stations.kinds import KINDS
 from rs_server.stations.kinds.products import product_type, without_container
 from rs_server.stations.model import Files, Match, StationKind, as_is
 from tests.schemas import item_faults
+from tests.unit.stations.far import ISSUER
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*/*.json"))
 
 
 def _item(kind: StationKind, entity: dict[str, Any], files: list[dict[str, Any]]) -> dict[str, Any]:
-    mapper = Mapper(kind)
+    mapper = Mapper(kind, ISSUER)
     place = Place(f"http://server.test/{kind.name}", "c")
     found: dict[str, Any] = orjson.loads(orjson.dumps(mapper.item(place, entity, mapper.properties(entity), files)))
     return found
@@ -30,9 +31,12 @@ def _item(kind: StationKind, entity: dict[str, Any], files: list[dict[str, Any]]
 def test_case(path: Path) -> None:
     case = json.loads(path.read_text())
     item = _item(KINDS[path.parent.name], case["entity"], case.get("files", []))
+    assert item_faults(item) == []
+    assert item["properties"].pop("auth:schemes")["oidc"]["openIdConnectUrl"].startswith(f"{ISSUER}/.well-known/")
+    for asset in item["assets"].values():
+        assert asset.pop("auth:refs") == ["oidc"]
     assert {name: item[name] for name in case["item"]} == case["item"]
     assert list(item["assets"]) == list(case["item"]["assets"])
-    assert item_faults(item) == []
 
 
 def test_every_kind_has_a_case() -> None:

@@ -42,7 +42,7 @@ class Callers:
     def __init__(self, *roles: str) -> None:
         self.roles = frozenset(roles)
 
-    async def authenticate(self, headers: Mapping[str, str]) -> Principal:
+    async def authenticate(self, headers: Mapping[str, str], address: str) -> Principal:
         return Principal(login="alice", roles=self.roles)
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
-from rs_server.errors import NotFound, RsError, StationRefused, StationTimeout, StationUnavailable
+from rs_server.errors import NotFound, RsError, StationRefused, StationTimeout, StationUnavailable, TooManyRequests
 from rs_server.settings import StationSettings
-from rs_server.stations.session import ATTEMPTS, Session, StationToken
+from rs_server.stations.login import StationToken, login
+from rs_server.stations.manners import Gate
+from rs_server.stations.metrics import StationMetrics
+from rs_server.stations.session import ATTEMPTS, Session
 
 ROOT = "https://station.test/odata/v1"
 TOKEN = "https://station.test/token"
@@ -60,7 +65,7 @@ async def session(script: Script, clock: Clock | None = None, **more: Any) -> As
     settings = StationSettings(kind="cadip", url=ROOT, **more)
     auth = StationToken("far", TOKEN, {"grant_type": "client_credentials"}, clock=clock)
     async with httpx.AsyncClient(auth=auth, transport=script) as http:
-        yield Session("far", settings, http, sleep=clock.sleep)
+        yield Session("far", settings, http, sleep=clock.sleep, clock=clock)
 
 
 def ok(_: httpx.Request) -> httpx.Response:
@@ -134,6 +139,36 @@ async def test_token_endpoint_fails(answer: httpx.Response | Exception, error: t
             await far.query("Sessions", {})
 
 
+@pytest.mark.parametrize("in_header", [True, False])
+async def test_the_client_logs_in_by_form_or_by_header(in_header: bool) -> None:
+    asked: list[httpx.Request] = []
+
+    def token(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json={"access_token": "t1"})
+
+    grant = {"grant_type": "password", "username": "u", "password": "p", "client_id": "rs:a", "client_secret": "s"}
+    settings = StationSettings.model_validate(
+        {"kind": "cadip", "url": ROOT, "token_url": TOKEN, "grant": grant, "client_in_header": in_header}
+    )
+    async with httpx.AsyncClient(auth=login("far", settings), transport=Script(ok, token)) as http:
+        await Session("far", settings, http).query("Sessions", {})
+    (request,) = asked
+    assert b"grant_type=password" in request.content
+    assert (b"client_secret" in request.content) is not in_header
+    expected = "Basic " + base64.b64encode(b"rs%3Aa:s").decode() if in_header else None
+    assert request.headers.get("authorization") == expected
+
+
+async def test_name_and_password() -> None:
+    settings = StationSettings.model_validate({"kind": "cadip", "url": ROOT, "username": "u", "password": "p"})
+    script = Script(ok)
+    async with httpx.AsyncClient(auth=login("far", settings), transport=script) as http:
+        await Session("far", settings, http).query("Sessions", {})
+    assert script.requests[0].headers["authorization"] == "Basic " + base64.b64encode(b"u:p").decode()
+    assert login("far", StationSettings(kind="cadip", url=ROOT)) is None
+
+
 # --- retries ----------------------------------------------------------------------------------------------------------
 
 
@@ -166,6 +201,134 @@ async def test_retry_after_is_honoured_or_the_station_is_down() -> None:
             await far.query("Sessions", {})
     assert clock.slept == [1.0]
     assert down.value.members["retry_after_s"] == 60
+
+
+async def test_retry_after_may_be_a_date() -> None:
+    late = httpx.Response(503, headers={"Retry-After": "Fri, 31 Dec 2100 23:59:59 GMT"})
+    async with session(Script(scripted(late))) as far:
+        with pytest.raises(StationUnavailable) as down:
+            await far.query("Sessions", {})
+    assert down.value.members["retry_after_s"] > 1e6
+
+
+async def test_an_order_is_sent_once() -> None:
+    for failure, error in (
+        (httpx.ConnectError("no"), StationUnavailable),
+        (httpx.Response(503), StationUnavailable),
+        (httpx.Response(429, headers={"Retry-After": "7"}), TooManyRequests),
+        (httpx.Response(403), TooManyRequests),
+        (httpx.Response(400), StationRefused),
+    ):
+        script = Script(scripted(failure))
+        async with session(script) as far:
+            with pytest.raises(error, match="far"):
+                await far.send("Products(1)/OData.CSC.Order", {"Priority": 50})
+        (request,) = script.requests
+        assert (request.method, request.content) == ("POST", b'{"Priority":50}')
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+async def test_only_so_many_queries_at_once() -> None:
+    now = most = 0
+
+    class Counting(Script):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            nonlocal now, most
+            now += 1
+            most = max(most, now)
+            await asyncio.sleep(0.001)
+            now -= 1
+            return await super().handle_async_request(request)
+
+    async with session(Counting(ok), queries_at_once=3) as far:
+        await asyncio.gather(*(far.query("Sessions", {}) for _ in range(20)))
+    assert most == 3
+
+
+async def test_only_so_many_queries_a_second() -> None:
+    clock = Clock()
+    async with session(Script(ok), clock, queries_per_s=4, timeout_s=0.9) as far:
+        answers = await asyncio.gather(*(far.query("Sessions", {}) for _ in range(8)), return_exceptions=True)
+    assert clock.slept == [0.25, 0.5, 0.75]
+    assert sum(isinstance(answer, StationUnavailable) for answer in answers) == 4
+
+
+async def test_who_waits_too_long_for_a_turn_is_told() -> None:
+    gate = Gate("far", 1, patience_s=0.01)
+    async with gate.passed():
+        with pytest.raises(StationUnavailable, match="under way"):
+            async with gate.passed():
+                pass
+    async with gate.passed():
+        pass
+
+
+async def test_a_station_that_fails_is_left_alone_and_tried_again() -> None:
+    clock, down = Clock(), True
+    script = Script(lambda request: httpx.Response(500) if down else ok(request))
+    async with session(script, clock, failures=3, pause_s=30) as far:
+        for _ in range(3):
+            with pytest.raises(StationUnavailable, match="answered 500"):
+                await far.query("Sessions", {})
+        asked = len(script.requests)
+        with pytest.raises(StationUnavailable, match="failed 3 times in a row") as alone:
+            await far.query("Sessions", {})
+        assert alone.value.members["retry_after_s"] == 30
+        assert len(script.requests) == asked
+        clock.now = 31
+        with pytest.raises(StationUnavailable, match="answered 500"):  # one tries …
+            await far.query("Sessions", {})
+        with pytest.raises(StationUnavailable, match="in a row"):  # … and finds it down
+            await far.query("Sessions", {})
+        clock.now, down = 62, False
+        await far.query("Sessions", {})
+        await far.query("Sessions", {})
+
+
+async def test_a_station_that_asks_to_be_left_alone_is() -> None:
+    clock = Clock()
+    script = Script(scripted(httpx.Response(429, headers={"Retry-After": "20"}), httpx.Response(200, json={})))
+    async with session(script, clock) as far:
+        for _ in range(2):
+            with pytest.raises(StationUnavailable) as refused:
+                await far.query("Sessions", {})
+            assert refused.value.members["retry_after_s"] == 20
+        clock.now = 21
+        assert await far.query("Sessions", {}) == {}
+
+
+async def test_an_answer_that_is_too_long_is_refused() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * 1000
+
+    async with session(Script(lambda _: httpx.Response(200, content=endless())), answer_bytes=5_000) as far:
+        with pytest.raises(StationRefused, match="5000 bytes"):
+            await far.query("Sessions", {})
+
+
+async def test_requests_are_counted() -> None:
+    metrics = StationMetrics()
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    settings = StationSettings(kind="cadip", url=ROOT)
+    answers = scripted(httpx.Response(200, json={"a": 1}), httpx.Response(400))
+    async with httpx.AsyncClient(transport=Script(answers)) as http:
+        far = Session("far", settings, http, metrics=metrics)
+        await far.query("Sessions", {})
+        with pytest.raises(StationRefused):
+            await far.query("Sessions", {})
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"rs_station_{name}", {"station": "far", **labels})
+
+    assert value("requests_total", outcome="ok") == 1
+    assert value("requests_total", outcome="StationRefused") == 1
+    assert value("request_seconds_count") == 2
+    assert value("bytes_total") == len(b'{"a":1}')
+    assert value("breaker_open") == 0
 
 
 async def test_a_slow_body_is_a_timeout() -> None:

@@ -1,0 +1,1 @@
+"""One search over all stations and the catalog."""

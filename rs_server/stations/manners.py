@@ -1,0 +1,115 @@
+"""How much a station is asked at once, how often, and when it is left alone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from rs_server.errors import StationUnavailable
+
+Clock = Callable[[], float]
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Gate:
+    """Lets so many requests through at a time, and so many a second; the others wait in order, but not for ever."""
+
+    def __init__(
+        self,
+        station: str,
+        at_once: int,
+        *,
+        per_second: float | None = None,
+        patience_s: float,
+        clock: Clock = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._station = station
+        self._free = asyncio.Semaphore(at_once)
+        self._interval_s = 1 / per_second if per_second else 0.0
+        self._patience_s = patience_s
+        self._clock = clock
+        self._sleep = sleep
+        self._next = 0.0
+
+    @asynccontextmanager
+    async def passed(self) -> AsyncIterator[None]:
+        """Inside, one request may be under way; ``StationUnavailable`` if none may be in time."""
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await self._free.acquire()
+        except TimeoutError as error:
+            raise StationUnavailable(
+                self._station,
+                f"as many requests as it may be sent are under way, and none ended within {self._patience_s:g} s",
+                hint="try again later",
+            ) from error
+        try:
+            await self._turn()
+            yield
+        finally:
+            self._free.release()
+
+    async def _turn(self) -> None:
+        now = self._clock()
+        begin = max(now, self._next)
+        if begin - now > self._patience_s:
+            raise StationUnavailable(
+                self._station, "it may be asked only so often, and too much is waiting", hint="try again later"
+            )
+        self._next = begin + self._interval_s
+        if begin > now:
+            await self._sleep(begin - now)
+
+
+class Breaker:
+    """Leaves a station alone for a while once it has failed several times in a row, or has asked to be.
+
+    After that one request tries whether it is back; the others are refused until that one has worked.
+    """
+
+    def __init__(self, station: str, failures: int, pause_s: float, *, clock: Clock = time.monotonic) -> None:
+        self._station = station
+        self._allowed = failures
+        self._pause_s = pause_s
+        self._clock = clock
+        self._failed = 0
+        self._closed_until = 0.0
+        self._why = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether the station is being left alone."""
+        return self._clock() < self._closed_until
+
+    def check(self) -> None:
+        """Refuse while the station is left alone."""
+        left = self._closed_until - self._clock()
+        if left > 0:
+            raise StationUnavailable(
+                self._station,
+                f"{self._why}; it is left alone for another {left:.0f} s",
+                hint="try again later",
+                retry_after_s=left,
+            )
+        if self._failed >= self._allowed:  # this request tries; whoever comes meanwhile is refused
+            self._closed_until = self._clock() + self._pause_s
+
+    def leave_alone(self, seconds: float) -> None:
+        """The station itself has asked for it."""
+        self._why = "it asked not to be asked"
+        self._closed_until = max(self._closed_until, self._clock() + seconds)
+
+    def worked(self) -> None:
+        """A request was answered."""
+        self._failed = 0
+        self._closed_until = 0.0
+
+    def failed(self) -> None:
+        """A request was not answered, or only that the station cannot."""
+        self._failed += 1
+        if self._failed >= self._allowed:
+            self._why = f"it failed {self._failed} times in a row"
+            self._closed_until = self._clock() + self._pause_s

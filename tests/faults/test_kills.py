@@ -1,0 +1,108 @@
+"""Whatever is killed, whenever: every job ends right, every published item is whole, nothing is doubled or left."""
+
+from __future__ import annotations
+
+import signal
+import time
+from random import Random
+
+import pytest
+
+from tests.faults.conftest import LONG
+from tests.faults.lab import PART_BYTES, Lab, eventually, some_collection
+
+# Named points, and how often a job of one large and one small file passes each.
+POINTS = {"reserved": 2, "mid-part": 4, "part done": 1, "complete": 2, "before publish": 1, "after publish": 1}
+VICTIMS = ("worker", "server", "postgres", "s3")
+ROUNDS = 20 if LONG else 1
+
+
+@pytest.fixture(scope="module")
+def session(lab: Lab) -> str:
+    """A session of one file of three parts, and one of one."""
+    return lab.stations["sgs"].add_session("2024-11-20T10:00:00Z")
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+@pytest.mark.parametrize("point", POINTS)
+def test_a_worker_that_dies_at_a_named_point(lab: Lab, session: str, point: str, number: int, dice: Random) -> None:
+    lab.stations["sgs"].tell("DELETE", "requests")
+    lab.kill("worker")
+    lab.start_worker(kill_at=f"{point}:{dice.randint(1, POINTS[point])}")
+    collection = some_collection()
+    job = lab.stage("sgs", [session], collection)
+    eventually("the worker died", lambda: not lab.programs["worker"].runs)
+    kept = parts_kept(lab, job)
+    lab.stations["sgs"].tell("DELETE", "requests")
+    right_end(lab, job, collection)
+    assert fetched_again(lab, kept) == []
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_a_kill_at_any_time(lab: Lab, session: str, victim: str, number: int, dice: Random) -> None:
+    collection = some_collection()
+    job = lab.stage("sgs", [session], collection)
+    time.sleep(dice.uniform(0, 1.5))
+    if victim in lab.programs:
+        lab.kill(victim)
+    else:
+        lab.kill_service("posix" if victim == "s3" else "postgres")
+    right_end(lab, job, collection)
+
+
+def parts_kept(lab: Lab, job: str) -> list[tuple[str, int]]:
+    """The parts that were in the object storage when the worker died: file and number."""
+    return [
+        (name, number)
+        for name, number in lab.rows(
+            "SELECT t.name, p.number FROM rs.parts p JOIN rs.transfers t ON t.id = p.transfer WHERE t.job = %s", job
+        )
+    ]
+
+
+def fetched_again(lab: Lab, kept: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Those of the parts of which the station has sent bytes since its log was cleared."""
+    sent = [
+        (record["target"], record["first"], record["first"] + record["sent"])
+        for record in lab.stations["sgs"].tell("GET", "requests?operation=download")
+        if record["sent"]
+    ]
+    return [
+        (name, number)
+        for name, number in kept
+        if any(
+            name == of and begin < number * PART_BYTES and (number - 1) * PART_BYTES < end for of, begin, end in sent
+        )
+    ]
+
+
+def right_end(lab: Lab, job: str, collection: str) -> None:
+    """The job succeeds; its item is there once, whole; and nothing is left over."""
+    ended = lab.ended(job)
+    assert ended["status"] == "successful", ended["message"]
+    (item,) = lab.items(collection).values()
+    lab.check_item("sgs", item)
+    assert len(item["assets"]) == ended["files_done"] == ended["files_total"] == 2
+    lab.check_swept(collection)
+
+
+def test_a_worker_that_sleeps_past_its_lease_publishes_nothing_twice(lab: Lab, session: str) -> None:
+    collection = some_collection()
+    lab.stations["sgs"].fault({"requests": "download", "bytes_per_s": 4_000_000})
+    job = lab.stage("sgs", [session], collection)
+    lab.await_progress(job)
+    sleeper = lab.programs["worker-asleep"] = lab.programs.pop("worker")
+    sleeper.send(signal.SIGSTOP)
+    lab.start_worker()
+    lab.stations["sgs"].fault()
+    ended = lab.ended(job)
+    published = lab.items(collection)
+    sleeper.send(signal.SIGCONT)
+    time.sleep(3)
+    assert ended["status"] == "successful"
+    assert lab.items(collection) == published
+    (item,) = published.values()
+    lab.check_item("sgs", item)
+    lab.check_swept(collection)
+    lab.programs.pop("worker-asleep").end()

@@ -1,0 +1,257 @@
+"""Orders from a long-term archive: kept in a real PostgreSQL, sent to an archive in this process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from rs_server import settings as server_settings
+from rs_server.access.policy import Principal
+from rs_server.database import Database, open_database
+from rs_server.errors import Forbidden, NotAuthenticated, NotFound
+from rs_server.settings import OrderSettings, Settings, StationSettings
+from rs_server.stations.app import create_app
+from rs_server.stations.client import Stations, open_stations
+from rs_server.stations.kinds import KINDS
+from rs_server.stations.orders import Order, Orders
+from tests.asgi import client
+from tests.conftest import Platform
+from tests.schemas import item_faults
+from tests.unit.stations.archive import Archive
+from tests.unit.stations.stores import Dice
+
+PUBLIC_URL = "http://server.test"
+QUICK = OrderSettings(at_once=4, at_once_each=2, poll_s=0.001, again_s=0.001, tend_s=0.01)
+RIGHTS = ("read", "download")
+
+
+@dataclass(frozen=True)
+class World:
+    """An archive of ten products that are not online, and what orders from it."""
+
+    station: str
+    archive: Archive
+    database: Database
+    stations: Stations
+    orders: Orders
+
+    def caller(self, login: str, *rights: str) -> Principal:
+        return Principal(login=login, roles=frozenset(f"rs_lta_{self.station}_{right}" for right in rights or RIGHTS))
+
+    async def order(self, login: str, number: int) -> Order:
+        """An order of that product by that user."""
+        item = (await self.items())[number]
+        return (await self.orders.place(self.caller(login), "lta", self.station, item))[0]
+
+    async def now(self, order: Order) -> Order:
+        """The order as it is now."""
+        return await self.orders.get(self.caller(order.owners[0]), order.id)
+
+    async def items(self) -> list[str]:
+        """The ids of all items."""
+        return [product["Name"].partition(".")[0] for product in self.archive.products]
+
+
+@pytest.fixture
+async def world(platform: Platform) -> AsyncIterator[World]:
+    dice = Dice(7)
+    archive = Archive({**dice.archived(number), "Online": False} for number in range(10))
+    name = f"archive-{uuid4().hex[:8]}"  # the database is shared: each test has a station of its own
+    station = StationSettings.model_validate(
+        {"kind": "lta", "url": "http://far/odata/v1", "collections": {name: {"title": "All"}}}
+    )
+    database_settings = server_settings.load(platform.home / "config" / "server.yaml").database
+    async with (
+        open_database(database_settings) as database,
+        open_stations({name: station}, public_url=PUBLIC_URL, transport=archive) as stations,
+    ):
+        yield World(name, archive, database, stations, Orders(database, stations, QUICK))
+        async with database.connection() as conn:
+            await conn.execute("DELETE FROM rs.orders WHERE station = %s", [name])
+
+
+async def test_an_order_lives_until_its_product_is_online(world: World) -> None:
+    order = await world.order("alice", 0)
+    assert (order.status, order.station_order) == ("waiting", None)
+    await world.orders.round()
+    order = await world.now(order)
+    assert (order.status, order.reason) == ("queued", "request is queued")
+    assert world.archive.orders[str(order.station_order)]["Priority"] == 50
+    assert world.archive.product_of[str(order.station_order)] == order.product
+    world.archive.advance(str(order.station_order), "in_progress", EstimatedDate="2024-11-14T13:00:00.000Z")
+    await world.orders.round()
+    order = await world.now(order)
+    assert order.status == "in_progress"
+    assert order.estimated == datetime(2024, 11, 14, 13, tzinfo=UTC)
+    expires = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
+    done = {"CompletedDate": "2024-11-14T12:30:00Z", "EvictionDate": expires.isoformat()}
+    world.archive.advance(str(order.station_order), "completed", **done)
+    await world.orders.round()
+    order = await world.now(order)
+    assert (order.status, order.expires) == ("completed", expires)
+    again = await world.order("bob", 0)
+    assert (again.status, again.reason) == ("completed", "it is online")
+    assert len(world.archive.orders) == 1
+
+
+async def test_a_product_is_ordered_once_whoever_asks(world: World) -> None:
+    first, second, third = [await world.order(login, 0) for login in ("alice", "bob", "alice")]
+    assert first.id == second.id == third.id
+    assert third.owners == ("alice", "bob")
+    await world.orders.round()
+    assert len(world.archive.orders) == 1
+    left = await world.orders.cancel(world.caller("alice"), first.id)
+    assert (left.status, left.owners) == ("queued", ("bob",))
+    with pytest.raises(NotFound):
+        await world.orders.get(world.caller("alice"), first.id)
+    gone = await world.orders.cancel(world.caller("bob"), first.id)
+    assert gone.status == "cancelled"
+    assert "station may go on" in gone.reason
+    await world.orders.round()
+    assert (await world.now(gone)).status == "cancelled"
+
+
+async def test_a_user_with_many_orders_does_not_starve_another(world: World) -> None:
+    greedy = [await world.order("alice", number) for number in range(6)]
+    modest = await world.order("bob", 6)
+    await world.orders.round()
+    sent = [(await world.now(order)).status for order in greedy]
+    assert sent == ["queued", "queued", "waiting", "waiting", "waiting", "waiting"]
+    assert (await world.now(modest)).status == "queued"
+    others = [await world.order("carol", number) for number in (7, 8)]
+    await world.orders.round()
+    assert [(await world.now(order)).status for order in others] == ["queued", "waiting"]  # four in all
+    world.archive.advance(str((await world.now(modest)).station_order), "completed")
+    await world.orders.round()
+    assert (await world.now(others[1])).status == "queued"  # alice asked long before, and has her share
+    for order in greedy[:2]:
+        world.archive.advance(str((await world.now(order)).station_order), "completed")
+    await world.orders.round()
+    assert [(await world.now(order)).status for order in greedy[2:]] == ["queued", "queued", "waiting", "waiting"]
+
+
+@pytest.mark.parametrize("status", [429, 403])
+async def test_a_quota_makes_an_order_wait(world: World, status: int) -> None:
+    world.archive.quota, world.archive.refuses = 1, status
+    orders = [await world.order("alice", number) for number in range(2)]
+    await world.orders.round()
+    first, second = [await world.now(order) for order in orders]
+    assert (first.status, second.status) == ("queued", "waiting")
+    assert "takes no more orders now" in second.reason
+    world.archive.advance(str(first.station_order), "completed")
+    for _ in range(3):
+        await world.orders.round()
+    assert (await world.now(second)).status == "queued"
+
+
+async def test_a_station_that_is_down_loses_no_order(world: World) -> None:
+    order = await world.order("alice", 0)
+    world.archive.answer = lambda request: httpx.Response(500) if request.method == "POST" else None
+    await world.orders.round()
+    order = await world.now(order)
+    assert order.status == "waiting"
+    assert "answered 500" in order.reason
+    world.archive.answer = lambda request: httpx.Response(404) if request.method == "POST" else None
+    for _ in range(3):
+        await world.orders.round()
+    assert (await world.now(order)).status == "failed"
+
+
+async def test_an_order_that_was_being_sent_is_sent_again(world: World) -> None:
+    order = await world.order("alice", 0)
+    async with world.database.connection() as conn:
+        await conn.execute(
+            "UPDATE rs.orders SET status = 'sending', due = now() - interval '1 s' WHERE id = %s", [order.id]
+        )
+    await world.orders.round()
+    assert (await world.now(order)).status == "queued"
+
+
+async def test_what_a_station_says_of_an_order_is_read_with_care(world: World) -> None:
+    order = await world.order("alice", 0)
+    await world.orders.round()
+    key = str((await world.now(order)).station_order)
+    for nonsense in ({"Status": "lost"}, {"Status": "completed", "EvictionDate": "soon"}, {"Status": None}):
+        world.archive.orders[key] = {**world.archive.orders[key], **nonsense}
+        await world.orders.round()
+        assert (await world.now(order)).status == "queued"
+    world.archive.orders.clear()
+    await world.orders.round()
+    found = await world.now(order)
+    assert (found.status, found.reason) == ("failed", "the station does not know the order any more")
+
+
+async def test_only_who_may_download_may_order(world: World) -> None:
+    item = (await world.items())[0]
+    with pytest.raises(Forbidden):
+        await world.orders.place(world.caller("bob", "read"), "lta", world.station, item)
+    with pytest.raises(NotFound):
+        await world.orders.place(world.caller("eve", "download"), "lta", world.station, item)
+    with pytest.raises(NotFound):
+        await world.orders.place(world.caller("alice"), "lta", world.station, "nothing")
+
+
+class Logins:
+    """An authenticator that takes the login from a header."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def authenticate(self, headers: Mapping[str, str], address: str) -> Principal:
+        if "x-login" not in headers:
+            raise NotAuthenticated("this needs a login")
+        return self._world.caller(headers["x-login"])
+
+
+@asynccontextmanager
+async def _served(world: World) -> AsyncIterator[httpx.AsyncClient]:
+    settings = Settings(public_url=PUBLIC_URL, secret=SecretStr("0123456789abcdef"))
+    app = create_app(KINDS["lta"], settings)
+    state: dict[str, Any] = {"stations": world.stations, "orders": world.orders, "authenticator": Logins(world)}
+    async with client(app, **state) as http:
+        yield http
+
+
+async def test_orders_over_http(world: World) -> None:
+    alice, bob = {"x-login": f"alice-{world.station}"}, {"x-login": f"bob-{world.station}"}
+    name = (await world.items())[0]
+    path = f"/collections/{world.station}/items/{name}"
+    async with _served(world) as http:
+        assert (await http.get("/orders")).status_code == 401
+        item = (await http.get(path, headers=alice)).json()
+        assert item["properties"]["order:status"] == "orderable"
+        link = next(link for link in item["links"] if link["rel"] == "order")
+        assert (link["method"], link["body"]) == ("POST", {"collection": world.station, "item": name})
+        href = next(iter(item["assets"].values()))["href"].removeprefix(f"{PUBLIC_URL}/lta")
+        refused = await http.get(href, headers=alice)
+        assert (refused.status_code, refused.headers["content-type"]) == (409, "application/problem+json")
+        assert "order" in refused.json()["hint"]
+
+        made = await http.post("/orders", json=link["body"], headers=alice)
+        assert made.status_code == 201
+        order = made.json()
+        assert made.headers["location"] == f"{PUBLIC_URL}/lta/orders/{order['id']}"
+        assert (await http.post("/orders", json=link["body"], headers=bob)).status_code == 200
+        await world.orders.round()
+        item = (await http.get(path, headers=alice)).json()
+        assert item["properties"]["order:status"] == "pending"
+        assert item["properties"]["order:id"] == order["id"]
+        assert item_faults(item) == []
+        (searched,) = (await http.post("/search", json={"ids": [name]}, headers=bob)).json()["features"]
+        assert searched["properties"]["order:status"] == "pending"
+
+        assert [each["id"] for each in (await http.get("/orders", headers=bob)).json()["orders"]] == [order["id"]]
+        assert (await http.get(f"/orders/{order['id']}", headers={"x-login": "eve"})).status_code == 404
+        assert (await http.get("/orders/none", headers=alice)).status_code == 400
+        assert (await http.post("/orders", json={"item": name}, headers=alice)).status_code == 400
+        assert (await http.delete(f"/orders/{order['id']}", headers=alice)).json()["status"] == "queued"
+        assert (await http.delete(f"/orders/{order['id']}", headers=bob)).json()["status"] == "cancelled"
+        assert (await http.delete(f"/orders/{order['id']}", headers=bob)).status_code == 409
