@@ -18,6 +18,7 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 
+from rs_client.processing import memory
 from rs_client.processing.frames import CADU_SIZE, LOOK_AHEAD, Coding, FrameCount, Lock, find_frames
 from rs_client.processing.packets import Assembly, PacketCount, Part, VirtualChannel, parts_of
 from rs_client.processing.reedsolomon import Octets
@@ -55,7 +56,7 @@ class Channel:
 
     def read(self, start: int, stop: int) -> Octets:
         """A stretch of the channel, over files; writable."""
-        octets = np.empty(stop - start, np.uint8)
+        octets = memory.room(stop - start)
         begin = 0
         for block in self.blocks:
             end = begin + block.octets.size

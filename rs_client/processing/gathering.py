@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rs_client.processing import memory
 from rs_client.processing.channel import Channel
 from rs_client.processing.frames import CADU_SIZE, Coding, restore
 from rs_client.processing.packets import gather
@@ -35,7 +36,7 @@ class Share:
 
 def collect(shares: Sequence[Share], size: int, piece: slice) -> Octets:
     """Packets back to back, ``size`` octets in all, of which a ``piece`` is wanted."""
-    data = np.empty(size, np.uint8)
+    data = memory.room(size)
     for share in shares:
         _fill(share, data)
     return data[piece]

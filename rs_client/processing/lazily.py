@@ -11,11 +11,13 @@ import dask.config
 import numpy as np
 from dask.base import compute as compute_all
 from dask.delayed import delayed
+from dask.system import CPU_COUNT
 
 
 def compute[T](work: Sequence[Callable[[], T]]) -> list[T]:
     """Do all of it, in any order; the results in the order of the work."""
-    return list(compute_all(*map(_task, work)))  # type: ignore[no-untyped-call]  # Dask's
+    with ahead():
+        return list(compute_all(*map(_task, work)))  # type: ignore[no-untyped-call]  # Dask's
 
 
 def array(pieces: Sequence[tuple[Callable[[], Any], int]]) -> Any:
@@ -33,6 +35,19 @@ def rows(pieces: Sequence[tuple[Callable[[Any], Any], Any, tuple[int, ...]]], dt
         for make, source, shape in pieces
     ]
     return da.concatenate(parts)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def ahead() -> Iterator[None]:
+    """Within this, threads of this process are twice as many as its cores: half of them wait for a store.
+
+    A number of threads that was chosen elsewhere stays, and a cluster is not concerned.
+    """
+    if dask.config.get("num_workers", None) is not None:
+        yield
+        return
+    with dask.config.set(num_workers=2 * CPU_COUNT):
+        yield
 
 
 @contextmanager

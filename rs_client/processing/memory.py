@@ -1,13 +1,39 @@
-"""Copies stretches of octets within compiled functions as the C library does, which numba's own slices do not."""
+"""Large stretches of octets: room for them that goes back to the system, and copies as quick as the C library's."""
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+_SMALL = 1 << 20
+_MMAP_THRESHOLD = -3  # of <malloc.h>
+
+
+def room(size: int) -> NDArray[np.uint8]:
+    """An array of octets that takes nothing of the process's heap, and leaves nothing behind when it is gone.
+
+    What threads allocate and free by the megabyte otherwise stays with the process, the more so the longer it works.
+    """
+    return np.empty(size, np.uint8) if size < _SMALL else np.frombuffer(mmap.mmap(-1, size), np.uint8)
+
+
+def steady() -> None:
+    """Ask the C library to take large blocks from the system, and to give them back; elsewhere than there, nothing.
+
+    It would otherwise raise the size from which it does so, to 32 MB, and keep what several threads have freed. This
+    concerns the whole process, so it is for those who own one: a command, an order on a worker.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(_MMAP_THRESHOLD, _SMALL)
 
 
 def _form_of_copy(typing: Any, target: Any, source: Any, many: Any) -> Any:  # noqa: ARG001 - numba's form

@@ -163,7 +163,9 @@ def _part(octets: Octets, frames: Frames, members: Integers, base: int) -> Part:
 
 def _row(octets: Octets, frames: Frames, members: Integers, base: int) -> Row:
     start = frames.start[members]
-    zone = octets[start[:, None] + np.arange(ZONE_START, ZONE_START + ZONE_SIZE)]
+    zone = np.empty((start.size, ZONE_SIZE), np.uint8)
+    for n, at in enumerate(start.tolist()):
+        zone[n] = octets[at + ZONE_START : at + ZONE_START + ZONE_SIZE]
     return Row(start + base, frames.counter[members], frames.first_header[members], frames.fared[members], zone)
 
 
@@ -355,13 +357,17 @@ class _Walk:
 
     def go(self, interruptions: int, start: int) -> _Found:
         """Walk from a packet that starts at ``start`` of the first frame, or from the first pointer if that is -1."""
-        room = self._start.size * ZONE_SIZE // SMALLEST_PACKET + 1
+        total = int(self._walk(interruptions, start, 0)[3][2])  # there is no telling before
+        begin, end, breaks, state = self._walk(interruptions, start, total)
+        frame, start, _, interruptions, dropped = state.tolist()
+        return _Found(self._packets(begin, end, breaks), frame, start, interruptions, dropped)
+
+    def _walk(self, interruptions: int, start: int, room: int) -> tuple[Integers, Integers, Integers, Integers]:
+        """Walk with room for so many packets; more are counted all the same."""
         begin, end, breaks = (np.empty(room, np.int64) for _ in range(3))
         state = np.array([0, start, 0, interruptions, 0], np.int64)
-        _walk(self._octets, self._start, self._head, self._broken, begin, end, breaks, state)
-        frame, start, total, interruptions, dropped = state.tolist()
-        packets = self._packets(begin[:total], end[:total], breaks[:total].copy())
-        return _Found(packets, frame, start, interruptions, dropped)
+        _walk(self._octets, self._start, self._head, self._broken.copy(), begin, end, breaks, state)
+        return begin, end, breaks, state
 
     def _packets(self, begin: Integers, end: Integers, breaks: Integers) -> Packets:
         head = np.zeros((begin.size, HEAD), np.uint8)
@@ -519,6 +525,7 @@ def _walk(
         elif stop > size:
             break
         else:
-            begins[found], ends[found], breaks[found] = at, stop, interruptions
+            if found < begins.size:
+                begins[found], ends[found], breaks[found] = at, stop, interruptions
             found, at = found + 1, stop
     state[0], state[1], state[2], state[3], state[4] = at // ZONE_SIZE, at % ZONE_SIZE, found, interruptions, dropped

@@ -27,7 +27,7 @@ from typing import Any
 import xarray as xr
 from pydantic import BaseModel, Field, ValidationError
 
-from rs_client.processing import stores
+from rs_client.processing import memory, stores
 from rs_client.processing.errors import BadPayload
 from rs_client.processing.product import Session
 from rs_client.processing.quality import Told
@@ -134,6 +134,7 @@ def processor(function: Function) -> Callable[[Mapping[str, Any]], dict[str, Any
 
 def carry_out(order: Order, make: Maker) -> dict[str, Any]:
     """Make a product, write it, and say what it is."""
+    memory.steady()
     with on_cluster(), ExitStack() as until_written:
         made = make(Work(order, until_written))
         size = stores.write(made, order.output, order.storage)

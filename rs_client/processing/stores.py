@@ -21,11 +21,14 @@ from xarray.core import indexing
 from zarr.errors import ZarrUserWarning
 from zarr.storage import ObjectStore
 
+from rs_client.processing import lazily, memory
 from rs_client.processing.errors import BadPayload, InputUnreadable, OutputRefused
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config
 
+PIECE = 1 << 22
+"""Octets asked for at once (4 MiB): more would be in memory twice."""
 COLUMN_CHUNK = 1 << 20
 """Values in one chunk of a column that says nothing else."""
 
@@ -61,11 +64,14 @@ class _File:
     keys: StorageKeys | None
 
     def read(self, start: int, stop: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        if start >= stop:
-            return np.zeros(0, np.uint8)
         where = _place(self.href, self.keys)
+        found = memory.room(max(0, stop - start))
         try:
-            return np.frombuffer(obstore.get_range(where.store, where.path, start=start, end=stop), np.uint8)
+            for begin in range(start, stop, PIECE):
+                end = min(begin + PIECE, stop)
+                piece = obstore.get_range(where.store, where.path, start=begin, end=end)
+                found[begin - start : end - start] = np.frombuffer(piece, np.uint8)
+            return found
         except (BaseError, OSError) as error:
             raise InputUnreadable(f"{self.href} cannot be read: {reason(error)}") from error
 
@@ -135,7 +141,7 @@ def write(tree: xr.DataTree, href: str, keys: StorageKeys | None) -> int:
         store = _place(href, keys, inside=True).store
         if _size(store):
             raise OutputRefused(f"{href} cannot be written: it is there already")
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), lazily.ahead():
             # Zarr tells every writer that they are not in version 3 of the standard yet; without them a product would
             # need a request for each of its arrays to be opened.
             warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)

@@ -9,6 +9,7 @@ sides. ``session`` needs a running VersityGW or any S3 (``BENCH_S3_ENDPOINT``, `
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -173,13 +174,35 @@ def session() -> None:
     """A session out of object storage into a published product, beside reading and writing the same alone."""
     mb = int(os.environ.get("BENCH_SESSION_MB", "2000"))
     for size in (mb // 2, mb):
-        run = subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("session_through_s3.py")), str(size)],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        sys.stdout.write(run.stdout)
+        try:
+            _step("put", size)
+            _compare()
+        finally:
+            _step("take")
+
+
+def _compare(turns: int = 2) -> None:
+    """Both in turns, each in a process of its own; the quicker turn of each counts."""
+    whole, alone = [], []
+    for _ in range(turns):
+        whole.append(_step("whole"))
+        alone.append(_step("alone", whole[-1]["made"]))
+    seconds = [min(one["seconds"] for one in some) for some in (whole, alone)]
+    read = whole[0]["read"]
+    say(f"session of {read / MB:.0f} MB → product of {whole[0]['made'] / MB:.0f} MB", seconds[0], "s")
+    say("  throughput", read / seconds[0] / MB, "MB/s")
+    say("  read and write alone", seconds[1], "s")
+    say("  whole / alone", seconds[0] / seconds[1], "(at most 1.5)")
+    say("  peak memory", max(one["peak"] for one in whole), "MiB")
+
+
+def _step(*arguments: object) -> dict[str, float]:
+    script = Path(__file__).with_name("session_through_s3.py")
+    run = subprocess.run(
+        [sys.executable, str(script), *map(str, arguments)], check=True, stdout=subprocess.PIPE, text=True
+    )
+    found: dict[str, float] = json.loads(run.stdout or "{}")
+    return found
 
 
 def quickest(

@@ -1,12 +1,13 @@
-"""One session through object storage in a process of its own, so that its peak of memory is its own.
+"""One session through object storage, each step in a process of its own, so that its peak of memory is its own.
 
-``python session_through_s3.py MB``: puts a simulated session of that size into the bucket, then makes its product, and
-in between reads the same files and writes a product of the same size alone; both in turns, the quicker of two counts.
+``python session_through_s3.py put MB`` puts a simulated session of that size into the bucket, ``whole`` makes its
+product, ``alone OCTETS`` reads the same files and writes a product of that size; ``take`` takes everything away again.
 The bucket is that of ``BENCH_S3_ENDPOINT``, ``…_BUCKET``, ``…_ACCESS_KEY``, ``…_SECRET_KEY``.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import sys
@@ -29,41 +30,34 @@ from rs_client.processing.stores import StorageKeys
 from rs_server.simulators import cadu, packets
 
 MB = 1_000_000
-FILES = 19
-TURNS = 2
+FRAMES = 312 * 50
+"""Frames in a file (32 MB)."""
 
 
 def main() -> None:
-    """Put, measure, and take away again."""
+    """Do one step, and answer as JSON: seconds, octets, and the peak of memory in MiB."""
     bucket, keys = os.environ["BENCH_S3_BUCKET"], _keys()
-    store = _store(bucket, keys)
-    inputs = list(_put(store, bucket, int(sys.argv[1]) * MB))
-    payload: dict[str, Any] = {
-        "processor": "s1-l0",
-        "inputs": inputs,
-        "session": {"id": "BENCH"},
-        "storage": {**keys.model_dump(), "secret_access_key": keys.secret_access_key.get_secret_value()},
-    }
-    whole, alone, made = [], [], 0
-    try:
-        for turn in range(TURNS):
-            place = f"s3://{bucket}/bench/{turn}"
-            begin = time.perf_counter()
-            made = run_payload({**payload, "output": f"{place}/L0.zarr"})["size"]
-            whole.append(time.perf_counter() - begin)
-            _take(store, "bench/")
-            begin = time.perf_counter()
-            _read_and_write(inputs, f"{place}/ALONE.zarr", made, keys)
-            alone.append(time.perf_counter() - begin)
-            _take(store, "bench/")
-    finally:
-        _take(store, "bench-in/")
-        _take(store, "bench/")
-    size = sum(one["size"] for one in inputs)
-    _say("session", size / MB, "MB, product", made / MB, "MB")
-    _say("  files → product", min(whole), "s;", size / min(whole) / MB, "MB/s")
-    _say("  read and write alone", min(alone), "s; ratio", min(whole) / min(alone), "(at most 1.5)")
-    _say("  peak memory", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MiB")
+    store, step = _store(bucket, keys), sys.argv[1]
+    if step == "take":
+        _take(store, "bench")
+        return
+    if step == "put":
+        list(_put(store, int(sys.argv[2]) * MB))
+        return
+    inputs = _inputs(store, bucket)
+    begin = time.perf_counter()
+    if step == "whole":
+        storage = {**keys.model_dump(), "secret_access_key": keys.secret_access_key.get_secret_value()}
+        order = {"processor": "s1-l0", "inputs": inputs, "session": {"id": "BENCH"}, "storage": storage}
+        made = run_payload({**order, "output": f"s3://{bucket}/bench/out/L0.zarr"})["size"]
+    else:
+        made = int(sys.argv[2])
+        _read_and_write(inputs, f"s3://{bucket}/bench/out/ALONE.zarr", made, keys)
+    seconds = time.perf_counter() - begin
+    _take(store, "bench/out/")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    sys.stdout.write(json.dumps({"seconds": seconds, "read": sum(one["size"] for one in inputs), "made": made,
+                                 "peak": peak}))  # fmt: skip
 
 
 def _keys() -> StorageKeys:
@@ -87,19 +81,26 @@ def _store(bucket: str, keys: StorageKeys) -> S3Store:
     )
 
 
-def _put(store: S3Store, bucket: str, size: int) -> Iterator[dict[str, Any]]:
+def _put(store: S3Store, size: int) -> Iterator[str]:
     """Both channels of a session, in files; they are made piece by piece."""
-    frames = max(1, size // cadu.CADU_SIZE // 2 // FILES)
+    files = max(1, size // (2 * FRAMES * cadu.CADU_SIZE))
     for number in (1, 2):
-        channel = cadu.Channel(
-            0, "BENCH", packets.DataTake(1_415_629_502 << 16, 1, number, packets.MAX_CHANNELS), frames * FILES
-        )
-        for block in range(1, FILES + 1):
-            key = f"bench-in/ch{number}_{block:05d}.raw"
-            stop = block * frames * cadu.CADU_SIZE
-            start = stop - frames * cadu.CADU_SIZE
-            obstore.put(store, key, cadu.read(channel, start, stop))
-            yield {"channel": number, "block": block, "href": f"s3://{bucket}/{key}", "size": stop - start}
+        take = packets.DataTake(1_415_629_502 << 16, 1, number, packets.MAX_CHANNELS)
+        channel = cadu.Channel(0, "BENCH", take, FRAMES * files)
+        for block in range(files):
+            key = f"bench/in/{number}_{block + 1:05d}.raw"
+            start = block * FRAMES * cadu.CADU_SIZE
+            obstore.put(store, key, cadu.read(channel, start, start + FRAMES * cadu.CADU_SIZE))
+            yield key
+
+
+def _inputs(store: S3Store, bucket: str) -> list[dict[str, Any]]:
+    entries = [entry for page in obstore.list(store, "bench/in/") for entry in page]
+    names = [(entry, entry["path"].rpartition("/")[2].removesuffix(".raw").split("_")) for entry in entries]
+    return [
+        {"channel": int(number), "block": int(block), "href": f"s3://{bucket}/{entry['path']}", "size": entry["size"]}
+        for entry, (number, block) in names
+    ]
 
 
 def _read_and_write(inputs: list[dict[str, Any]], output: str, size: int, keys: StorageKeys) -> None:
@@ -119,10 +120,6 @@ def _take(store: S3Store, prefix: str) -> None:
     paths = [entry["path"] for page in obstore.list(store, prefix) for entry in page]
     if paths:
         obstore.delete(store, paths)
-
-
-def _say(*parts: str | float) -> None:
-    sys.stdout.write(" ".join(f"{part:.2f}" if isinstance(part, float) else part for part in parts) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from rs_client.processing.reedsolomon import CLEAN, CORRECTED, UNCORRECTABLE
 from tests.unit.processing.decoding import apid, assert_accounted, assert_same, by_apid, decoded, found, gaps
 from tests.unit.processing.downlink import IDLE_APID, ZONE, Octets, VirtualChannel, cadus, cut, packet
 
-bounded = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+bounded = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
 
 sizes = st.one_of(
     st.integers(1, 40),
