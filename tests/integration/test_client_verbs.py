@@ -307,13 +307,13 @@ def test_a_product_is_read_while_its_keys_change(platform: Any, alice: RsClient,
         client_options={"allow_http": True},
     )
     made = xr.Dataset({"data": ("octet", np.arange(1000, dtype=np.uint8))}).chunk(octet=100)
-    xr.DataTree(made).to_zarr(ObjectStore(admin), zarr_format=3, consolidated=True)  # type: ignore[arg-type]
+    xr.DataTree(made).to_zarr(ObjectStore(admin), zarr_format=3, consolidated=True)
     assets = {"product": {"href": f"s3://{place.bucket}/{prefix}", "type": "application/vnd+zarr", "roles": ["data"]}}
     alice.catalog.get_collection(collection).create_item(
         {**ITEM, "id": "product", "collection": collection, "assets": assets}
     )
     storage = Hurried(alice.http)
-    data = storage.open(alice.catalog.item(collection, "product"))["data"]
+    data = storage.open(alice.catalog.item(collection, "product")).to_dataset()["data"]
     for _ in range(3):
         assert data.values.tolist() == made["data"].values.tolist()
         time.sleep(1.2)
