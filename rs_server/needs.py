@@ -61,7 +61,6 @@ _CATALOG: dict[Route, Need] = {
     ("GET", "/catalog/aggregate"): LOGIN,
     ("POST", "/catalog/aggregate"): LOGIN,
     ("GET", "/catalog/aggregations"): LOGIN,
-    ("POST", "/catalog/aggregations"): LOGIN,
     ("GET", "/catalog/collections"): LOGIN,
     ("POST", "/catalog/collections"): OWNER,
     ("GET", "/catalog/collections/{collection_id}"): _READ,
@@ -72,7 +71,6 @@ _CATALOG: dict[Route, Need] = {
     ("GET", "/catalog/collections/{collection_id}/aggregate"): _READ,
     ("POST", "/catalog/collections/{collection_id}/aggregate"): _READ,
     ("GET", "/catalog/collections/{collection_id}/aggregations"): _READ,
-    ("POST", "/catalog/collections/{collection_id}/aggregations"): _READ,
     ("GET", "/catalog/collections/{collection_id}/readers"): OWNER,
     ("PUT", "/catalog/collections/{collection_id}/readers"): OWNER,
     ("DELETE", "/catalog/collections/{collection_id}/readers/{kind}/{name}"): OWNER,
@@ -113,15 +111,22 @@ _PROCESSES: dict[Route, Need] = {
 
 
 def _station(kind: str) -> Iterator[tuple[Route, Need]]:
-    service = Service(kind)
     for path in ("/", "/conformance", "/api", "/queryables", "/collections", "/search"):
         yield ("GET", f"/{kind}{path}"), LOGIN
     yield ("POST", f"/{kind}/search"), LOGIN
     one = f"/{kind}/collections/{{collection_id}}"
     for path in (one, f"{one}/queryables", f"{one}/items", f"{one}/items/{{item_id}}"):
-        yield ("GET", path), right(Right.READ, service, "{station}")
-    yield ("GET", f"{one}/items/{{item_id}}/download/{{asset}}"), right(Right.DOWNLOAD, service, "{station}")
+        yield ("GET", path), right(Right.READ, kind, "{station}")
+    yield ("GET", f"{one}/items/{{item_id}}/download/{{asset}}"), right(Right.DOWNLOAD, kind, "{station}")
 
+
+_ALL_STATIONS: dict[Route, Need] = {
+    **{
+        ("GET", f"/stations{path}"): LOGIN
+        for path in ("/", "/conformance", "/api", "/queryables", "/collections", "/search")
+    },
+    ("POST", "/stations/search"): LOGIN,
+}
 
 _ORDERS: dict[Route, Need] = {
     ("GET", "/lta/orders"): LOGIN,  # one's own
@@ -136,6 +141,7 @@ NEEDS: Mapping[Route, Need] = {
     **_AUTH,
     **_CATALOG,
     **_PROCESSES,
+    **_ALL_STATIONS,
     **_ORDERS,
     **{route: need for kind in KINDS for route, need in _station(kind)},
 }

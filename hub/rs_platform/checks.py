@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -88,7 +89,12 @@ def _browser(variables: dict[str, str] | None = None) -> Outcome:
 
 def faults() -> list[Outcome]:
     """The long form of the tests that kill, and of those in which stations and storage fail."""
-    return [_tests("fault tests, long form", ["--timeout=7200", "tests/faults"], {"RS_FAULTS": "long"})]
+    outcomes = [_tests("fault tests, long form", ["--timeout=7200", "tests/faults"], {"RS_FAULTS": "long"})]
+    with _test_platform() as (home, _):
+        kills = [sys.executable, "tests/faults/dpr_kills.py"]
+        outcomes.append(_check("kills of processing", kills, {TEST_HOME_VARIABLE: str(home.home)}))
+    outcomes.append(_check("kills of the installation", [sys.executable, "tests/faults/kill_installation.py"]))
+    return outcomes
 
 
 def bench() -> list[Outcome]:
@@ -151,6 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "faults": faults,
     }
     (name,) = sys.argv[1:] if arguments is None else arguments
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started for the tests is stopped
     try:
         outcomes = sets[name]()
     except starting.StartFailed as failure:

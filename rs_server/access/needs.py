@@ -24,7 +24,7 @@ class Need:
 
     level: Level
     right: Right = Right.READ
-    service: Service = Service.CATALOG
+    service: str = Service.CATALOG
     resource: str = ""
 
     def __str__(self) -> str:
@@ -44,6 +44,6 @@ LOGIN = Need(Level.LOGIN)
 OWNER = Need(Level.OWNER)
 
 
-def right(right: Right, service: Service, resource: str) -> Need:
+def right(right: Right, service: str, resource: str) -> Need:
     """A right on a resource."""
     return Need(Level.RIGHT, right, service, resource)

@@ -40,7 +40,7 @@ _BROKEN = (
 )
 _IN_THE_WAY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
 # What the database says about a search it cannot evaluate, e.g. a text compared with a number.
-_NOT_EVALUABLE = (asyncpg.DataError, asyncpg.SyntaxOrAccessError, asyncpg.RaiseError)
+_NOT_EVALUABLE = (asyncpg.DataError, asyncpg.SyntaxOrAccessError, asyncpg.RaiseError, asyncpg.InternalServerError)
 
 
 class Contended(Unavailable):

@@ -12,10 +12,12 @@ import re
 from typing import Any
 
 import cql2
+import orjson
 
 from rs_server.errors import UnsupportedFilter
 
-LONGEST = 16_384  # characters
+LONGEST = 16_384  # characters, in a URL
+LARGEST = 262_144  # bytes, in a body
 DEEPEST = 16
 MOST_NOTS = 32
 
@@ -38,11 +40,13 @@ def parsed(text: str, language: str | None) -> Any:
 
 
 def checked(condition: Any) -> Any:
-    """The same filter, if it is a condition and not too deep."""
+    """The same filter, if it is a condition and not too deep; pgstac takes true and false alone, not within others."""
     if _depth(condition) > DEEPEST * 2:  # an operation is two levels: itself and its arguments
         raise UnsupportedFilter(f"the filter is nested more than {DEEPEST} levels deep")
+    if len(orjson.dumps(condition)) > LARGEST:
+        raise UnsupportedFilter(f"the filter is larger than {LARGEST} bytes")
     _require_condition(condition)
-    return condition
+    return _folded(condition)
 
 
 def _from_text(text: str) -> Any:
@@ -94,6 +98,20 @@ def _require_condition(value: Any) -> None:
             _require_condition(argument)
     elif not (isinstance(operation, str) and (operation in _CONDITIONS or operation.lower().startswith(_RELATIONS))):
         raise UnsupportedFilter(f"{_shown(value)} is not a condition that the catalog can evaluate")
+
+
+def _folded(value: Any) -> Any:
+    """The same condition without true and false within others; the depth is bounded already."""
+    if not isinstance(value, dict) or value["op"] not in _LOGIC:
+        return value
+    arguments = [_folded(argument) for argument in value["args"]]
+    if value["op"] == "not":
+        return not arguments[0] if isinstance(arguments[0], bool) else {**value, "args": arguments}
+    decides = value["op"] == "or"  # one of these decides; the other changes nothing
+    if decides in [argument for argument in arguments if isinstance(argument, bool)]:
+        return decides
+    kept = [argument for argument in arguments if not isinstance(argument, bool)]
+    return {**value, "args": kept} if len(kept) > 1 else kept[0] if kept else not decides
 
 
 def _shown(value: Any) -> str:

@@ -24,7 +24,7 @@ _DIRECTIONS = {"next": False, "prev": True}
 _SEARCH = "SELECT * FROM rs.item_search($1::text::jsonb, $2, $3, $4, $5, $6)"
 _CONDITION = "SELECT rs.item_condition($1::text::jsonb, $2)"
 _ITEM = """
-    SELECT i.collection, i.id, i.content, ST_AsGeoJSON(i.geometry, 15) AS geometry, i.xmin::text AS version,
+    SELECT i.collection, i.id, i.content, ST_AsGeoJSON(i.geometry, 20) AS geometry, i.xmin::text AS version,
         i.content->>'pgstac:base_item' AS base,
         collection_base_item(i.collection, (i.content->>'pgstac:base_item')::integer)::text AS base_item
     FROM items i WHERE i.collection = $1 AND i.id = $2

@@ -86,7 +86,7 @@ CREATE OR REPLACE FUNCTION rs.item_search(
 RETURNS TABLE (
     collection text, id text, content jsonb, geometry text, base text, base_item text, place_here text[], version text,
     matched bigint
-) LANGUAGE plpgsql STABLE SET search_path TO pgstac, public AS $$
+) LANGUAGE plpgsql SET search_path TO pgstac, public AS $$  -- not STABLE: those may not EXPLAIN
 #variable_conflict use_column
 DECLARE
     condition text := rs.item_condition(request, names);
@@ -104,7 +104,7 @@ BEGIN
         INTO ordering FROM unnest(expressions, falls) WITH ORDINALITY AS t (e, f, n);
     RETURN QUERY EXECUTE format(
         $q$
-        SELECT p.collection, p.id, p.content, ST_AsGeoJSON(p.geometry, 15), p.base,
+        SELECT p.collection, p.id, p.content, ST_AsGeoJSON(p.geometry, 20), p.base,
             CASE WHEN row_number() OVER (PARTITION BY p.collection, p.base ORDER BY p.n) = 1
                  THEN collection_base_item(p.collection, p.base::integer)::text END,
             p.place_here, p.version, NULL::bigint

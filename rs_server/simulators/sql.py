@@ -20,8 +20,8 @@ from rs_server.simulators.model import EntityType, Primitive, text
 
 type Value = str | int | float | bytes | None
 
-FEW = 2000
-"""So many products of an attribute are looked up and then sorted; more of them are met on the way through the dates."""
+FEW = 10_000
+"""So many that fit are looked up and then sorted; of more, enough are met soon on the way through the dates."""
 
 _COMPARATORS: Mapping[odata.Operator, str] = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 _LAST = chr(0x10FFFF)
@@ -127,8 +127,18 @@ def _property(term: odata.Compare | odata.In | odata.TextMatch, at: Context) -> 
             return _compared(column, operator, stored(value))
         case odata.In(_, values):
             return Condition(f"{column} IN ({_marks(values)})", tuple(stored(value) for value in values))
+        case odata.TextMatch("startswith", path, part) if path in at.table.type.indexed:
+            return _started(path, part, at)
         case odata.TextMatch():
             return _matched(column, term.function, term.part)
+
+
+def _started(path: str, part: str, at: Context) -> Condition:
+    """By the property's index if few start so; a plus keeps SQLite from it."""
+    there = _matched(quoted(path), "startswith", part)
+    some = Condition(f"SELECT count(*) FROM (SELECT 1 FROM {at.table} WHERE {there.sql} LIMIT {FEW + 1})", there.values)
+    column = at.column(path)
+    return _matched(column if at.count(some) <= FEW else f"+{column}", "startswith", part)
 
 
 def _compared(column: str, operator: odata.Operator, value: Value) -> Condition:

@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 RENEW_EVERY_S = 0.7  # within this time a carrier learns that a job was dismissed
 _LOOK_EVERY_S = 1.0
+_NOTE_EVERY_S = 0.5
 _WIDE_FROM_PARTS = 4
 _MOST_WRONG = 5
 _WRONG_PAUSE_S = 1.0
@@ -132,10 +133,20 @@ class Carrier:
             log.error("lane_met_a_bug", exc_info=error)
 
     async def _lane(self, lane: list[Transfer]) -> None:
-        ended = [each for transfer in lane if (each := await self._carried(transfer))]
-        jobs = await persistently(lambda: self._rows.end(ended))
+        """Carry files one after the other; what became of several small ones is noted together."""
+        ended: list[Ended] = []
+        noted = time.monotonic()
         for transfer in lane:
-            self._running.pop(transfer.id, None)
+            if each := await self._carried(transfer):
+                ended.append(each)
+            if time.monotonic() - noted > _NOTE_EVERY_S or transfer is lane[-1]:
+                await self._note(ended)
+                ended, noted = [], time.monotonic()
+
+    async def _note(self, ended: list[Ended]) -> None:
+        jobs = await persistently(lambda: self._rows.end(ended))
+        for each in ended:
+            self._running.pop(each.transfer.id, None)
         for job in jobs:
             await persistently(partial(self._wake_job, job))
 

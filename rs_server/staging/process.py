@@ -31,6 +31,7 @@ from rs_server.errors import (
     StationRefused,
     StationTimeout,
     StationUnavailable,
+    Unavailable,
 )
 from rs_server.processes.model import Failure, Outcome, Pause, Process
 from rs_server.processes.references import Reference, parse
@@ -400,6 +401,10 @@ class _Step:
         """All of them at once; when the catalog refuses one, each for itself, and that one fails."""
         try:
             await self.of.catalog.publish(conn, list(documents.values()))
+        except NotFound as error:  # pgstac says so as well while it makes a partition of a new collection
+            if owns(self.run.who, self.target.owner):
+                raise Unavailable("the catalog does not find the collection that was just made") from error
+            raise
         except BadInput:
             if self.request.strict:
                 raise

@@ -31,11 +31,11 @@ from psycopg.conninfo import conninfo_to_dict
 
 RS = Path(sys.prefix) / "bin" / "rs"
 CONNECTIONS = 8
-ROUNDS = 7
+ROUNDS = 5
 SEED = 20_241_114
 OWNERS, COLLECTIONS, READABLE, ITEMS = 50, 500, 60, 10_000
 BULK = 10_000
-LIMITS = {"GET item": 240, "bbox search": 120, "limit=100": 40}
+LIMITS = {"GET item": 160, "bbox search": 40, "limit=100": 24}
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 
 

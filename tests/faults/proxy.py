@@ -55,38 +55,57 @@ def proxied(host: str, port: int, trouble: Trouble) -> Iterator[int]:
     try:
         yield int(server.sockets[0].getsockname()[1])
     finally:
+        asyncio.run_coroutine_threadsafe(_closed(server), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
+        loop.close()
+
+
+async def _closed(server: asyncio.Server) -> None:
+    """End the server and all that it serves."""
+    server.close()
+    mine = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in mine:
+        task.cancel()
+    await asyncio.gather(*mine, return_exceptions=True)
 
 
 async def _serve(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int, trouble: Trouble
 ) -> None:
-    there: asyncio.StreamWriter | None = None
-    with suppress(asyncio.IncompleteReadError, ConnectionError):
-        back, there = await asyncio.open_connection(host, port)
-        answers = asyncio.create_task(_pass(back, writer))
-        while True:
-            head = await reader.readuntil(b"\r\n\r\n")
-            if answer := trouble.strikes(head):
-                answers.cancel()
-                writer.write(answer)
-                await writer.drain()
-                break
-            there.write(head)
-            found = _LENGTH.search(head)
-            left = int(found[1]) if found else 0
-            while left:
-                piece = await reader.read(min(_HOPS, left))
-                if not piece:
-                    return
-                there.write(piece)
-                await there.drain()
-                left -= len(piece)
+    back, there = await asyncio.open_connection(host, port)
+    answers = asyncio.create_task(_pass(back, writer))
+    try:
+        await _forward(reader, writer, there, trouble)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    finally:
+        answers.cancel()
+        there.close()
+        writer.close()
+
+
+async def _forward(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, there: asyncio.StreamWriter, trouble: Trouble
+) -> None:
+    """One request after the other, until one is struck or the caller is gone."""
+    while True:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if answer := trouble.strikes(head):
+            writer.write(answer)
+            await writer.drain()
+            return
+        there.write(head)
+        found = _LENGTH.search(head)
+        left = int(found[1]) if found else 0
+        while left:
+            piece = await reader.read(min(_HOPS, left))
+            if not piece:
+                return
+            there.write(piece)
             await there.drain()
-    for end in (there, writer):
-        if end is not None:
-            end.close()
+            left -= len(piece)
+        await there.drain()
 
 
 async def _pass(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:

@@ -30,7 +30,7 @@ def trouble(lab: Lab, dice: Random) -> Iterator[Trouble]:
 
 @pytest.mark.parametrize("share", [0.1, 0.3])
 def test_a_storage_that_often_fails(lab: Lab, trouble: Trouble, share: float) -> None:
-    sessions = [lab.stations["sgs"].add_session(f"2024-12-{8 + round(10 * share)}T10:00:0{n}Z") for n in range(3)]
+    sessions = [lab.stations["sgs"].add_session(f"2024-12-{8 + round(10 * share):02}T10:00:0{n}Z") for n in range(3)]
     trouble.share = share
     collection = some_collection()
     ended = lab.ended(lab.stage("sgs", sessions, collection), within_s=180)

@@ -148,16 +148,17 @@ def test_a_thousand_random_searches_answer_what_an_oracle_says(
         principal = Principal(login=who, roles=frozenset(roles))
         may = {full for full in world if allows(principal, Right.READ, Service.CATALOG, full.replace("_", ":", 1))}
         expected = sorted((full, each["id"]) for full in may for each in world[full] if matches(each))
-        asked = query if "filter" in query or "query" in query else _with_collections(query, world, form)
+        wild = any("_*:" in role for role in roles)  # an installation may hold more than this test made
+        asked = _with_collections(query, world, max(form, 1) if wild else form)
         named = asked.get("collections") or list(world)
         expected = [each for each in expected if each[0] in named]
-        answer = callers.ask(who, "POST", "/catalog/search", roles=roles, json={"limit": 500, **_ours(asked)})
+        answer = callers.ask(who, "POST", "/catalog/search", roles=roles, json={"limit": 500, **asked})
         assert answer.status_code == 200, (case, answer.text)
         found = answer.json()
         seen = sorted((each["collection"], each["id"]) for each in found["features"] if RUN in each["collection"])
         assert seen == expected, case
         assert found["numberMatched"] == found["numberReturned"] == len(found["features"]), case
-        if form == 0:
+        if form == 1:
             _counted(callers, case, asked, expected)
 
     with ThreadPoolExecutor(6) as pool:
@@ -166,14 +167,10 @@ def test_a_thousand_random_searches_answer_what_an_oracle_says(
 
 def _with_collections(query: dict[str, Any], world: dict[str, Any], form: int) -> dict[str, Any]:
     """Some cases name collections: all of them, in one of the ways to write them."""
-    if form == 0 or "collections" in query:
+    if form == 0:
         return query
     full = sorted(world)
     return {**query, "collections": full if form == 1 else full[::2]}
-
-
-def _ours(query: dict[str, Any]) -> dict[str, Any]:
-    return query
 
 
 def _counted(callers: Callers, case: Any, query: dict[str, Any], expected: list[tuple[str, str]]) -> None:

@@ -135,6 +135,7 @@ class TestStaging:
         assert second == first
 
     def test_a_station_that_goes_down_is_waited_for(self, slow_station: Any, alice: httpx.Client) -> None:
+        slow_station.rs("station", "fault", "sgs", "--latency-s", "3")  # so that it goes down before the job ends
         collection = some_collection()
         job_id = accepted(stage(alice, collection))
         at_work(alice, job_id)

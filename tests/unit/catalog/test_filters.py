@@ -86,3 +86,30 @@ def test_deep_operations() -> None:
     for levels in (40, 500, 100_000):
         with pytest.raises(UnsupportedFilter, match="nested"):
             checked(nested(levels))
+
+
+X, Y = {"op": "=", "args": [{"property": "a"}, 1]}, {"op": "isNull", "args": [{"property": "b"}]}
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({"op": "or", "args": [X, True]}, True),
+        ({"op": "or", "args": [X, False]}, X),
+        ({"op": "and", "args": [X, True, Y]}, {"op": "and", "args": [X, Y]}),
+        ({"op": "and", "args": [False, X]}, False),
+        ({"op": "or", "args": [False, False]}, False),
+        ({"op": "not", "args": [True]}, False),
+        ({"op": "not", "args": [{"op": "and", "args": [True, True]}]}, False),
+        ({"op": "and", "args": [X, {"op": "or", "args": [Y, {"op": "not", "args": [False]}]}]}, X),
+        ({"op": "not", "args": [X]}, {"op": "not", "args": [X]}),
+    ],
+)
+def test_true_and_false_are_worked_out_here(given: Any, taken: Any) -> None:
+    """The database takes them alone, not within others."""
+    assert checked(given) == taken
+
+
+def test_large_filters_are_refused() -> None:
+    with pytest.raises(UnsupportedFilter, match="larger"):
+        checked({"op": "in", "args": [{"property": "id"}, ["x" * 100] * 10_000]})

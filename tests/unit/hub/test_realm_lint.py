@@ -75,12 +75,12 @@ SLIPS: list[tuple[Callable[[Realm], Any], str]] = [
     (lambda realm: realm["users"][0].update(credentials=[{"value": "x"}]), "user service-account-rs-directory"),
     (lambda realm: realm["roles"]["realm"].append({"name": "rs_cadpi_*_read"}), "the access policy does not know it"),
     (
-        lambda realm: realm["groups"][0]["realmRoles"].append("rs_lta_old_read"),
-        "rs_lta_old_read is used, but not defined",
+        lambda realm: realm["groups"][0]["realmRoles"].append("rs_lta_x_read"),
+        "rs_lta_x_read is used, but not defined",
     ),
     (
-        lambda realm: realm["users"][1].update(realmRoles=["rs_prip_old_read"]),
-        "rs_prip_old_read is used, but not defined",
+        lambda realm: realm["users"][1].update(realmRoles=["rs_prip_x_read"]),
+        "rs_prip_x_read is used, but not defined",
     ),
     (lambda realm: realm["scopeMappings"][0]["roles"].remove("rs_auth_keys_issue"), "no token would ever carry it"),
 ]

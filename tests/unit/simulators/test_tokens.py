@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+from typing import Any
+
 import pytest
 
+from rs_server.simulators.settings import LoginSettings
 from rs_server.simulators.tokens import Credentials, Refused, TokenIssuer
 
 CLIENT = {"client_id": "client", "client_secret": "s3cret"}
@@ -57,6 +61,59 @@ def test_without_users_there_is_no_password_grant() -> None:
     with pytest.raises(Refused) as refused:
         TokenIssuer(Credentials("client", "s3cret"), 60).issue({**CLIENT, **USER})
     assert refused.value.code == "unauthorized_client"
+
+
+@pytest.mark.parametrize(
+    ("login", "form", "basic", "code"),
+    [
+        ({"client_in": "header"}, {**CLIENT, "grant_type": "client_credentials"}, None, "invalid_client"),
+        ({"client_in": "header"}, {"grant_type": "client_credentials"}, ("client", "s3cret"), None),
+        ({"client_in": "body"}, {"grant_type": "client_credentials"}, ("client", "s3cret"), "invalid_client"),
+        ({"client_in": "body"}, {**CLIENT, "grant_type": "client_credentials"}, ("client", "wrong"), None),
+        ({"grants": ["password"]}, {**CLIENT, "grant_type": "client_credentials"}, None, "unauthorized_client"),
+        ({"grants": ["password"]}, {**CLIENT, **USER}, None, None),
+        ({"grants": ["client_credentials"]}, {**CLIENT, **USER}, None, "unauthorized_client"),
+        ({"scope": "openid"}, {**CLIENT, **USER}, None, "invalid_scope"),
+        ({"scope": "openid"}, {**CLIENT, **USER, "scope": "profile openid"}, None, None),
+        ({"flavour": "basic"}, {**CLIENT, **USER}, None, "unauthorized_client"),
+    ],
+)
+def test_each_station_wants_its_own_login(
+    login: dict[str, Any], form: dict[str, str], basic: tuple[str, str] | None, code: str | None
+) -> None:
+    issuer = TokenIssuer(KNOWN, 60, LoginSettings.model_validate(login))
+    assert refusal(issuer, form, basic) == code
+
+
+def refusal(issuer: TokenIssuer, form: dict[str, str], basic: tuple[str, str] | None) -> str | None:
+    """Why there is no token; None: there is one, and it is good."""
+    try:
+        token = issuer.issue(form, basic)["access_token"]
+    except Refused as refused:
+        return refused.code
+    assert issuer.admits(f"Bearer {token}")
+    return None
+
+
+@pytest.mark.parametrize(
+    ("known", "right", "wrong"),
+    [(KNOWN, "user:word", "client:s3cret"), (Credentials("client", "s3cret"), "client:s3cret", "client:word")],
+)
+def test_stations_without_tokens(known: Credentials, right: str, wrong: str) -> None:
+    issuer = TokenIssuer(known, 60, LoginSettings(flavour="basic"))
+    assert issuer.challenge.startswith("Basic")
+    assert issuer.admits(f"Basic {base64.b64encode(right.encode()).decode()}")
+    for header in (f"Basic {base64.b64encode(wrong.encode()).decode()}", "Basic !", "Bearer x", ""):
+        assert not issuer.admits(header)
+
+
+def test_revoked_tokens_are_good_for_nothing_and_later_ones_are() -> None:
+    issuer = TokenIssuer(KNOWN, 60)
+    form = {**CLIENT, "grant_type": "client_credentials"}
+    before = str(issuer.issue(form)["access_token"])
+    issuer.revoke_all()
+    assert not issuer.accepts(before)
+    assert issuer.accepts(str(issuer.issue(form)["access_token"]))
 
 
 def test_tokens_expire_survive_a_restart_and_are_no_ones_elses() -> None:
