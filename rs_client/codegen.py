@@ -48,8 +48,6 @@ def _collection(collection: Collection) -> str:
 def _search(search: Search) -> str:
     stated = search._parameters  # noqa: SLF001 - get_parameters() joins lists into texts, which cannot be undone
     given = {_NAMES.get(name, name): _argument(name, value) for name, value in stated.items()}
-    if given.get("limit") == 100:  # the library's own default
-        del given["limit"]
     if search._max_items is not None:  # noqa: SLF001 - the library tells it no other way
         given["max_items"] = search._max_items  # noqa: SLF001
     if search.method != "POST":

@@ -54,6 +54,14 @@ class LtaClient(StationClient):
         body = {"collection": item.collection_id, "item": item.id}
         return Order.of(self.session.http.post_once("/lta/orders", body))
 
+    def orders(self, limit: int = 100) -> list[Order]:
+        """Your orders, the newest first; at most ``limit`` of them."""
+        return [Order.of(document) for document in self.session.http.get("/lta/orders", limit=limit)["orders"]]
+
     def order_status(self, order_id: str) -> Order:
         """Where an order stands; ``NotFound`` if it is not yours."""
         return Order.of(self.session.http.get(f"/lta/orders/{order_id}"))
+
+    def cancel_order(self, order_id: str) -> Order:
+        """Want it no more; it goes on as long as somebody else wants it."""
+        return Order.of(self.session.http.delete(f"/lta/orders/{order_id}"))

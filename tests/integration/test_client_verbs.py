@@ -313,8 +313,21 @@ def test_a_product_is_read_while_its_keys_change(platform: Any, alice: RsClient,
         {**ITEM, "id": "product", "collection": collection, "assets": assets}
     )
     storage = Hurried(alice.http)
-    data = storage.open(alice.catalog.item(collection, "product"))["data"]
+    data = storage.open(alice.catalog.item(collection, "product")).to_dataset()["data"]
     for _ in range(3):
         assert np.asarray(data).tolist() == made["data"].values.tolist()
         time.sleep(1.2)
     assert len(set(storage.asked)) >= 3
+
+
+def test_products_of_the_stations_and_of_the_archive(alice: RsClient) -> None:
+    fresh = alice.prip.search(product_type="IW_GRDH_1S", max_items=3).first(3)
+    assert fresh
+    assert {item.properties["product:type"] for item in fresh} == {"IW_GRDH_1S"}
+    assert "<svg" in fresh._repr_html_()
+    on_tape = next(item for item in alice.lta.search(max_items=100).items() if item.properties["rs:online"] is False)
+    order = alice.lta.order(on_tape)
+    assert alice.lta.order(on_tape).id == order.id
+    assert order.item == on_tape.id
+    assert alice.lta.order_status(order.id).id in [each.id for each in alice.lta.orders()]
+    alice.lta.cancel_order(order.id)

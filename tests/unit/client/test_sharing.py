@@ -30,6 +30,8 @@ ANSWERS: dict[str, Any] = {
     "GET /auth/api_keys": [KEY],
     "DELETE /auth/api_keys/k1": None,
     "POST /lta/orders": ORDER,
+    "GET /lta/orders": {"orders": [ORDER]},
+    "DELETE /lta/orders/o1": {**ORDER, "status": "cancelled"},
     "GET /lta/orders/o1": {**ORDER, "status": "completed", "estimated": "2027-01-01T00:00:00Z"},
 }
 
@@ -123,5 +125,7 @@ def test_an_order_at_an_archive(alice: RsClient, server: Server) -> None:
     assert server.requests[0].headers["Idempotency-Key"]
     assert order == Order("o1", "queued", "S1A_1")
     assert alice.lta.order_status(order.id) == Order("o1", "completed", "S1A_1", END)
+    assert alice.lta.orders() == [order]
+    assert alice.lta.cancel_order(order.id).status == "cancelled"
     with pytest.raises(Invalid, match="no collection"):
         alice.lta.order(pystac.Item("x", None, None, END, {}))
