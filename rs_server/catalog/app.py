@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 import attr
 from fastapi import APIRouter, Body, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from stac_fastapi.api.app import StacApi
 from stac_fastapi.api.models import (
@@ -101,6 +101,17 @@ class LibrarySettings(PgstacSettings):
         return (init_settings,)
 
 
+class CatalogSearch(PgstacSearch):
+    """The library's search, which takes it for granted that a body is an object."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _an_object(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            raise ValueError("a search is an object")  # noqa: TRY004 - pydantic's way to refuse
+        return values
+
+
 class OwnRoot:
     """ASGI middleware: links of the catalog start at the catalog, not at the application it is mounted in."""
 
@@ -148,7 +159,7 @@ def create_app(settings: Settings) -> FastAPI:
 def _stac_api(app: FastAPI, ours: LibrarySettings, writing: list[ApiExtension]) -> StacApi:
     """Fill the application with the routes of the STAC API."""
     on_search, on_items, on_collections = _search_extensions(), _item_extensions(), _collection_extension()
-    post_search = create_post_request_model(on_search, base_model=PgstacSearch)
+    post_search = create_post_request_model(on_search, base_model=CatalogSearch)
     client = CatalogClient(  # type: ignore[call-arg] # fields of an untyped base
         pgstac_search_model=post_search, landing_page_id=ours.stac_fastapi_landing_id
     )
@@ -181,7 +192,7 @@ def _aggregation_requests() -> tuple[type[APIRequest], type[BaseModel]]:
     by_get = create_request_model(
         "AggregateGetRequest", base_model=AggregationExtensionGetRequest, extensions=extensions, request_type="GET"
     )
-    mixed = type("AggregateBase", (AggregationExtensionPostRequest, PgstacSearch), {})
+    mixed = type("AggregateBase", (AggregationExtensionPostRequest, CatalogSearch), {})
     by_post = create_request_model("AggregatePostRequest", base_model=mixed, extensions=extensions, request_type="POST")
     return cast("type[APIRequest]", by_get), cast("type[BaseModel]", by_post)
 

@@ -111,6 +111,8 @@ def _meaning() -> Iterator[None]:
     except (*_BROKEN, TimeoutError) as error:
         raise Unavailable("the catalog's database does not answer", hint="try again in a few seconds") from error
     except asyncpg.CheckViolationError as error:  # items lie in one partition for each collection
+        if error.constraint_name is not None:  # a span that another writer has just drawn for the partition
+            raise Contended("others are writing at the same place", hint="try again in a few seconds") from error
         raise NotFound("the collection does not exist") from error
     except _NOT_EVALUABLE as error:
         log.info("search_refused", reason=str(error))  # the text may quote the database's inside: not for the caller
