@@ -93,7 +93,7 @@ class CatalogAggregation(AsyncBaseAggregationClient):
         """What may be counted, of all collections or of one."""
         request: Request = kwargs["request"]
         told = [{"name": name, "data_type": kind.data_type} for name, kind in KINDS.items()]
-        return _answer(request, told, collection_id, "aggregations")
+        return _answer(request, told, request.path_params.get("collection_id", collection_id), "aggregations")
 
     async def aggregate(  # type: ignore[override]
         self, search: PgstacSearch | None = None, collection_id: str | None = None, **parameters: Any
