@@ -199,7 +199,9 @@ def test_redirects_without_end_and_elsewhere(station: httpx.Client) -> None:
 
 
 def test_quotas() -> None:
-    with other_station({"quotas": {"parallel_downloads": 1, "total_downloads": 2, "status": 403}}) as client:
+    # Slow enough that the first download still runs when the second is asked for.
+    quotas = {"parallel_downloads": 1, "total_downloads": 2, "status": 403, "bytes_per_s": 1_000_000}
+    with other_station({"quotas": quotas}) as client:
         with client.stream("GET", VALUE) as first:
             first.raise_for_status()
             refused = client.get(VALUE)

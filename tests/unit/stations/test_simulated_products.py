@@ -28,7 +28,9 @@ FILTERS = [
 @pytest.mark.parametrize("name", ["prip", "lta"])
 async def test_products_of_simulated_stations(name: str) -> None:
     secret = SecretStr("secret")
-    simulator = SimulatorSettings(kind=name, port=1, client_id="rs", client_secret=secret, admin_token=secret)
+    simulator = SimulatorSettings(
+        kind=name, port=1, client_id="rs", client_secret=secret, admin_token=secret, scale=0.0001
+    )
     station = StationSettings.model_validate(
         {
             "kind": name,
