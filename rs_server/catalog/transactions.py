@@ -94,6 +94,7 @@ class CatalogTransactions(TransactionsClient):
 
     async def create_collection(self, collection: Collection, request: Request, **kwargs: Any) -> Any:  # noqa: ARG002
         """Make a collection of the caller's own; its id may be given in any of the forms of ``names.resolve``."""
+        _require_body(collection, "a collection")
         name = resolve(collection.id, caller(request))
         _require_owner(name, request)
         document = self._collection(collection.model_dump(mode="json"), name)
@@ -115,6 +116,7 @@ class CatalogTransactions(TransactionsClient):
     ) -> Any:
         """Replace a collection of the caller's own."""
         name = _own(collection_id, request)
+        _require_body(collection, "a collection")
         require_same(collection.id, name, request)
         given = collection.model_dump(mode="json")
 
@@ -136,6 +138,7 @@ class CatalogTransactions(TransactionsClient):
     ) -> Any:
         """Change a collection of the caller's own; its id stays."""
         name = _own(collection_id, request)
+        _require_body(patch, "the changes of a collection")
 
         async def work(conn: Any) -> Document:
             existing = await _existing(conn, name)
@@ -179,6 +182,7 @@ class CatalogTransactions(TransactionsClient):
     ) -> Response:
         """Add an item, or several at once: all of them or none."""
         name = writable(collection_id, request)
+        _require_body(item, "an item")
         given = item.features if isinstance(item, ItemCollection) else [item]
         checked = [self.workshop.checked(one.model_dump(mode="json"), name, request) for one in given]
         documents = self.workshop.finished(checked, request)
@@ -206,6 +210,7 @@ class CatalogTransactions(TransactionsClient):
     ) -> Response:
         """Replace an item; it stays where it is."""
         name = writable(collection_id, request)
+        _require_body(item, "an item")
         checked = self.workshop.checked(item.model_dump(mode="json"), name, request)
         _require_id(checked, item_id)
         (document,) = self.workshop.finished([checked], request)
@@ -229,6 +234,7 @@ class CatalogTransactions(TransactionsClient):
     ) -> Response:
         """Change an item; it stays where it is."""
         name = writable(collection_id, request)
+        _require_body(patch, "the changes of an item")
 
         async def work(conn: Any) -> Stored:
             before = await writes.locked_item(conn, name.full, item_id, _if_match(request))
@@ -335,6 +341,12 @@ def writable(text: str, request: Request) -> CollectionName:
     name = named(text, request)
     require(caller(request), Right.WRITE, Service.CATALOG, name.resource)
     return name
+
+
+def _require_body(body: Any, what: str) -> None:
+    """The library takes a request without a body for one that is not there."""
+    if body is None:
+        raise BadInput(f"the request has no body: it must be {what}, as JSON")
 
 
 def require_same(in_body: Any, name: CollectionName, request: Request) -> None:

@@ -60,6 +60,15 @@ def staged(client: httpx.Client, collection: str) -> dict[str, Any]:
     return item
 
 
+def heal(platform: Any, client: httpx.Client, station: str = "sgs", service: str = "cadip") -> None:
+    """End a station's faults, and wait until the server, which left it alone for a while, asks it again."""
+    platform.rs("station", "heal", station)
+    end = time.monotonic() + 45
+    while (answer := client.get(f"/{service}/search", params={"limit": 1})).status_code != 200:
+        assert time.monotonic() < end, answer.text
+        time.sleep(0.5)
+
+
 def accepted(answer: httpx.Response) -> str:
     """The id of the job that an execution made."""
     assert answer.status_code == 201, answer.text

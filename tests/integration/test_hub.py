@@ -170,7 +170,7 @@ def test_a_users_server_gets_a_fresh_access_token_for_rs_server(
     said = claims(answer.json()["access_token"])
     assert said["aud"] == "rs-server"
     assert said["preferred_username"] == "alice"
-    assert {"rs-users", "rs-producers"} == set(said["groups"])
+    assert {"/rs-users", "/rs-producers"} == set(said["groups"])
     assert "rs_processes_s1-l0_execute" in said["realm_access"]["roles"]
     assert not [role for role in said["realm_access"]["roles"] if not role.startswith("rs_")]
     assert said["typ"] == "Bearer"

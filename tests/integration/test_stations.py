@@ -9,6 +9,7 @@ import pytest
 from pystac_client import Client
 
 from tests.conftest import Platform
+from tests.integration.jobs import heal
 
 SESSION = "S1A_20241114143038056552"
 
@@ -82,14 +83,18 @@ def test_a_station_that_is_down_is_named_and_comes_back(platform: Platform, alic
         assert down.status_code == 503
         assert down.json()["station"] == "adgs"
         assert alice.get("/cadip/search").status_code == 200
+        assert 0 < int(down.headers["Retry-After"]) <= 30
     finally:
-        platform.rs("station", "heal", "adgs")
-    assert alice.get("/auxip/search").status_code == 200
+        heal(platform, alice, "adgs", "auxip")
 
 
 def test_a_new_session_is_seen_at_once(platform: Platform, alice: httpx.Client) -> None:
     start = "2024-12-24T18:00:00Z"
     platform.rs("station", "add-session", "sgs", "--satellite", "S1A", "--start", start, check=False)
-    found = alice.get("/cadip/search", params={"datetime": "2024-12-24"}).raise_for_status().json()["features"]
+    found = (
+        alice.get("/cadip/search", params={"datetime": "2024-12-24T00:00:00Z/2024-12-25T00:00:00Z"})
+        .raise_for_status()
+        .json()["features"]
+    )
     assert [item["id"][:18] for item in found] == ["S1A_20241224180000"]
     assert found[0]["properties"]["rs:complete"] is True
