@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,20 +10,23 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
 
-from rs_server import settings as server_settings
+from rs_platform.access import known_site
+from rs_platform.installation import Installation
 from rs_server.access.policy import Principal
 from rs_server.database import Database, open_database
 from rs_server.errors import Forbidden, NotAuthenticated, NotFound
-from rs_server.settings import OrderSettings, Settings, StationSettings
+from rs_server.settings import DatabaseSettings, OrderSettings, Settings, StationSettings
 from rs_server.stations.app import create_app
 from rs_server.stations.client import Stations, open_stations
 from rs_server.stations.kinds import KINDS
 from rs_server.stations.orders import Order, Orders
 from tests.asgi import client
-from tests.conftest import Platform
+from tests.conftest import CHECKOUT, Platform
 from tests.schemas import item_faults
 from tests.unit.stations.archive import Archive
 from tests.unit.stations.stores import Dice
@@ -31,6 +34,7 @@ from tests.unit.stations.stores import Dice
 PUBLIC_URL = "http://server.test"
 QUICK = OrderSettings(at_once=4, at_once_each=2, poll_s=0.001, again_s=0.001, tend_s=0.01)
 RIGHTS = ("read", "download")
+TABLE = CHECKOUT / "rs_server" / "migrations" / "40_orders.sql"
 
 
 @dataclass(frozen=True)
@@ -60,17 +64,33 @@ class World:
         return [product["Name"].partition(".")[0] for product in self.archive.products]
 
 
+@pytest.fixture(scope="module")
+def orders_database(platform: Platform) -> Iterator[DatabaseSettings]:
+    """A database with the table of orders alone: the platform's worker ends orders of stations that it cannot know."""
+    superuser = known_site(Installation(platform.home)).superuser
+    name = f"orders_{uuid4().hex[:8]}"
+    with psycopg.connect(superuser, autocommit=True) as conn:
+        conn.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        dsn = superuser.rpartition("/")[0] + f"/{name}"
+        try:
+            with psycopg.connect(dsn) as mine:
+                mine.execute("CREATE SCHEMA rs")
+                mine.execute(TABLE.read_bytes())
+            yield DatabaseSettings(dsn=SecretStr(dsn))
+        finally:
+            conn.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
 @pytest.fixture
-async def world(platform: Platform) -> AsyncIterator[World]:
+async def world(orders_database: DatabaseSettings) -> AsyncIterator[World]:
     dice = Dice(7)
     archive = Archive({**dice.archived(number), "Online": False} for number in range(10))
-    name = f"archive-{uuid4().hex[:8]}"  # the database is shared: each test has a station of its own
+    name = f"archive-{uuid4().hex[:8]}"  # each test has a station of its own
     station = StationSettings.model_validate(
         {"kind": "lta", "url": "http://far/odata/v1", "collections": {name: {"title": "All"}}}
     )
-    database_settings = server_settings.load(platform.home / "config" / "server.yaml").database
     async with (
-        open_database(database_settings) as database,
+        open_database(orders_database) as database,
         open_stations({name: station}, public_url=PUBLIC_URL, transport=archive) as stations,
     ):
         yield World(name, archive, database, stations, Orders(database, stations, QUICK))
