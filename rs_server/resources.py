@@ -85,7 +85,6 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
         world = ProcessingWorld(clusters, storage, credentials, catalog, stations, records, place, settings.dask.limits)
         processings = {processor.id: Processing(processor, world) for processor in processors()}
         jobs = Jobs(database, queue, processes(staging, processings.values()))
-        orders = Orders(database, stations, settings.orders)
         try:
             yield Resources(
                 settings=settings,

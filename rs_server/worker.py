@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 _HEARTBEAT_S = 2.0
 _SWEEP_S = 10.0
+_LOOK_S = 1.0
 
 
 class WorkerEnvironment(BaseSettings):
@@ -111,32 +112,29 @@ class Killing:
 async def _sweep_staging(resources: Resources) -> NoReturn:
     """Take away what staging has left."""
     sweeper = open_sweeper(resources)
-    while True:
-        await asyncio.sleep(sweeper.every_s)
-        try:
-            await sweeper.sweep()
-        except Unavailable as error:
-            log.warning("staging_not_swept", reason=error.detail)
+    await asyncio.sleep(sweeper.every_s)
+    await _again_and_again(sweeper.sweep, sweeper.every_s, "staging_not_swept")
 
 
 async def _look_for_subscriptions(resources: Resources) -> NoReturn:
     """Stage what standing orders are about."""
-    while True:
-        await asyncio.sleep(1)
-        try:
-            await resources.subscriptions.look()
-        except Unavailable as error:
-            log.warning("subscriptions_not_looked_for", reason=error.detail)
+    await asyncio.sleep(_LOOK_S)
+    await _again_and_again(resources.subscriptions.look, _LOOK_S, "subscriptions_not_looked_for")
 
 
 async def _sweep_keys(resources: Resources) -> NoReturn:
     """Revoke storage keys whose time is over."""
+    await _again_and_again(resources.credentials.sweep, _SWEEP_S, "keys_not_swept")
+
+
+async def _again_and_again(turn: Callable[[], Awaitable[object]], every_s: float, failed: str) -> NoReturn:
+    """Take turns for ever; one that meets an outage is told as ``failed``, and made up for by the next."""
     while True:
         try:
-            await resources.credentials.sweep()
+            await turn()
         except Unavailable as error:
-            log.warning("keys_not_swept", reason=error.detail)
-        await asyncio.sleep(_SWEEP_S)
+            log.warning(failed, reason=error.detail)
+        await asyncio.sleep(every_s)
 
 
 async def _sweep_leftovers(resources: Resources) -> NoReturn:

@@ -24,7 +24,6 @@ import jwt
 import psutil  # type: ignore[import-untyped]  # its types are a package of their own
 import psycopg
 import pytest
-import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -37,18 +36,6 @@ from tests.serving import serving
 
 RUN = uuid4().hex[:8]
 PRIVATE = f"alice_private{RUN}"
-
-
-@pytest.fixture(scope="module")
-def values(platform: Platform) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((platform.home / "config" / "server.yaml").read_text())
-    return found
-
-
-@pytest.fixture(scope="module")
-def server(platform: Platform) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=platform.url("rs-server"), timeout=60, trust_env=False) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

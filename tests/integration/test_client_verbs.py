@@ -34,6 +34,7 @@ from rs_platform.access import known_site
 from rs_platform.installation import Installation
 from tests.conftest import RS
 from tests.integration.jobs import SESSION, settings, some_collection
+from tests.integration.test_client import session
 from tests.integration.test_hub import LoopbackTransport
 
 ITEM: dict[str, Any] = {
@@ -45,11 +46,6 @@ ITEM: dict[str, Any] = {
     "links": [],
     "assets": {},
 }
-
-
-def session(platform: Any, user: str) -> RsClient:
-    variables = platform.env(user)
-    return connect(variables["RS_SERVER_URL"], auth=ApiKey(variables["RS_API_KEY"]))
 
 
 @pytest.fixture(scope="module")

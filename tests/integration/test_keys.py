@@ -14,7 +14,6 @@ import httpx
 import psutil  # type: ignore[import-untyped]  # its types are a package of their own
 import psycopg
 import pytest
-import yaml
 from psycopg import AsyncConnection
 
 from rs_server.access.apikeys import MOST_KEYS, ApiKeys, digest, new_key
@@ -31,18 +30,6 @@ from tests.serving import serving
 
 RUN = uuid4().hex[:8]
 OPEN, CLOSED = f"alice_open{RUN}", f"alice_closed{RUN}"
-
-
-@pytest.fixture(scope="module")
-def values(platform: Platform) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((platform.home / "config" / "server.yaml").read_text())
-    return found
-
-
-@pytest.fixture(scope="module")
-def server(platform: Platform) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=platform.url("rs-server"), timeout=60, trust_env=False) as http:
-        yield http
 
 
 @pytest.fixture(scope="module")
