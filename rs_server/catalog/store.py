@@ -94,6 +94,13 @@ class CatalogStore:
         whole = [self._stamped(item, before[name, item["id"]]) for name, item in zip(names, items, strict=True)]
         await conn.execute("SELECT upsert_items(%s::jsonb)", [json.dumps(whole)])
 
+    async def doom(self, conn: AsyncConnection[Row], collection: str, item: str, addresses: Sequence[str]) -> None:
+        """Note files of an item, or folders of them, for deletion as part of a transaction."""
+        await conn.execute(
+            "INSERT INTO rs.doomed_files (collection, item, address) SELECT %s, %s, unnest(%s::text[])",
+            [collection, item, list(addresses)],
+        )
+
     def _stamped(self, item: Mapping[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
         name = CollectionName.parse(item["collection"])
         terms = self._rules.terms(name, item["properties"].get("product:type"))

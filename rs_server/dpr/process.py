@@ -96,6 +96,10 @@ class Catalog(preparation.Catalog, Protocol):
         """Publish items as part of a transaction."""
         ...
 
+    async def doom(self, conn: AsyncConnection[Row], collection: str, item: str, addresses: Sequence[str]) -> None:
+        """Note files of an item for deletion, as part of a transaction."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class World:
@@ -259,11 +263,15 @@ class Processing:
         before = [await self._before(target) for _, target in targets]
         now = datetime.now(UTC)
         items = [catalog_item(each, target, edition, self.world.place, now) for each, target, edition in editions]
+        bucket = self.world.place.bucket
+        old = {target: superseded(target, bucket, item) for (_, target), item in zip(targets, before, strict=True)}
         async with run.transaction() as conn:  # all of them, and only while the job is ours: not while it is dismissed
             await self.world.catalog.publish(conn, items)
-        for (_, target), item in zip(targets, before, strict=True):
-            for prefix in superseded(target, self.world.place.bucket, item):
-                await self.world.storage.delete_prefix(prefix)
+            for target, prefixes in old.items():  # noted, so that they go even if this attempt does not get further
+                hrefs = [layout.href(bucket, prefix) for prefix in sorted(prefixes)]
+                await self.world.catalog.doom(conn, target.collection, target.id, hrefs)
+        for prefix in (each for prefixes in old.values() for each in prefixes):
+            await self.world.storage.delete_prefix(prefix)
         paths = tuple(Reference(CATALOG, target.collection, target.id).path for _, target in targets)
         total = sum(edition.size for _, _, edition in editions)
         return Outcome(f"made {', '.join(target.id for _, target in targets)}, {total} bytes", {"items": paths})

@@ -121,6 +121,7 @@ class Catalog:
     def __init__(self, *items: Mapping[str, Any]) -> None:
         self.items = {(each["collection"], each["id"]): dict(each) for each in items or (item(),)}
         self.made: set[str] = set()
+        self.doomed: dict[tuple[str, str], list[str]] = {}
 
     async def has_collection(self, name: CollectionName) -> bool:
         return name.full in await self.collection_ids()
@@ -150,6 +151,9 @@ class Catalog:
     async def publish(self, conn: Any, items: Sequence[Mapping[str, Any]]) -> None:
         for each in items:
             await self.upsert_item(dict(each))
+
+    async def doom(self, conn: Any, collection: str, item: str, addresses: Sequence[str]) -> None:
+        self.doomed.setdefault((collection, item), []).extend(addresses)
 
 
 def _matches(expression: cql2.Expr, item: Mapping[str, Any]) -> bool:

@@ -321,6 +321,16 @@ async def test_a_prepared_job_is_carried_out_and_published_with_its_reports() ->
     assert 10 < job.percents[-1] <= 95
 
 
+async def test_the_edition_before_is_noted_for_deletion_with_the_publication() -> None:
+    """So its files go even if the worker dies before it has deleted them."""
+    site = Site()
+    place = f"s3://rs-data/alice/s1-l0/{PRODUCT}/older/"
+    older = {"collection": "alice_s1-l0", "id": PRODUCT, "assets": {"product": {"href": f"{place}p.zarr"}}}
+    site.catalog.items["alice_s1-l0", PRODUCT] = {**older, "properties": {}}
+    await site.carried_out(Job(await site.prepared()))
+    assert site.catalog.doomed == {("alice_s1-l0", PRODUCT): [place]}
+
+
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
