@@ -26,6 +26,7 @@ from rs_client.processing.reedsolomon import Octets
 SEGMENT = 8192 * CADU_SIZE
 """Octets decoded at once (16.7 MB)."""
 SMALLEST_SEGMENT = 2 * LOOK_AHEAD
+_PIECE = 1 << 22  # octets that are in memory twice while they are read
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +61,9 @@ class Channel:
         begin = 0
         for block in self.blocks:
             end = begin + block.octets.size
-            here = slice(max(start, begin), min(stop, end))
-            if here.start < here.stop:
-                octets[here.start - start : here.stop - start] = block.octets[
-                    here.start - begin : here.stop - begin
-                ].to_numpy()
+            for at in range(max(start, begin), min(stop, end), _PIECE):
+                until = min(at + _PIECE, stop, end)
+                octets[at - start : until - start] = block.octets[at - begin : until - begin].to_numpy()
             begin = end
         return octets
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -15,14 +16,60 @@ from numpy.typing import NDArray
 
 _SMALL = 1 << 20
 _MMAP_THRESHOLD = -3  # of <malloc.h>
+_KEPT = 1 << 27
 
 
 def room(size: int) -> NDArray[np.uint8]:
-    """An array of octets that takes nothing of the process's heap, and leaves nothing behind when it is gone.
+    """An array of octets, not cleared, that takes nothing of the process's heap.
 
-    What threads allocate and free by the megabyte otherwise stays with the process, the more so the longer it works.
+    Its memory is used again by the next that asks for about as much, once nothing refers to the array: pages that are
+    new to the process cost more than what is written to them. Little is kept of it, and the rest goes to the system.
     """
-    return np.empty(size, np.uint8) if size < _SMALL else np.frombuffer(mmap.mmap(-1, size), np.uint8)
+    return np.empty(size, np.uint8) if size < _SMALL else np.frombuffer(_Lent(size), np.uint8, size)
+
+
+class _Pool:
+    """Memory that nobody uses just now, up to so many octets."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept = 0
+        self._free: dict[int, list[mmap.mmap]] = {}
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> mmap.mmap:
+        """Some of that size: used before, or new."""
+        with self._lock:
+            if free := self._free.get(size):
+                self._kept -= size
+                return free.pop()
+        return mmap.mmap(-1, size)
+
+    def give(self, size: int, memory: mmap.mmap) -> None:
+        """Take it back; it goes to the system when there is enough of it."""
+        with self._lock:
+            if self._kept + size > self._most:
+                return
+            self._kept += size
+            self._free.setdefault(size, []).append(memory)
+
+
+_POOL = _Pool(_KEPT)
+
+
+class _Lent:
+    """Memory of the pool, given back when the last array on it is gone."""
+
+    def __init__(self, size: int) -> None:
+        self._size = 1 << (size - 1).bit_length()  # few sizes, so that what is given back fits the next; pages not
+        # written to take no memory
+        self._memory = _POOL.take(self._size)
+
+    def __buffer__(self, flags: int) -> memoryview:
+        return memoryview(self._memory)
+
+    def __del__(self) -> None:
+        _POOL.give(self._size, self._memory)
 
 
 def steady() -> None:

@@ -38,6 +38,9 @@ SMALLEST_PACKET = PRIMARY_HEADER + 1
 HEAD = 68
 """Octets kept of the beginning of each packet: both headers of a SAR packet."""
 
+SPARSE = 64
+"""A virtual channel is sparse that has no more than one frame in so many; its frames are few enough to be kept."""
+
 _UNKNOWN = -1
 _NOT_BEGUN = -1
 
@@ -124,6 +127,8 @@ class Part:
     """Where the usable frames from that one on lie in the channel; empty where there is no pointer."""
     fared: Octets
     packets: Packets
+    zone: Octets | None
+    """Their zones, n × 1776, where the virtual channel is sparse."""
     rest: Row
     """The frames that a packet still runs through at the end."""
     rest_start: int
@@ -141,6 +146,8 @@ class VirtualChannel:
     """Where the frames lie in the channel."""
     fared: Octets
     packets: Packets
+    zone: Octets | None = None
+    """The zones of the frames, n × 1776, where they are so sparse that to read them again is to read all the rest."""
 
 
 def parts_of(octets: Octets, frames: Frames, base: int) -> dict[int, Part]:
@@ -163,15 +170,27 @@ def _part(octets: Octets, frames: Frames, members: Integers, base: int) -> Part:
 
 def _row(octets: Octets, frames: Frames, members: Integers, base: int) -> Row:
     start = frames.start[members]
+    zone = _zones(octets, start)
+    return Row(start + base, frames.counter[members], frames.first_header[members], frames.fared[members], zone)
+
+
+def _zones(octets: Octets, start: Integers) -> Octets:
     zone = np.empty((start.size, ZONE_SIZE), np.uint8)
     for n, at in enumerate(start.tolist()):
         zone[n] = octets[at + ZONE_START : at + ZONE_START + ZONE_SIZE]
-    return Row(start + base, frames.counter[members], frames.first_header[members], frames.fared[members], zone)
+    return zone
+
+
+def in_zones(count: int) -> Integers:
+    """Where frames lie in an array of so many zones back to back, as if they were whole."""
+    return np.arange(count, dtype=np.int64) * ZONE_SIZE - ZONE_START
 
 
 def _unpointed(lead: Row) -> Part:
     nothing = lead.chosen(slice(0, 0))
-    return Part(lead, nothing.start, nothing.fared, no_packets(), nothing, _NOT_BEGUN, _UNKNOWN, PacketCount())
+    return Part(
+        *(lead, nothing.start, nothing.fared, no_packets(), nothing.zone, nothing, _NOT_BEGUN, _UNKNOWN, PacketCount())
+    )
 
 
 def _pointed(octets: Octets, frames: Frames, members: Integers, base: int, lead: Row) -> Part:
@@ -188,6 +207,7 @@ def _pointed(octets: Octets, frames: Frames, members: Integers, base: int, lead:
         start=start + base,
         fared=fared,
         packets=packets,
+        zone=_zones(octets, start) if start.size * SPARSE <= frames.start.size else None,
         rest=rest,
         rest_start=found.start,
         due=int(counter[-1] + 1) % COUNTER_RANGE,
@@ -237,13 +257,18 @@ class _Open:
     interruptions: int = 0
     start: list[Integers] = field(default_factory=list)
     fared: list[Octets] = field(default_factory=list)
+    zone: list[Octets] | None = field(default_factory=list)
     packets: list[Packets] = field(default_factory=list)
     frames: int = 0
 
-    def add_frames(self, start: Integers, fared: Octets) -> None:
+    def add_frames(self, start: Integers, fared: Octets, zone: Octets | None) -> None:
         self.start.append(start)
         self.fared.append(fared)
         self.frames += start.size
+        if zone is None:
+            self.zone = None
+        elif self.zone is not None:
+            self.zone.append(zone)
 
     def add_packets(self, packets: Packets, number: int, interruptions: int) -> None:
         self.packets.append(
@@ -284,7 +309,7 @@ class Assembly:
         state.add_packets(kept, state.row_number, 0)
         self.count += count + kept_count + part.count
         fresh = lead.chosen(slice(0, len(lead) - known))  # the frame with the pointer comes with those after it
-        state.add_frames(fresh.start, fresh.fared)
+        state.add_frames(fresh.start, fresh.fared, fresh.zone)
         state.interruptions = found.interruptions
         if known:
             self._follow(state, part)
@@ -309,8 +334,7 @@ class Assembly:
             state.due = int(lead.counter[-1] + 1) % COUNTER_RANGE
         row = before.joined(lead)
         broken = np.append(np.zeros(len(before), np.bool_), steps != 0)
-        begins = np.arange(len(row), dtype=np.int64) * ZONE_SIZE - ZONE_START
-        walk = _Walk(row.zone.reshape(-1), begins, row.first_header, row.fared, broken)
+        walk = _Walk(row.zone.reshape(-1), in_zones(len(row)), row.first_header, row.fared, broken)
         return before, lead, walk.go(state.interruptions, state.row_start)
 
     def _follow(self, state: _Open, part: Part) -> None:
@@ -318,7 +342,7 @@ class Assembly:
         state.add_packets(part.packets, state.frames, state.interruptions)
         state.row, state.row_start, state.due = part.rest, part.rest_start, part.due
         state.interruptions += part.count.interruptions
-        state.add_frames(part.start, part.fared)
+        state.add_frames(part.start, part.fared, part.zone)
         state.row_number = state.frames - len(part.rest)
 
 
@@ -330,7 +354,8 @@ def _carry_on(state: _Open, row: Row, found: _Found) -> None:
 def _closed(state: _Open) -> VirtualChannel:
     packets = state.packets or [no_packets()]
     joined = Packets(*(np.concatenate([getattr(one, each.name) for one in packets]) for each in fields(Packets)))
-    return VirtualChannel(np.concatenate(state.start), np.concatenate(state.fared), joined)
+    zone = None if state.zone is None else np.concatenate(state.zone)
+    return VirtualChannel(np.concatenate(state.start), np.concatenate(state.fared), joined, zone)
 
 
 @dataclass(frozen=True, eq=False)

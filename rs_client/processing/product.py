@@ -312,6 +312,7 @@ def _share(one: _Source, some: _Pile, place: Integers) -> Share:
         offset=some.offset,
         length=some.length,
         place=place,
+        zone=None if one.virtual.zone is None else one.virtual.zone[needed],
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from rs_client.processing import packets as packet_rows
 from rs_client.processing.errors import BadPayload, NothingFound
 from rs_client.processing.product import Session
 from rs_client.processing.s1_l0 import INPUT, OUTPUT, SentinelOneLevelZero, cadu_block
@@ -118,6 +119,20 @@ def test_the_same_octets_make_the_same_product(sent: Small, product: xr.DataTree
         assert account.pop("files") == pieces
         account["files"] = 3
     assert again.identical(product)
+
+
+@pytest.mark.parametrize("sparse", [1, 1 << 40])
+def test_octets_kept_are_those_read_again(sent: Small, sparse: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the frames of a virtual channel are kept, or read and mended again, the packets are those sent."""
+    monkeypatch.setattr(packet_rows, "SPARSE", sparse)
+    files = {place: octets.copy() for place, octets in sent.files(1).items()}
+    for octets in files.values():
+        octets.reshape(-1, CADU)[:, 100:110] ^= 0xFF
+    product = make(files)
+    for apid in (SAR, ANCILLARY):
+        group = packets_in(product, apid)
+        assert cut_out(group) == sent.packets[apid]
+        assert group["frame_corrected"].values.any()
 
 
 def test_a_channel_alone_is_a_product_too(sent: Small) -> None:
