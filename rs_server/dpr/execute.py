@@ -201,7 +201,7 @@ class GatewayClusters:
         client: Client = await cluster.get_client(set_as_default=False)
         try:
             await self._worker_there(client, run, size)
-            await _check(client)
+            await check_environments(client)
         except BaseException:
             await client.close()
             raise
@@ -239,8 +239,8 @@ def _waiting(size: Size, waited_s: float, most_s: float) -> str:
     )
 
 
-async def _check(client: Client) -> None:
-    """The versions on the cluster, before any work."""
+async def check_environments(client: Client) -> None:
+    """Compare the versions on a cluster, before any work; ``EnvironmentMismatch``."""
     describe = remote_call(_DESCRIBE, {})
     workers = await client.run(describe)
     environment.check(
