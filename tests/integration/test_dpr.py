@@ -156,6 +156,8 @@ class TestRuns:
         report = json.loads(text(platform, item["assets"]["report"]))
         assert report["report"]["units"][0]["identifier"] == "s1-l0"
         assert report["quality"]["input_octets"] == plan["bytes_to_read"]
+        station = report["quality"]["station"]  # its QualityInfo, channel by channel
+        assert (station["agrees"], sorted(station["channels"])) == (True, ["1", "2"])
         assert "Workflow progress: 100%" in text(platform, item["assets"]["log"])
 
     def _made_again(self, platform: Any, collection: str) -> None:
