@@ -103,6 +103,20 @@ class CredentialIssuer:
             )
         log.info("storage_key_revoked", name=name)
 
+    async def revoke_all(self, purpose: str) -> int:
+        """End all keys that were made for a purpose; how many they were.
+
+        Each was noted before it was made, so none is forgotten, whoever died in between.
+        """
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "SELECT name FROM rs.storage_credentials WHERE revoked IS NULL AND purpose = %s", [purpose]
+            )
+            names = [str(row["name"]) for row in await found.fetchall()]
+        for name in names:
+            await self.revoke(name)
+        return len(names)
+
     async def sweep(self) -> int:
         """Revoke the keys whose time is over; how many they were."""
         async with self._database.connection() as conn:
