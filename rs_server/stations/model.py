@@ -121,6 +121,7 @@ class StationKind:
     assets: Assets
     extensions: tuple[Extension, ...]
     quality: str = ""  # the navigation to what a station says of each series of an item's files
+    totals: tuple[str, str] = ("", "")  # there, how many files and bytes a series has
     orders: Orders | None = None
     by_name: dict[str, Property] = field(init=False, repr=False, compare=False)
 

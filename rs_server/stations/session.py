@@ -6,16 +6,18 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
+import aiohttp
 import httpx
 import orjson
 import structlog
+from httpx_aiohttp import AiohttpTransport
 
 from rs_server.errors import (
     NotFound,
@@ -55,6 +57,7 @@ class Session:
         settings: StationSettings,
         http: httpx.AsyncClient,
         *,
+        downloads: httpx.AsyncClient | None = None,
         metrics: StationMetrics | None = None,
         sleep: Sleep = asyncio.sleep,
         clock: Clock = time.monotonic,
@@ -62,10 +65,14 @@ class Session:
         self.name = name
         self._root = settings.url.rstrip("/")
         self._settings = settings
-        self._http = http
+        self._for_queries = http
+        self._for_downloads = downloads or http
         self._sleep = sleep
         self._hosts = {httpx.URL(self._root).host, *settings.redirect_hosts}
         self._metrics = metrics or StationMetrics()
+        self._under_way = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
         self._breaker = Breaker(name, settings.failures, settings.pause_s, clock=clock)
         self._queries = Gate(
             name,
@@ -103,7 +110,7 @@ class Session:
         """The whole body of an answer, if it is not too long."""
         timeout_s = self._settings.timeout_s
         try:
-            async with asyncio.timeout(timeout_s), self._open(request) as response:
+            async with asyncio.timeout(timeout_s), self._open(self._for_queries, request) as response:
                 return await self._body(response)
         except TimeoutError as error:
             raise StationTimeout(self.name, f"no whole answer within {timeout_s:g} s") from error
@@ -128,7 +135,7 @@ class Session:
     async def stream(self, path: str, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
         """A download, open at its first byte; read it with ``chunks``."""
         request = httpx.Request("GET", f"{self._root}/{path}", headers={"Accept-Encoding": "identity", **headers})
-        async with self._watched(self._downloads), self._open(request) as response:
+        async with self._watched(self._downloads), self._open(self._for_downloads, request) as response:
             if response.status_code == HTTPStatus.ACCEPTED:
                 raise NotOnline(
                     f"station {self.name} must bring it from its archive first",
@@ -152,7 +159,7 @@ class Session:
     async def _watched(self, gate: Gate) -> AsyncIterator[None]:
         """One request: within the limits, counted, and its failures remembered."""
         self._breaker.check()
-        async with gate.passed():
+        async with self._counted(), gate.passed():
             begin, outcome = time.perf_counter(), "ok"
             try:
                 yield
@@ -169,6 +176,21 @@ class Session:
                 self._metrics.answered(self.name, outcome, time.perf_counter() - begin)
                 self._metrics.breaker(self.name, open=self._breaker.open)
 
+    @asynccontextmanager
+    async def _counted(self) -> AsyncIterator[None]:
+        self._under_way += 1
+        self._quiet.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._quiet.set()
+
+    async def quiet(self) -> None:
+        """Wait until no request is under way."""
+        await self._quiet.wait()
+
     def _note(self, error: StationUnavailable | StationTimeout) -> None:
         wait = error.members.get("retry_after_s")
         if wait:
@@ -177,15 +199,17 @@ class Session:
             self._breaker.failed()
 
     @asynccontextmanager
-    async def _open(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
-        async with AsyncExitStack() as stack:
-            response = await (self._attempts(request) if request.method == "GET" else self._posted(request))
-            stack.push_async_callback(response.aclose)
+    async def _open(self, http: httpx.AsyncClient, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+        opened = self._attempts(http, request) if request.method == "GET" else self._posted(http, request)
+        response = await opened
+        try:
             yield response
+        finally:
+            await response.aclose()
 
-    async def _posted(self, request: httpx.Request) -> httpx.Response:
+    async def _posted(self, http: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
         """An order, sent once: whether one that failed was taken nobody knows."""
-        response = await self._send(request, signed=False)
+        response = await self._send(http, request, signed=False)
         if response.status_code in _QUOTA:
             await response.aclose()
             wait = _seconds(response.headers.get("retry-after", ""))
@@ -194,11 +218,11 @@ class Session:
             )
         return await self._checked(response)
 
-    async def _attempts(self, request: httpx.Request) -> httpx.Response:
+    async def _attempts(self, http: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
         """One retry policy: what may pass by itself is tried again after a wait of random length."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._once(request)
+                return await self._once(http, request)
             except StationUnavailable as error:
                 wait = max(error.members.get("retry_after_s") or 0.0, self._pause(attempt))
                 if attempt == ATTEMPTS or wait > LONGEST_WAIT_S:
@@ -210,21 +234,21 @@ class Session:
     def _pause(self, attempt: int) -> float:
         return random.uniform(0, BACKOFF_S * 2 ** (attempt - 1))  # noqa: S311 - jitter, not a secret
 
-    async def _once(self, request: httpx.Request) -> httpx.Response:
+    async def _once(self, http: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
         url, signed = request.url, False
         for _ in range(REDIRECTS + 1):
-            response = await self._send(httpx.Request("GET", url, headers=_again(request)), signed=signed)
+            response = await self._send(http, httpx.Request("GET", url, headers=_again(request)), signed=signed)
             if not response.has_redirect_location:
                 return await self._checked(response)
             await response.aclose()
             url, signed = self._redirect(url, response)
         raise StationRefused(self.name, f"it redirects more than {REDIRECTS} times")
 
-    async def _send(self, request: httpx.Request, *, signed: bool) -> httpx.Response:
-        ready = self._http.build_request(request.method, request.url, headers=request.headers, content=request.content)
+    async def _send(self, http: httpx.AsyncClient, request: httpx.Request, *, signed: bool) -> httpx.Response:
+        ready = http.build_request(request.method, request.url, headers=request.headers, content=request.content)
         auth = None if signed else httpx.USE_CLIENT_DEFAULT
         try:
-            return await self._http.send(ready, stream=True, auth=auth)
+            return await http.send(ready, stream=True, auth=auth)
         except httpx.TransportError as error:
             raise self._transport(error) from error
 
@@ -275,17 +299,38 @@ async def open_session(
     transport: httpx.AsyncBaseTransport | None = None,
     metrics: StationMetrics | None = None,
 ) -> AsyncIterator[Session]:
-    """A session that is closed at the end; ``transport`` stands in for the network in tests."""
-    async with httpx.AsyncClient(
-        auth=login(name, settings),
-        transport=transport,
-        timeout=httpx.Timeout(settings.idle_s, connect=min(CONNECT_S, settings.timeout_s), pool=None),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
-        trust_env=False,
-    ) as http:
-        yield Session(name, settings, http, metrics=metrics)
+    """A session that is closed at the end; ``transport`` stands in for the network in tests.
+
+    Queries and downloads have connections of their own. An answer to a query costs aiohttp, whose parser is C, a third
+    of what it costs httpx's own transport (0.3 ms of CPU in place of 0.85). Of downloads nearly all is their bytes.
+    """
+    known = login(name, settings)
+
+    def client(over: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            auth=known,
+            transport=over,
+            timeout=httpx.Timeout(settings.idle_s, connect=min(CONNECT_S, settings.timeout_s), pool=None),
+            limits=_CONNECTIONS,
+            trust_env=False,
+        )
+
+    async with client(transport or _Queries(limits=_CONNECTIONS, trust_env=False)) as http, client(transport) as files:
+        yield Session(name, settings, http, downloads=files, metrics=metrics)
 
 
+class _Queries(AiohttpTransport):
+    """Requests over aiohttp, with what it makes of an answer that is no HTTP as an error of httpx."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request."""
+        try:
+            return await super().handle_async_request(request)
+        except aiohttp.ClientError as error:
+            raise httpx.RemoteProtocolError(str(error)) from error
+
+
+_CONNECTIONS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 _PLAIN = "$'(),:/"  # stays readable in a query; all of it is legal there (RFC 3986 §3.4)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+import orjson
+
 from rs_server.stations.items import STAC_VERSION, Place
 from rs_server.stations.model import Property, StationKind, ValueType
 from rs_server.stations.search import Fields
@@ -168,6 +170,8 @@ def narrowed(item: Document, fields: Fields) -> Document:
     """
     if not fields.include and not fields.exclude:
         return item
+    if any(path.startswith("assets.") for path in (*fields.include, *fields.exclude)):
+        item = {**item, "assets": orjson.loads(orjson.dumps(item["assets"]))}  # they are text already
     found = _included(item, fields.include) if fields.include else {**item, "properties": {**item["properties"]}}
     for path in fields.exclude:
         group, name = _split(path)

@@ -121,7 +121,7 @@ class Station:
         self.name = session.name
         self.kind = kind
         self.session = session
-        self.mapper = Mapper(kind, issuer)
+        self.mapper = Mapper(kind, issuer, idle_s=settings.session_idle_s)
         self.collections = {
             name: Collection(name, session.name, c.title, c.description, c.constraints, constraint(kind, c.constraints))
             for name, c in settings.collections.items()

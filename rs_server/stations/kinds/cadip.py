@@ -15,6 +15,7 @@ CADIP = StationKind(
     entity_set="Sessions",
     expand="Files",
     quality="QualityInfo",
+    totals=("TotalChunks", "TotalVolume"),
     extensions=(
         extensions.CADIP,
         extensions.EXTERNAL_IDS,
