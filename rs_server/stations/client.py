@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -34,6 +34,9 @@ OrderStatus = Literal["queued", "in_progress", "completed", "failed", "cancelled
 
 RETIRE_S = 60.0  # how long a station that left the settings stays open at least
 
+MOST_LOOKED_AT = 50  # orders, to find one that may have been taken
+
+_UNKNOWN = frozenset({400, 404, 405, 501})  # how stations say that they do not know an address or an option
 _ENTITY_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
@@ -244,15 +247,45 @@ class Stations:
         answer = await session.send(rule.place.format(id=product), {"Priority": priority})
         return _state(station, answer)
 
+    async def ordered(self, station: str, product: str, since: datetime, others: Container[str]) -> OrderState | None:
+        """The order of a product that the station took since then, newest first; ``others`` are not looked at.
+
+        None where there is no such order, or where the station does not tell which product an order brings.
+        """
+        rule, session = _ordering(self._stations[station]), self._stations[station].session
+        options: dict[str, str | int] = {
+            "$filter": f"{rule.submitted} ge {instants.utc(since.isoformat())}",
+            "$orderby": f"{rule.submitted} desc",
+            "$top": MOST_LOOKED_AT,
+        }
+        try:
+            for each in _listed(station, await session.query(rule.entity_set, options)):
+                state = _state(station, each)
+                if state.id in others or state.status in ("failed", "cancelled"):
+                    continue
+                brings = await session.query(f"{rule.entity_set}({state.id})/{rule.product}", {})
+                if any(one.get("Id") == product for one in brings.get("value") or [brings]):
+                    return state
+        except StationRefused as error:
+            if error.members.get("answered") not in _UNKNOWN:
+                raise
+        return None
+
+    async def cancel(self, station: str, order: str) -> bool:
+        """Tell the station that an order is not wanted any more; whether it knows of such a thing."""
+        rule, session = _ordering(self._stations[station]), self._stations[station].session
+        try:
+            await session.send(rule.cancel.format(id=order), {})
+        except StationRefused as error:
+            return error.members.get("answered") is None  # then it was done, and only the answer was nothing to read
+        return True
+
     async def orders(self, station: str, ids: Sequence[str]) -> dict[str, OrderState]:
         """How far these orders are, by id; one that the station does not know is left out."""
         rule, session = _ordering(self._stations[station]), self._stations[station].session
         asked = " or ".join(map(odata.is_key, ids))
         answer = await session.query(rule.entity_set, {"$filter": asked, "$top": len(ids)})
-        found = answer.get("value")
-        if not isinstance(found, list):
-            raise StationRefused(station, "it answered JSON that is not a list of orders")
-        states = [_state(station, each) for each in found]
+        states = [_state(station, each) for each in _listed(station, answer)]
         return {state.id: state for state in states if state.id in ids}
 
     @asynccontextmanager
@@ -392,6 +425,14 @@ def _ordering(station: Station) -> Orders:
     if station.kind.orders is None:
         raise BadInput(f"station {station.name} takes no orders")
     return station.kind.orders
+
+
+def _listed(station: str, answer: Mapping[str, Any]) -> list[Any]:
+    """The orders of an answer."""
+    found = answer.get("value")
+    if not isinstance(found, list):
+        raise StationRefused(station, "it answered JSON that is not a list of orders")
+    return found
 
 
 def _state(station: str, answer: Mapping[str, Any]) -> OrderState:

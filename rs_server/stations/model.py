@@ -95,6 +95,9 @@ class Orders:
 
     place: str
     entity_set: str
+    product: str  # the navigation from an order to what it brings
+    submitted: str  # when an order was placed
+    cancel: str  # not every station knows it
 
 
 @dataclass(frozen=True, slots=True)

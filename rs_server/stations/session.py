@@ -95,7 +95,8 @@ class Session:
     async def send(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Post a JSON object, once, and read the one that is answered; ``TooManyRequests`` where a quota is used up."""
         async with self._watched(self._queries):
-            return self._object(await self._read(httpx.Request("POST", f"{self._root}/{path}", json=dict(body))))
+            content = await self._read(httpx.Request("POST", f"{self._root}/{path}", json=dict(body)))
+            return self._object(content) if content else {}  # 204
 
     def _object(self, content: bytes) -> dict[str, Any]:
         try:
