@@ -159,6 +159,10 @@ class StationSettings(Section):
     scan_rows: int = Field(
         10_000, ge=1, description="Most rows read to answer a filter that the station cannot evaluate itself"
     )
+    lists: bool = Field(
+        default=False,
+        description="Whether the station understands 'in' (PRIP 1.9 and later); else values go out with 'or'",
+    )
     counts: bool = Field(default=True, description="Whether $count is cheap enough to be asked with a first page")
     collections: dict[str, StationCollectionSettings] = Field(default_factory=dict)
     session_idle_s: float = Field(
