@@ -123,6 +123,9 @@ class StationKind:
     properties: tuple[Property, ...]
     assets: Assets
     extensions: tuple[Extension, ...]
+    most_items: int = (
+        1_000  # of a page; a larger limit is answered with pages of this size (OGC API – Features §7.15.2)
+    )
     quality: str = ""  # the navigation to what a station says of each series of an item's files
     totals: tuple[str, str] = ("", "")  # there, how many files and bytes a series has
     orders: Orders | None = None

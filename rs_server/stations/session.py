@@ -99,6 +99,12 @@ class Session:
             return self._object(content) if content else {}  # 204
 
     def _object(self, content: bytes) -> dict[str, Any]:
+        """An answer, which has been read in pieces against its greatest length, parsed as a whole.
+
+        Parsing it in a stream (ijson with its C library) costs 2 to 3 times the CPU of orjson: 8.3 ms for 2.9 ms of
+        1 000 products, 126 ms for 62 ms of 1 000 sessions with 38 000 files. It saves little memory, as all rows of a
+        page are kept until it is sent. What bounds the memory is the length of a page: ``most_items`` of a kind.
+        """
         try:
             found = orjson.loads(content)
         except ValueError as error:

@@ -25,6 +25,7 @@ from schemathesis.core.result import Ok
 
 from rs_server import errors
 from rs_server.access.policy import Principal
+from rs_server.discovery.app import create_app as create_discovery
 from rs_server.settings import Settings
 from rs_server.stations.app import create_app
 from rs_server.stations.client import open_stations
@@ -130,6 +131,7 @@ def url() -> Iterator[str]:
         errors.install(app)
         for kind in KINDS.values():
             app.mount(f"/{kind.name}", create_app(kind, Settings(public_url=address, secret=SecretStr("s"))))
+        app.mount("/stations", create_discovery(Settings(public_url=address, secret=SecretStr("s")), None))
         config = uvicorn.Config(app, log_config=None, access_log=False, timeout_keep_alive=120)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
@@ -180,7 +182,7 @@ def test_items_are_named_and_placed_as_the_standard_says(url: str, kind: str) ->
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "stations"])
 def test_no_request_is_answered_by_an_error_of_ours(url: str, kind: str) -> None:
     """Requests made up from the OpenAPI description: each is answered as documented, none 500."""
     schema = schemathesis.openapi.from_dict(httpx.get(f"{url}/{kind}/api", trust_env=False).json())
