@@ -157,6 +157,14 @@ def test_validators_find_nothing(url: str, kind: str, tmp_path: Path) -> None:
     assert [each for each in [*faults, *warnings] if not known.fullmatch(each)] == []
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_validators_find_nothing_in_the_search_over_all(url: str) -> None:
+    """It has no items of its own: the links of its collections lead to the services that have them."""
+    classes = ["core", "filter", "item-search", "item-search#fields", "item-search#sort"]
+    warnings, faults = validators.complaints(f"{url}/stations/", COLLECTIONS["prip"], AREA, {}, classes=classes)
+    assert [each for each in [*faults, *warnings] if not re.fullmatch(NESTED, each)] == []
+
+
 def _stac_check(folder: Path, properties: Sequence[Property], *, located: bool) -> Path:
     """The configuration of stac-check, with what is said above."""
     config = yaml.safe_load(resources.files("stac_check").joinpath("stac-check.config.yml").read_text())
