@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,8 +19,12 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
+import schemathesis
+from fastapi import FastAPI
+from hypothesis import HealthCheck, given, settings, strategies
 from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
+from schemathesis.core.result import Ok
 
 from rs_platform.access import known_site
 from rs_platform.installation import Installation
@@ -34,6 +39,7 @@ from rs_server.stations.orders import Order, Orders
 from tests.asgi import client
 from tests.conftest import CHECKOUT, Platform
 from tests.schemas import item_faults
+from tests.serving import running
 from tests.unit.stations.archive import Archive
 from tests.unit.stations.stores import Dice
 
@@ -41,6 +47,7 @@ PUBLIC_URL = "http://server.test"
 QUICK = OrderSettings(at_once=4, at_once_each=2, poll_s=0.001, again_s=0.001, tend_s=0.01)
 RIGHTS = ("read", "download")
 MIGRATIONS = CHECKOUT / "rs_server" / "migrations"
+DOCUMENTED = frozenset({200, 201, 400, 404, 405, 409})
 TABLE = ("40_orders.sql", "52_orders_sent_once.sql")
 
 
@@ -343,6 +350,67 @@ async def test_only_who_may_download_may_order(world: World) -> None:
         await world.orders.place(world.caller("eve", "download"), "lta", world.station, item)
     with pytest.raises(NotFound):
         await world.orders.place(world.caller("alice"), "lta", world.station, "nothing")
+
+
+class Anyone:
+    """An authenticator that lets one user do everything."""
+
+    async def authenticate(self, headers: Mapping[str, str], address: str) -> Principal:
+        return Principal(login="alice", everything=True)
+
+
+@pytest.fixture
+def address(orders_database: DatabaseSettings) -> Iterator[str]:
+    """The service of an archive of ten products, over HTTP; an order is there already."""
+    archive = Archive({**Dice(7).archived(number), "Online": False} for number in range(10))
+    known = {"collections": {"all": {"title": "All"}}, "kind": "lta", "url": "http://far/odata/v1"}
+    stations_known = {"archive": StationSettings.model_validate(known)}
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+        @asynccontextmanager
+        async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
+            async with (
+                open_database(orders_database) as database,
+                open_stations(stations_known, public_url=url, transport=archive) as stations,
+            ):
+                orders = Orders(database, stations, QUICK)
+                yield {"stations": stations, "orders": orders, "authenticator": Anyone()}
+
+        app = FastAPI(lifespan=lifespan)
+        app.mount("/lta", create_app(KINDS["lta"], Settings(public_url=url, secret=SecretStr("s"))))
+        with running(app, listening):
+            yield f"{url}/lta"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_request_about_orders_is_answered_by_an_error_of_ours(address: str) -> None:
+    """Requests made up from the OpenAPI description, and among them orders that are there."""
+    body = {"collection": "all", "item": Dice(7).archived(0)["Name"].partition(".")[0]}
+    made = httpx.post(f"{address}/orders", json=body, trust_env=False)
+    assert made.status_code == 201, made.text
+    seen: set[int] = set()
+    schema = schemathesis.openapi.from_dict(httpx.get(f"{address}/api", trust_env=False).json())
+    for result in schema.get_all_operations():
+        assert isinstance(result, Ok)
+        operation = result.ok()
+        if not operation.path.startswith("/orders"):
+            continue
+
+        @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @given(case=operation.as_strategy(), there=strategies.booleans())
+        def answered(case: schemathesis.Case[Any], there: bool) -> None:
+            if there and "order_id" in (case.path_parameters or {}):
+                case.path_parameters["order_id"] = made.json()["id"]
+            answer = case.call(base_url=address)
+            assert answer.status_code in DOCUMENTED, (case.method, case.path, case.query, answer.text)
+            if answer.status_code >= 400 and answer.status_code != 405:
+                assert answer.headers["content-type"][0] == "application/problem+json"
+            seen.add(answer.status_code)
+
+        answered()
+    assert {200, 404} <= seen
 
 
 class Logins:

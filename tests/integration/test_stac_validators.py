@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import threading
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
@@ -16,7 +14,6 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
-import uvicorn
 import yaml
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
@@ -33,11 +30,11 @@ from rs_server.stations.items import Mapper
 from rs_server.stations.kinds import KINDS
 from rs_server.stations.model import Property
 from tests import validators
+from tests.serving import running
 from tests.unit.stations.archive import Archive
 from tests.unit.stations.far import FarSide, station
 from tests.unit.stations.stores import Dice
 
-PATIENCE_S = 30.0
 ISSUER = "http://127.0.0.1:1/realms/rs"
 AREA = json.dumps({"type": "Polygon", "coordinates": [[[-20, -20], [20, -20], [20, 20], [-20, 20], [-20, -20]]]})
 STATIONS = {"sgs": "sessions", "adgs": "files", "s1a": "products", "exprivia": "archived"}
@@ -132,18 +129,8 @@ def url() -> Iterator[str]:
         for kind in KINDS.values():
             app.mount(f"/{kind.name}", create_app(kind, Settings(public_url=address, secret=SecretStr("s"))))
         app.mount("/stations", create_discovery(Settings(public_url=address, secret=SecretStr("s")), None))
-        config = uvicorn.Config(app, log_config=None, access_log=False, timeout_keep_alive=120)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        end = time.monotonic() + PATIENCE_S
-        while not server.started and time.monotonic() < end:
-            time.sleep(0.01)
-        try:
+        with running(app, listening):
             yield address
-        finally:
-            server.should_exit = True
-            thread.join(PATIENCE_S)
 
 
 @pytest.mark.filterwarnings("ignore")  # the validators' own
@@ -198,7 +185,7 @@ def test_no_request_is_answered_by_an_error_of_ours(url: str, kind: str) -> None
         assert isinstance(result, Ok)
         operation = result.ok()
         if operation.path.startswith("/orders"):
-            continue  # they are kept in a database
+            continue  # they are kept in a database: test_orders.py
 
         @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
         @given(case=operation.as_strategy())
