@@ -90,12 +90,14 @@ class Session:
         """The JSON object that an OData query answers."""
         text = "&".join(f"{name}={quote(str(value), safe=_PLAIN)}" for name, value in options.items())
         async with self._watched(self._queries):
-            return self._object(await self._read(httpx.Request("GET", f"{self._root}/{path}?{text}")))
+            request = self._for_queries.build_request("GET", f"{self._root}/{path}?{text}")
+            return self._object(await self._read(request))
 
     async def send(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Post a JSON object, once, and read the one that is answered; ``TooManyRequests`` where a quota is used up."""
         async with self._watched(self._queries):
-            content = await self._read(httpx.Request("POST", f"{self._root}/{path}", json=dict(body)))
+            request = self._for_queries.build_request("POST", f"{self._root}/{path}", json=dict(body))
+            content = await self._read(request)
             return self._object(content) if content else {}  # 204
 
     def _object(self, content: bytes) -> dict[str, Any]:
@@ -141,7 +143,8 @@ class Session:
     @asynccontextmanager
     async def stream(self, path: str, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
         """A download, open at its first byte; read it with ``chunks``."""
-        request = httpx.Request("GET", f"{self._root}/{path}", headers={"Accept-Encoding": "identity", **headers})
+        asked = {"Accept-Encoding": "identity", **headers}
+        request = self._for_downloads.build_request("GET", f"{self._root}/{path}", headers=asked)
         async with self._watched(self._downloads), self._open(self._for_downloads, request) as response:
             if response.status_code == HTTPStatus.ACCEPTED:
                 raise NotOnline(
@@ -242,20 +245,20 @@ class Session:
         return random.uniform(0, BACKOFF_S * 2 ** (attempt - 1))  # noqa: S311 - jitter, not a secret
 
     async def _once(self, http: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
-        url, signed = request.url, False
+        step, signed = request, False
         for _ in range(REDIRECTS + 1):
-            response = await self._send(http, httpx.Request("GET", url, headers=_again(request)), signed=signed)
+            response = await self._send(http, step, signed=signed)
             if not response.has_redirect_location:
                 return await self._checked(response)
             await response.aclose()
-            url, signed = self._redirect(url, response)
+            url, signed = self._redirect(step.url, response)
+            step = http.build_request("GET", url, headers=_again(request))
         raise StationRefused(self.name, f"it redirects more than {REDIRECTS} times")
 
     async def _send(self, http: httpx.AsyncClient, request: httpx.Request, *, signed: bool) -> httpx.Response:
-        ready = http.build_request(request.method, request.url, headers=request.headers, content=request.content)
         auth = None if signed else httpx.USE_CLIENT_DEFAULT
         try:
-            return await http.send(ready, stream=True, auth=auth)
+            return await http.send(request, stream=True, auth=auth)
         except httpx.TransportError as error:
             raise self._transport(error) from error
 
@@ -342,8 +345,8 @@ _PLAIN = "$'(),:/"  # stays readable in a query; all of it is legal there (RFC 3
 
 
 def _again(request: httpx.Request) -> dict[str, str]:
-    """The headers that a request keeps on its way through redirects."""
-    return {name: value for name, value in request.headers.items() if name != "host"}
+    """The headers that a request keeps on its way through redirects; a login is added again where it may be."""
+    return {name: value for name, value in request.headers.items() if name not in ("host", "authorization")}
 
 
 def _seconds(retry_after: str) -> float | None:
