@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -59,12 +60,25 @@ def offline() -> Iterator[None]:
         pystac.StacIO._default_io = before
 
 
-def complaints(url: str, collection: str, geometry: str, headers: dict[str, str]) -> tuple[list[str], list[str]]:
-    """The warnings and errors of stac-api-validator, which runs stac-check as well."""
+def complaints(
+    url: str,
+    collection: str,
+    geometry: str,
+    headers: dict[str, str],
+    *,
+    into: str | None = None,
+    classes: Sequence[str] = CLASSES,
+    stac_check: Path | None = None,
+) -> tuple[list[str], list[str]]:
+    """The warnings and errors of stac-api-validator, which runs stac-check as well.
+
+    ``into`` names a collection that it may write to, and has it check the transactions. ``classes`` are the
+    conformance classes that it looks at, ``stac_check`` is a configuration of stac-check.
+    """
     with offline():
         warnings, errors = validate_api(
             root_url=url,
-            ccs_to_validate=CLASSES,
+            ccs_to_validate=list(classes) if into is None else [*classes, "transaction"],
             collection=collection,
             geometry=geometry,
             auth_bearer_token=None,
@@ -72,8 +86,9 @@ def complaints(url: str, collection: str, geometry: str, headers: dict[str, str]
             fields_nested_property="properties.platform",
             validate_pagination=True,
             query_config=QueryConfig(*[None] * len(fields(QueryConfig))),
-            transaction_collection=None,
+            transaction_collection=into,
             headers=headers,
+            stac_check_config=str(stac_check) if stac_check else None,
             open_assets_urls=False,
         )
     return [str(each) for each in warnings], [str(each) for each in errors]

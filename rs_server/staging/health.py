@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rs_server.database import Database
@@ -22,7 +23,7 @@ class Pace:
 class Health:
     """The table of stations."""
 
-    def __init__(self, database: Database, paces: dict[str, Pace]) -> None:
+    def __init__(self, database: Database, paces: Mapping[str, Pace]) -> None:
         self._database = database
         self._paces = paces
 
