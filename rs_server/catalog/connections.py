@@ -75,7 +75,8 @@ async def _pool(settings: DatabaseSettings, **session: str) -> AsyncIterator[Any
             "search_path": "pgstac,public",
             "application_name": "rs-catalog",
             "statement_timeout": str(settings.statement_timeout_ms),
-            "jit": "off",  # a search over many partitions looks costly, and is not worth compiling
+            "jit": "off",  # a search over many partitions looks costly, and is not worth compiling …
+            "max_parallel_workers_per_gather": "0",  # … nor starting processes for: each learns all partitions first
             **session,
         },
     )
