@@ -76,7 +76,7 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
         threads = ThreadPoolExecutor(THREADS, thread_name_prefix="uploads")
         uploads = open_uploads(settings.storage, threads)
         credentials = CredentialIssuer(database, key_maker(settings.storage), settings.storage)
-        catalog = CatalogStore(database, Rules(settings.catalog.lifecycle, settings.storage.bucket))
+        catalog = CatalogStore(database, Rules(settings.catalog.lifecycle))
         place = Place(storage.bucket, storage.endpoint, storage.region, settings.public_url, settings.access.issuer)
         orders = Orders(database, stations, settings.orders)
         rows, archive = StagingRows(database), Archive(orders)
