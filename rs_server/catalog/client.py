@@ -148,7 +148,8 @@ class CatalogClient(CoreCrudClient):
             raise BadInput("collections are searched with `filter`, not with `query`")
         mine: dict[str, Any] = {"op": "in", "args": [{"property": "id"}, await narrowed(None, request)]}
         if filter_expr:
-            mine = {"op": "and", "args": [mine, filters.parsed(filter_expr, filter_lang)]}
+            both = filters.checked({"op": "and", "args": [mine, filters.parsed(filter_expr, filter_lang)]})
+            mine = both if isinstance(both, dict) else _NEVER
         found = await super().all_collections(request, filter_expr=json.dumps(mine), filter_lang="cql2-json", **kwargs)
         if isinstance(found, Response):  # with the fields that were asked for
             return found
