@@ -75,7 +75,7 @@ class Allowed:
 
 def files(item: Mapping[str, Any], name: CollectionName, allowed: Allowed) -> Iterator[File]:
     """The files of an item in our storage; ``BadInput`` for an address that is not at the item's own place."""
-    prefix = layout.item_prefix(name, item["id"])
+    prefix, taken = layout.item_prefix(name, item["id"]), dict[str, str]()
     for key, asset in item["assets"].items():
         if allowed.elsewhere(asset["href"]):
             continue
@@ -87,6 +87,8 @@ def files(item: Mapping[str, Any], name: CollectionName, allowed: Allowed) -> It
                 hint=f"files of this item lie under {layout.href(min(allowed.buckets), prefix)}",
                 field=f"assets.{key}.href",
             )
+        if (other := taken.setdefault(place.key.removesuffix("/"), key)) != key:
+            raise BadInput(f"{field}.href: is the file of assets.{other} already", field=f"assets.{key}.href")
         yield File(field, place, _size(asset.get("file:size"), field), asset.get("file:checksum"))
 
 

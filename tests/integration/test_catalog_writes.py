@@ -180,6 +180,31 @@ def test_files_lie_at_their_items_own_place(callers: Callers, bucket: Any, href:
     assert callers.ask(ALICE, "GET", f"{ITEMS}/{item_id}").status_code == 404
 
 
+# D2: what assets are called, and which of the two files (a.bin, b.bin) each names
+ASSETS: dict[str, dict[str, str]] = {
+    "a step up": {"../../x": "a.bin"},
+    "a path": {"/etc/passwd": "a.bin"},
+    "a backslash": {"a\\b": "a.bin"},
+    "NUL": {"a\x00b": "a.bin"},
+    "2 KB": {"x" * 2048: "a.bin"},
+    "nothing": {"": "a.bin"},
+    "two of one file": {"a": "a.bin", "b": "a.bin"},
+    "one good, two of one file": {"a": "b.bin", "b": "a.bin", "c": "a.bin"},
+}
+
+
+@pytest.mark.parametrize("case", ASSETS)
+def test_names_and_files_of_assets_are_their_own(callers: Callers, bucket: Any, case: str) -> None:
+    item_id = some_id()
+    put(bucket, key(item_id), key(item_id, "b.bin"))
+    document = item(item_id, OWN, assets={name: asset(item_id, file) for name, file in ASSETS[case].items()})
+    answer = callers.ask(ALICE, "POST", ITEMS, json=document)
+    assert answer.status_code == 400, answer.text
+    assert "assets" in answer.json()["detail"]
+    assert callers.ask(ALICE, "GET", f"{ITEMS}/{item_id}").status_code == 404
+    assert there(bucket, key(item_id, "")) == [key(item_id), key(item_id, "b.bin")]
+
+
 # what is said of a file · whether it is taken
 TOLD: list[tuple[dict[str, Any], int]] = [
     ({}, 201),
