@@ -37,6 +37,7 @@ _BROKEN = (
     asyncpg.QueryCanceledError,
     asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what the driver stumbles over when its connection goes in the middle
 )
 _IN_THE_WAY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
 # What the database says about a search it cannot evaluate, e.g. a text compared with a number.
