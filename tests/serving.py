@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 
 from rs_server.app import create_app
+from rs_server.promptness import PromptProtocol
 from rs_server.settings import AccessSettings, Settings
 from tests.identity import Issuer
 
@@ -27,7 +28,9 @@ def serving(values: dict[str, Any]) -> Iterator[str]:
         listening.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         app = create_app(Settings(**{**values, "host": "127.0.0.1", "public_url": url}))
-        config = uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False, timeout_keep_alive=120)
+        config = uvicorn.Config(
+            app, http=PromptProtocol, log_config=None, access_log=False, proxy_headers=False, timeout_keep_alive=120
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
