@@ -551,6 +551,28 @@ class TestKeys:
                 attack()
         made(callers, item("new", OWN, assets={"a": asset("new")}))
 
+    def test_a_rules_bucket_is_opened_and_used(self, platform: Platform, bucket: Any) -> None:
+        """The rule of the product type names the bucket that a key is for, and that the item's files may lie in."""
+        other = f"rs-l0-{RUN}"
+        bucket.create_bucket(Bucket=other)
+        rule = {"product_type": "L0", "bucket": other}
+        with calling(platform, catalog={"lifecycle": [rule]}) as callers:
+            wanted = {"collection": OWN, "item": "B1", "write": True, "product_type": "L0"}
+            told = callers.ask(ALICE, "POST", "/storage/credentials", json=wanted).json()
+            assert (told["bucket"], told["prefix"]) == (other, key("B1", ""))
+            client = _client(told)
+            client.put_object(Bucket=other, Key=key("B1"), Body=CONTENT)
+            with pytest.raises(ClientError, match="AccessDenied"):
+                client.put_object(Bucket=other, Key=key("B2"), Body=CONTENT)
+            properties = {"datetime": "2024-01-01T00:00:00Z", "product:type": "L0"}
+            assets = {"a": {"href": f"s3://{other}/{key('B1')}"}}
+            made(callers, item("B1", OWN, properties=properties, assets=assets))
+            told = callers.ask(ALICE, "POST", "/storage/credentials", json={"collection": OWN, "item": "B1"}).json()
+            assert told["bucket"] == other
+            assert callers.ask(ALICE, "DELETE", f"{ITEMS}/B1").status_code == 204
+            assert bucket.list_objects_v2(Bucket=other).get("Contents", []) == []
+        bucket.delete_bucket(Bucket=other)
+
     def test_the_form_of_the_aws_sdks(
         self, callers: Callers, bucket: Any, platform: Platform, monkeypatch: pytest.MonkeyPatch
     ) -> None:
