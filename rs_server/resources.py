@@ -40,6 +40,7 @@ from rs_server.stations.orders import Orders
 from rs_server.stations.renewal import renewing
 from rs_server.storage.buckets import Storage, open_storage
 from rs_server.storage.credentials import CredentialIssuer, key_maker
+from rs_server.storage.layout import Buckets
 from rs_server.storage.multipart import THREADS, Uploads, open_uploads
 from rs_server.storage.stac import Place
 
@@ -79,8 +80,9 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
     ):
         threads = ThreadPoolExecutor(THREADS, thread_name_prefix="uploads")
         uploads = open_uploads(settings.storage, threads)
-        credentials = CredentialIssuer(database, key_maker(settings.storage), settings.storage)
-        catalog = CatalogStore(database, Rules(settings.catalog.lifecycle, settings.storage.bucket))
+        buckets = Buckets(settings.storage.bucket, settings.catalog.lifecycle)
+        credentials = CredentialIssuer(database, key_maker(settings.storage), settings.storage, buckets)
+        catalog = CatalogStore(database, Rules(settings.catalog.lifecycle))
         place = Place(storage.bucket, storage.endpoint, storage.region, settings.public_url, settings.access.issuer)
         orders = Orders(database, stations, settings.orders)
         rows, archive = StagingRows(database), Archive(orders)

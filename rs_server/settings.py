@@ -95,6 +95,9 @@ class CatalogSettings(Section):
         description="Folder of the JSON schemas of STAC extensions, each at its address without https://. "
         "Unset: items are not validated against them",
     )
+    asset_hosts: tuple[str, ...] = Field(
+        (), description="Hosts that assets may name by https beside files in our buckets; the server asks them nothing"
+    )
     licence: str = Field("other", description="Licence of a collection that names none")
     provider: str | None = Field(None, description="Who hosts the collections; named as their host where set")
 

@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from rs_server.app import create_app
+from rs_server.promptness import PromptProtocol
 from rs_server.settings import AccessSettings, Settings
 from tests.identity import Issuer
 
@@ -34,7 +35,9 @@ def serving(values: dict[str, Any]) -> Iterator[str]:
 @contextmanager
 def running(app: FastAPI, listening: socket.socket) -> Iterator[None]:
     """Serve an application on a socket, in a thread of its own."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False, timeout_keep_alive=120)
+    config = uvicorn.Config(
+        app, http=PromptProtocol, log_config=None, access_log=False, proxy_headers=False, timeout_keep_alive=120
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -26,6 +26,16 @@ CLASSES = [
     "item-search#fields",
     "item-search#sort",
 ]
+
+
+# The one request that stac-api-validator 0.6 wants two answers to: an item of five fields at least, and of none but
+# the one included. The fields extension (1.0.0): "It is recommended that implementations provide exactly the `include`
+# and `exclude` sets specified by the request". An answer of exactly that field gets these two complaints, no other.
+_ASKED = "[Item Search - Fields Ext] : POST {'fields': {'exclude': ['properties'], 'include': ['properties.platform']}}"
+_CONTRADICTION = (
+    f"{_ASKED} response contained fewer than 5 fields ['properties']",
+    f"{_ASKED} response contained extra fields ['properties']",
+)
 
 
 class _Offline(DefaultStacIO):
@@ -91,4 +101,8 @@ def complaints(
             stac_check_config=str(stac_check) if stac_check else None,
             open_assets_urls=False,
         )
-    return [str(each) for each in warnings], [str(each) for each in errors]
+    return _sound(warnings), _sound(errors)
+
+
+def _sound(found: Iterable[object]) -> list[str]:
+    return [text for each in found if (text := str(each)) not in _CONTRADICTION]
