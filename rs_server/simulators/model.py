@@ -59,6 +59,11 @@ class EntityType:
     footprint: bool = False
     shared: bool = False
 
+    @property
+    def shown(self) -> Mapping[str, Edm]:
+        """The properties that clients see, and may search by."""
+        return {path: edm for path, edm in self.properties.items() if path not in self.hidden}
+
 
 @dataclass(frozen=True)
 class Entity:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
@@ -33,14 +33,24 @@ class ClockSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     start: AwareDatetime | None = Field(None, description="What it is when the station starts; the world's if left out")
+    skew_s: float | None = Field(
+        None, description="Ahead of the world's by so much, or behind it: a clock that is wrong"
+    )
     speed: float = Field(1.0, ge=0, description="How much faster than the world's; 0: it stands still")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.start is not None and self.skew_s is not None:
+            raise ValueError("a clock has a start, or is skewed")
+        return self
 
 
 class Quotas(BaseModel):
-    """What one station gives its clients; what is over is refused."""
+    """What a station gives each of its clients; what is over is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    requests_per_minute: int | None = Field(None, ge=1, description="Of any kind, counted in the station's time")
     parallel_downloads: int | None = Field(None, ge=1)
     total_downloads: int | None = Field(None, ge=1, description="In a period")
     volume: int | None = Field(None, ge=1, description="Octets in a period")
@@ -108,6 +118,7 @@ class OrderLife(BaseModel):
     queued_s: float = Field(5.0, ge=0, description="Until it is worked on")
     work_s: float = Field(10.0, ge=0, description="From then until the product is online")
     estimate_off_s: float = Field(0.0, description="The estimated date is off by so much")
+    estimate_drift_s: float = Field(0.0, description="It moves by so much when the order is worked on")
     online_s: float = Field(3 * 86_400, gt=0, description="How long the product stays online")
     failing: float = Field(0.0, ge=0, le=1, description="Share of orders that fail")
     offline_status: Literal[202, 403, 404, 409, 422] = Field(
@@ -124,8 +135,10 @@ class Scenario(BaseModel):
     seed: int = Field(0, ge=0, description="What faults draw follows from it")
     clock: ClockSettings = ClockSettings()
     quotas: Quotas = Quotas()
+    client_quotas: dict[str, Quotas] = Field({}, description="Of some clients, by user name or client id")
     holdings: Holdings = Holdings()
     eviction: bool = Field(default=False, description="What is past its eviction date is gone")
+    gone_status: Literal[404, 410] = Field(410, description="Answer to a download of what is gone")
     sessions: tuple[NewSession, ...] = ()
     orders: OrderLife = OrderLife()
     faults: tuple[Fault, ...] = ()

@@ -161,6 +161,10 @@ class EntitySet:
         )
         return [UUID(key) for (key,) in found.fetchall()]
 
+    def of_all_times(self, expression: odata.Expression) -> list[Entity]:
+        """What was, is or will be, and a filter describes."""
+        return self._entities(sql.condition(expression, sql.Context(self.table, "e", 0, self._number)))
+
     def ever(self, expression: odata.Expression) -> bool:
         """Whether there is, was or will be what a filter describes."""
         asked = sql.condition(expression, sql.Context(self.table, "e", 0, self._number))
@@ -311,10 +315,17 @@ class EntitySet:
 
 
 class Store:
-    """The entity sets of a station, in memory or in a file. ``derive`` makes contents from what is shown."""
+    """The entity sets of a station, in memory or in a file. ``derive`` makes contents from what is shown.
+
+    ``types`` are the sets that clients see, ``inner`` those for the station itself.
+    """
 
     def __init__(
-        self, types: Mapping[str, EntityType], path: Path | None = None, derive: Mapping[str, Derive] | None = None
+        self,
+        types: Mapping[str, EntityType],
+        path: Path | None = None,
+        derive: Mapping[str, Derive] | None = None,
+        inner: Mapping[str, EntityType] | None = None,
     ) -> None:
         self._database = sqlite3.connect(
             path or ":memory:", check_same_thread=False, isolation_level=None, factory=_Database
@@ -322,7 +333,7 @@ class Store:
         for setting in _SETTINGS:
             self._database.execute(f"PRAGMA {setting}")
         self._database.create_function("intersects", 2, _intersects, deterministic=True)
-        tables = tables_of(types)
+        tables = tables_of({**types, **(inner or {})})
         for table in tables.values():
             create(self._database, table)
         self.types = types
