@@ -51,7 +51,7 @@ from rs_server.simulators.faults import Fault
 from rs_server.simulators.model import text, to_json
 from rs_server.simulators.passes import AlreadyThere
 from rs_server.simulators.query import Order, Query
-from rs_server.simulators.scenario import NewSession, Scenario
+from rs_server.simulators.scenario import NewSession, Scenario, problems
 from rs_server.simulators.station import Station
 
 _ALL = 1_000_000
@@ -220,7 +220,10 @@ class Admin:
 
     async def set_scenario(self, request: Request) -> Response:
         """Behave otherwise."""
-        self.station.play(Scenario.model_validate_json(await request.body()))
+        given = Scenario.model_validate_json(await request.body())
+        if foreign := list(given.foreign(self.station.kind.name)):
+            return _error(HTTPStatus.BAD_REQUEST, "; ".join(foreign))
+        self.station.play(given)
         return await self.show_scenario(request)
 
 
@@ -261,8 +264,7 @@ def _guarded(endpoint: Endpoint, admin_token: str) -> Endpoint:
         try:
             return await endpoint(request)
         except ValidationError as invalid:
-            faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in invalid.errors()]
-            return _error(HTTPStatus.BAD_REQUEST, "; ".join(faults))
+            return _error(HTTPStatus.BAD_REQUEST, "; ".join(problems(invalid)))
 
     return guarded
 

@@ -1,27 +1,19 @@
 """A scenario: what happens at a station, in one YAML file.
 
-Example::
-
-    seed: 7
-    clock: {start: 2024-11-14T14:30:00Z, speed: 60}
-    quotas: {parallel_downloads: 4, bytes_per_s: 20000000}
-    sessions:
-      - {satellite: S1A, start: 2024-11-14T14:40:00Z, chunks: 19, life: {out_of_order: true, quality_delay_s: 60}}
-      - {satellite: S1C, start: 2024-11-14T15:00:00Z, life: {abort_after: 7}}
-    faults:
-      - {requests: download, name: "*_ch1_*", each: true, times: 1, reset_at: [1000, 200000]}
-      - {requests: query, status: 429, retry_after_s: 2, chance: 0.1}
+``scenarios/`` beside this has an example for each kind of station.
 """
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rs_server.simulators import packets
 from rs_server.simulators.faults import Fault
@@ -143,7 +135,48 @@ class Scenario(BaseModel):
     orders: OrderLife = OrderLife()
     faults: tuple[Fault, ...] = ()
 
+    def foreign(self, kind: str) -> Iterator[str]:
+        """What it says that means nothing at a station of that kind."""
+        if kind == "cadip" and self.holdings.products:
+            yield "holdings.products: a CADIP station holds sessions"
+        if kind != "cadip" and self.holdings.sessions:
+            yield f"holdings.sessions: only CADIP stations hold sessions, and this is one of {kind.upper()}"
+        if kind != "cadip" and self.sessions:
+            yield f"sessions: only CADIP stations have sessions, and this is one of {kind.upper()}"
+
+
+class BadScenario(Exception):
+    """A scenario that cannot be played; a line for each thing that is wrong with it."""
+
 
 def load(path: Path) -> Scenario:
-    """Read a scenario file; ``ValidationError`` says what is wrong in it."""
-    return Scenario.model_validate(yaml.safe_load(path.read_text()) or {})
+    """Read a scenario file, or raise ``BadScenario``."""
+    try:
+        given = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as unreadable:
+        raise BadScenario(f"cannot be read: {unreadable}") from unreadable
+    except yaml.YAMLError as wrong:
+        raise BadScenario(f"is no YAML: {wrong}") from wrong
+    if not isinstance(given, dict | None):
+        raise BadScenario("is no scenario: it must be fields with values")
+    try:
+        return Scenario.model_validate(given or {})
+    except ValidationError as invalid:
+        raise BadScenario("\n".join(problems(invalid))) from invalid
+
+
+def problems(invalid: ValidationError) -> Iterator[str]:
+    """What is wrong, a sentence each: where, what, and which field may have been meant by one that does not exist."""
+    for one in invalid.errors(include_input=False, include_url=False):
+        place = ".".join(map(str, one["loc"]))
+        if one["type"] == "extra_forbidden":
+            meant = difflib.get_close_matches(str(one["loc"][-1]), _FIELDS, n=2, cutoff=0.5)
+            hint = f"; did you mean {' or '.join(meant)}?" if meant else ""
+            yield f"{place}: there is no such field{hint}"
+        else:
+            said = one["msg"].removeprefix("Value error, ")
+            yield f"{place}: {said}" if place else said
+
+
+_MODELS = (Scenario, ClockSettings, Quotas, Holdings, NewSession, Life, OrderLife, Fault)
+_FIELDS = sorted({name for model in _MODELS for name in model.model_fields})

@@ -76,6 +76,12 @@ class SimulatorSettings(ClientSettings):
         return (self, *self.clients)
 
     @model_validator(mode="after")
+    def _scenario_fits(self) -> Self:
+        if foreign := list(self.scenario.foreign(self.kind)):
+            raise ValueError("; ".join(foreign))
+        return self
+
+    @model_validator(mode="after")
     def _clients_differ(self) -> Self:
         names = [client.name for client in self.everyone]
         if len(set(names)) < len(names):

@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import httpx
-import psutil
+import psutil  # type: ignore[import-untyped]  # its types are a package of their own
 
 from rs_server.simulators.app import TOKEN_PATH, create_app
 from rs_server.simulators.kinds import KINDS

@@ -117,7 +117,7 @@ def sizes_differ(client: httpx.Client) -> bool:
 
 
 def without_checksum(client: httpx.Client) -> bool:
-    return products(client, top="1")["value"][0]["Checksum"] == []
+    return not products(client, top="1")["value"][0]["Checksum"]
 
 
 def wrong_checksum(client: httpx.Client) -> bool:
