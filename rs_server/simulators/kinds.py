@@ -77,6 +77,7 @@ KINDS: Mapping[str, StationKind] = {
             fill=passes.fill,
             another=passes.another,
             play=passes.play,
+            derive={"Files": sessions.content},
         ),
         StationKind(
             name="auxip",
@@ -141,19 +142,19 @@ def open_station(settings: SimulatorSettings) -> Station:
         state=settings.state_dir / "sessions.json" if settings.state_dir else None,
     )
     if not station.store.filled:
-        kind.fill(station)
-        station.store.mark_filled()
+        with station.store.filling():
+            kind.fill(station)
     return station
 
 
 def _file(settings: SimulatorSettings, kind: StationKind) -> Path | None:
     """Where a station keeps what it holds: products, orders and subscriptions. Other holdings are another file.
 
-    Contents of sessions are not made from what is shown, so that those of a CADIP station are made at each start.
+    A CADIP station of few sessions makes them at each start, so that those of another scenario are its only ones.
     """
-    if settings.state_dir is None or not kind.derive:
+    if settings.state_dir is None or ("Sessions" in kind.types and not settings.scenario.holdings.sessions):
         return None
-    made_of = (_FORM, kind.name, settings.seed, settings.scale, settings.scenario.holdings)
+    made_of = (_FORM, kind.name, settings.seed, settings.scale, settings.scenario.holdings, settings.scenario.sessions)
     name = f"store-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:12]}.sqlite"
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     for old in settings.state_dir.glob("store-*.sqlite*"):
@@ -166,8 +167,9 @@ def _complete(path: Path) -> bool:
     """Whether a station had been filled when it stopped."""
     if not path.exists():
         return False
-    with contextlib.closing(sqlite3.connect(path)) as database:
+    with contextlib.closing(sqlite3.connect(path)) as database, contextlib.suppress(sqlite3.DatabaseError):
         return bool(database.execute("PRAGMA user_version").fetchone()[0])
+    return False
 
 
 def _issuer(settings: SimulatorSettings) -> TokenIssuer:

@@ -77,7 +77,6 @@ class Entity:
     values: Mapping[str, Primitive]
     related: Mapping[str, tuple[Entity, ...]] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)  # JSON shown as it stands: Checksum, annotations
-    content: Content | None = None
     footprint: Polygon | MultiPolygon | None = None
     appears: datetime | None = None
     vanishes: datetime | None = None

@@ -17,7 +17,7 @@ from rs_server.simulators.limits import Limits
 from rs_server.simulators.model import Entity, EntityType
 from rs_server.simulators.redirects import Presigner
 from rs_server.simulators.requestlog import RequestLog
-from rs_server.simulators.scenario import NewSession, Scenario
+from rs_server.simulators.scenario import Scenario
 from rs_server.simulators.store import Derive, EntitySet, Store
 from rs_server.simulators.tokens import TokenIssuer
 
@@ -61,7 +61,6 @@ class Station:
     page_size: int
     other_url: str | None = None
     state: Path | None = None  # where sessions that were added are kept
-    added: list[NewSession] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def now(self) -> datetime:
