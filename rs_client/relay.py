@@ -124,7 +124,8 @@ def request(name: Name, ended: Key) -> Key | None:
         return None
     from distributed import Client
 
-    with Client(worker.scheduler.address, security=worker.security, set_as_default=False, timeout=PATIENCE_S) as client:
+    place = {"security": worker.security, "set_as_default": False, "timeout": PATIENCE_S}
+    with Client(worker.scheduler.address, **place) as client:  # type: ignore[no-untyped-call]
         key = _awaited(client, name, str(ended["expiration"]))
     if key is not None:
         _known[name] = key
@@ -134,7 +135,7 @@ def request(name: Name, ended: Key) -> Key | None:
 def _awaited(client: Client, name: Name, ended: str) -> Key | None:
     collection, item = name
     deadline = time.monotonic() + PATIENCE_S
-    client.log_event(TOPIC, {"collection": collection, "item": item, "ended": ended})  # type: ignore[no-untyped-call]
+    client.log_event(TOPIC, {"collection": collection, "item": item, "ended": ended})
     while time.monotonic() < deadline:
         try:
             told: dict[str, Any] = _variable(name, client).get(timeout=_LOOK_EVERY_S)

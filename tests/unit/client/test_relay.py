@@ -44,7 +44,7 @@ def cluster() -> Iterator[LocalCluster]:
 
 @pytest.fixture
 def client(cluster: LocalCluster) -> Iterator[Client]:
-    with Client(cluster) as opened:
+    with Client(cluster) as opened:  # type: ignore[no-untyped-call]
         yield opened
 
 
@@ -56,7 +56,7 @@ def used(keys: Keys, number: int) -> tuple[str, str]:
     thread = threading.Thread(target=lambda: found.append(keys()))
     thread.start()
     thread.join()
-    return str(found[0]["access_key_id"]), get_worker().address  # type: ignore[no-untyped-call]
+    return str(found[0]["access_key_id"]), get_worker().address
 
 
 def test_workers_get_the_next_key_and_ask_once_for_all(client: Client) -> None:
