@@ -15,7 +15,8 @@ import xarray as xr
 from obstore.store import LocalStore
 
 from rs_client.errors import AuthExpired, Invalid
-from rs_client.storage import Key, Keys, Storage, s3_store
+from rs_client.relay import Key
+from rs_client.storage import Keys, Storage, s3_store
 from tests.unit.client.far import Far, http
 
 PREFIX = "alice/s1-l0/x/x.zarr"
