@@ -63,7 +63,7 @@ def progress(process: str, now: Progress) -> str:
     if now.message:
         parts.append(_short(now.message, _MESSAGE_CHARACTERS))
     if now.waiting and now.waiting != now.message:
-        parts.append(f"waits for {now.waiting}")
+        parts.append(f"waits for {now.waiting.removeprefix('waiting for ')}")
     if now.estimated_end and now.status not in ENDED:
         parts.append(f"to end at {now.estimated_end.astimezone():%H:%M:%S}")
     return " · ".join(parts)
