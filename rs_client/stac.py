@@ -195,11 +195,10 @@ class StacClient(Client):
         A word takes a value or a list of them: ``search(platform="sentinel-1a", datetime="2024-11-14")``.
         ``filter`` is CQL2, as text or in the JSON form. Raises ``Invalid`` for parameters that make no sense.
         """
-        place = {"url": self._search_href(), "stac_io": self._stac_io, "client": self, "modifier": self.modifier}
-        given = understood(self.WORDS, parameters)
+        given, href = understood(self.WORDS, parameters), self._search_href()
         try:
-            return Search(**place, **given)
-        except Exception as error:  # noqa: BLE001 - it only reads parameters, and the library raises nothing narrower
+            return Search(url=href, stac_io=self._stac_io, client=self, modifier=self.modifier, **given)
+        except Exception as error:  # it only reads parameters, and what the library raises is no narrower
             raise Invalid(
                 f"this cannot be searched: {error}", hint="a time is 2024-11-14, or an interval 2024-11-14/.."
             ) from error
