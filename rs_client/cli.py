@@ -237,7 +237,7 @@ def list_jobs(
     """List your jobs, the newest first."""
     with _session() as session:
         found = session.jobs(limit)
-        _tell([_state(job) for job in found], repr(found), as_json=as_json)
+        _tell([_state(job) for job in found], repr(found) if found else "no jobs", as_json=as_json)
 
 
 @jobs_commands.command("show", cls=Verb)

@@ -6,13 +6,13 @@ size. All text is escaped: what stations and catalogs say is not trusted.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rs_client import prefectrun
 from rs_client.progress import ENDED, Progress
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def progress(process: str, now: Progress) -> str:
     if now.message:
         parts.append(_short(now.message, _MESSAGE_CHARACTERS))
     if now.waiting and now.waiting != now.message:
-        parts.append(f"waits for {now.waiting}")
+        parts.append(f"waits for {now.waiting.removeprefix('waiting for ')}")
     if now.estimated_end and now.status not in ENDED:
         parts.append(f"to end at {now.estimated_end.astimezone():%H:%M:%S}")
     return " · ".join(parts)
@@ -72,7 +72,7 @@ def progress(process: str, now: Progress) -> str:
 @contextmanager
 def live_line() -> Iterator[Line]:
     """A line in the notebook's output, in the terminal, in a Prefect flow's log, or on stderr, whichever this is."""
-    logger = _prefect_logger()
+    logger = prefectrun.logger()
     if logger is not None:
         yield _LogLine(logger.info)
     elif _in_notebook():
@@ -124,17 +124,6 @@ def _in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return shell is not None and shell.__class__.__name__ == "ZMQInteractiveShell"
-
-
-def _prefect_logger() -> logging.Logger | logging.LoggerAdapter[Any] | None:
-    """The logger of the Prefect run that we are in; none outside of one. Prefect itself is never imported for it."""
-    prefect = sys.modules.get("prefect")
-    context = sys.modules.get("prefect.context")
-    if prefect is None or context is None:
-        return None
-    running = context.FlowRunContext.get() or context.TaskRunContext.get()
-    logger: logging.Logger | logging.LoggerAdapter[Any] | None = prefect.get_run_logger() if running else None
-    return logger
 
 
 def bar(text: str, percent: int | None) -> str:

@@ -54,7 +54,11 @@ class Quicklook:
         if isinstance(self._data, xr.DataArray):
             import hvplot.xarray  # type: ignore[import-untyped]
 
-            return self._data.hvplot.image(rasterize=True, cmap="gray", title=self.title, width=WIDTH)
+            plane = _gridded(self._data)
+            across, along = reversed(plane.dims)
+            return plane.hvplot.image(
+                x=across, y=along, rasterize=True, cmap="gray", flip_yaxis=True, title=self.title, width=WIDTH
+            )
         import hvplot.pandas  # type: ignore[import-untyped]  # noqa: F401 - gives frames their .hvplot
 
         options = {"x": "time", "y": "octets", "by": "apid", "datashade": False, "rasterize": False, "s": 4}
@@ -202,6 +206,25 @@ def _drawn_image(image: xr.DataArray, title: str) -> Quicklook:
     shape = " × ".join(str(length) for length in plane.shape)
     caption = f"{image.name}: {shape} samples; black to white: {low:.4g} to {high:.4g}"
     return Quicklook(title, caption, picture.convert("RGB"), sizes.rename(str(image.name)))
+
+
+def _gridded(plane: xr.DataArray) -> xr.DataArray:
+    """The plane with a coordinate for each dimension, in even steps: its own where it is so, else counted from 0.
+
+    What draws images knows neither dimensions without coordinates nor uneven ones, and echoes have both.
+    """
+    bare = plane.reset_coords(drop=True)
+    for dimension in plane.dims:
+        if dimension not in bare.coords or not _even(bare[dimension].to_numpy()):
+            bare = bare.assign_coords({dimension: np.arange(bare.sizes[dimension])})
+    return bare
+
+
+def _even(values: NDArray[Any]) -> bool:
+    if values.dtype.kind not in "iufM" or len(values) < 2:
+        return False
+    steps = np.diff(values.astype(np.int64) if values.dtype.kind == "M" else values.astype(np.float64))
+    return bool(steps[0]) and bool(np.allclose(steps, steps[0], rtol=1e-3))
 
 
 def _png(image: Image) -> bytes:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rs_client import prefectrun
 from rs_client.errors import NotConfigured
 
 _NAMES: Mapping[str, tuple[str, ...]] = {
@@ -66,7 +67,8 @@ class Settings:
     @classmethod
     def here(cls) -> Settings:
         """The settings of this process."""
-        return cls.of(os.environ)
+        found = cls.of(os.environ)
+        return replace(found, unattended=found.unattended or prefectrun.running())
 
 
 def remember(file: Path, server_url: str) -> None:

@@ -193,15 +193,15 @@ class StacClient(Client):
         """Search lazily; parameters as in ``pystac_client.Client.search``, and the words of ``WORDS``.
 
         A word takes a value or a list of them: ``search(platform="sentinel-1a", datetime="2024-11-14")``.
-        ``filter`` is CQL2, as text or in the JSON form.
+        ``filter`` is CQL2, as text or in the JSON form. Raises ``Invalid`` for parameters that make no sense.
         """
-        return Search(
-            url=self._search_href(),
-            stac_io=self._stac_io,
-            client=self,
-            modifier=self.modifier,
-            **understood(self.WORDS, parameters),
-        )
+        given, href = understood(self.WORDS, parameters), self._search_href()
+        try:
+            return Search(url=href, stac_io=self._stac_io, client=self, modifier=self.modifier, **given)
+        except Exception as error:  # it only reads parameters, and what the library raises is no narrower
+            raise Invalid(
+                f"this cannot be searched: {error}", hint="a time is 2024-11-14, or an interval 2024-11-14/.."
+            ) from error
 
     def get_collection(self, collection_id: str) -> Collection:  # type: ignore[override]  # not cached, never None
         """One collection; ``NotFound`` if there is none, or you may not see it."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pystac
 
+from rs_client import relay
 from rs_client.errors import AuthExpired, Invalid
 from rs_client.http import Http
+from rs_client.relay import Key
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -18,25 +20,23 @@ if TYPE_CHECKING:
 
 _ZARR = "zarr"
 
-type Key = Mapping[str, Any]
-"""What ``POST /storage/credentials`` answers: a key, where it opens, and until when."""
-
 
 class Keys:
     """The storage keys of one item, one after the other, in the form that ``obstore`` takes them.
 
     The first is asked for at once. A copy in another process, as on a Dask worker, holds the key of the moment and
-    nothing that says who you are: it can ask for no other, and says so when the key has ended.
+    nothing that says who you are. On a worker it gets the next ones from this session (``relay``); elsewhere, and when
+    the session has ended, it says so when its key has ended.
     """
 
     def __init__(self, collection: str, item: str, ask: Callable[[], Key] | None, first: Key | None = None) -> None:
         self._of, self._ask = (collection, item), ask
         self._given = False
-        self.key = first or self._asked()
+        self.key = relay.newest(self._of, first) if first else self._asked()
 
     def __call__(self) -> Any:
         """The first key, then a new one each time: it is called again when the one before is about to end."""
-        if self._given:
+        if self._given or relay.left_s(self.key) <= 0:
             self.key = self._asked()
         self._given = True
         return {
@@ -46,11 +46,25 @@ class Keys:
         }
 
     def _asked(self) -> Key:
-        if self._ask is None:
-            raise AuthExpired(f"the storage key of {self._of[1]} has ended on this worker", hint="open the item again")
-        return self._ask()
+        if self._ask is not None:
+            return self._ask()
+        newest = relay.newest(self._of, self.key)
+        if newest is not self.key and relay.left_s(newest) > relay.LEAST_LEFT_S:
+            return newest
+        try:
+            found = relay.request(self._of, self.key)
+        except PermissionError as refused:
+            raise AuthExpired(f"the storage key of {self._of[1]} was not renewed: {refused}") from refused
+        if found is None:
+            raise AuthExpired(
+                f"the storage key of {self._of[1]} has ended on this worker",
+                hint="keep the session that opened it until the work is done, or open the item again",
+            )
+        return found
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self._ask is not None:
+            relay.offer(self._of, self._ask)
         return Keys, (*self._of, None, self.key)
 
 

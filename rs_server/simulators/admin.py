@@ -9,16 +9,16 @@ Faults (the fields of ``faults.Fault``)
     ``DELETE /admin/faults[/{id}]``    heal all, or one
 What was asked and sent
     ``GET /admin/requests?operation=download&name=PATTERN&since=N``
-        the records of ``requestlog.Record``: number, operation, target (a file's name), range, status, first, sent,
-        whole, faults, began, seconds
+        the records of ``requestlog.Record``: number, operation, target (a file's name), client, range, status, first,
+        sent, whole, faults, began, seconds
     ``DELETE /admin/requests``         forget them
     ``GET /admin/downloads?name=PATTERN``
         for each file: requests, sent, ``again`` (octets sent before) and ``after_whole`` (answers that carried octets
         although all of the file had been sent)
 Time
     ``GET /admin/clock``               ``{"now", "speed"}``
-    ``PUT /admin/clock``               any of ``{"at", "speed", "advance_s"}``; sessions grow, orders complete and files
-        are evicted by this clock, so that ``advance_s`` brings what is to come at once
+    ``PUT /admin/clock``               any of ``{"at", "speed", "skew_s", "advance_s"}``; sessions grow, orders
+        complete and files are evicted by this clock, so that ``advance_s`` brings what is to come at once
 Contents
     ``GET /admin/sessions``            the sessions as they are now, with ``files`` and ``bytes``
     ``POST /admin/sessions``           add one (``scenario.NewSession``); with ``life`` it comes in chunk by chunk → 201
@@ -51,7 +51,7 @@ from rs_server.simulators.faults import Fault
 from rs_server.simulators.model import text, to_json
 from rs_server.simulators.passes import AlreadyThere
 from rs_server.simulators.query import Order, Query
-from rs_server.simulators.scenario import NewSession, Scenario
+from rs_server.simulators.scenario import NewSession, Scenario, problems
 from rs_server.simulators.station import Station
 
 _ALL = 1_000_000
@@ -75,6 +75,7 @@ class ClockChange(BaseModel):
 
     at: AwareDatetime | None = None
     speed: float | None = Field(None, ge=0)
+    skew_s: float | None = None
     advance_s: float = Field(0.0, ge=0)
 
 
@@ -169,6 +170,8 @@ class Admin:
         """Another time, or another speed."""
         given = ClockChange.model_validate_json(await request.body())
         self.station.clock.set(at=given.at, speed=given.speed)
+        if given.skew_s is not None:
+            self.station.clock.skew(given.skew_s)
         self.station.clock.advance(given.advance_s)
         return await self.show_clock(request)
 
@@ -217,7 +220,10 @@ class Admin:
 
     async def set_scenario(self, request: Request) -> Response:
         """Behave otherwise."""
-        self.station.play(Scenario.model_validate_json(await request.body()))
+        given = Scenario.model_validate_json(await request.body())
+        if foreign := list(given.foreign(self.station.kind.name)):
+            return _error(HTTPStatus.BAD_REQUEST, "; ".join(foreign))
+        self.station.play(given)
         return await self.show_scenario(request)
 
 
@@ -258,8 +264,7 @@ def _guarded(endpoint: Endpoint, admin_token: str) -> Endpoint:
         try:
             return await endpoint(request)
         except ValidationError as invalid:
-            faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in invalid.errors()]
-            return _error(HTTPStatus.BAD_REQUEST, "; ".join(faults))
+            return _error(HTTPStatus.BAD_REQUEST, "; ".join(problems(invalid)))
 
     return guarded
 

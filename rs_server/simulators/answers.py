@@ -62,6 +62,11 @@ def page(context: str, rows: list[str], total: int | None, next_link: str | None
     return _json(f'{{"@odata.context":{_quoted(context)}{count},"value":[{",".join(rows)}]{link}}}')
 
 
+def rows(shown: list[str]) -> Response:
+    """A plain list of entities, each given as JSON text."""
+    return _json(f"[{','.join(shown)}]")
+
+
 def _json(text: str) -> Response:
     return Response(text, headers=_HEADERS, media_type="application/json")
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from email.utils import format_datetime
 from functools import partial
 from http import HTTPStatus
 from urllib.parse import parse_qsl
@@ -26,7 +27,7 @@ from rs_server.simulators.notifier import Notifier
 from rs_server.simulators.odata import FilterError
 from rs_server.simulators.redirects import MIRROR_ROOT, OBJECTS_ROOT
 from rs_server.simulators.requestlog import Record
-from rs_server.simulators.service import Resource, Service, resource
+from rs_server.simulators.service import Resource, Service, client_of, resource
 from rs_server.simulators.settings import SimulatorSettings
 from rs_server.simulators.station import Station
 from rs_server.simulators.tokens import Refused, basic
@@ -102,7 +103,9 @@ class Doors:
     async def _token(self, request: Request, _: Resource, strikes: Strikes) -> Response:
         form = dict(parse_qsl((await request.body()).decode(errors="replace")))
         try:
-            answer = self.station.tokens.issue(form, basic(request.headers.get("authorization", "")))
+            lives = (strike.fault.token_life_s for strike in strikes.having("token_life_s"))
+            shown = basic(request.headers.get("authorization", ""))
+            answer = self.station.tokens.issue(form, shown, life_s=next(lives, None))
         except Refused as refused:
             status = HTTPStatus.UNAUTHORIZED if refused.code == "invalid_client" else HTTPStatus.BAD_REQUEST
             return JSONResponse({"error": refused.code, "error_description": refused.description}, status)
@@ -129,8 +132,10 @@ class Doors:
             raise ODataError(HTTPStatus.BAD_REQUEST, "only one way to authenticate is allowed, and the address has one")
         given = request.query_params
         signed = (given.get("X-Amz-Expires", ""), given.get("X-Amz-Signature", ""))
-        if not self.station.presigner.allows(wanted.path, *signed, self.station.now()):
+        client = given.get("X-Station-Client", "")
+        if not self.station.presigner.allows(wanted.path, client, *signed, self.station.now()):
             raise ODataError(HTTPStatus.FORBIDDEN, "the signature is wrong or has expired")
+        self._let_in(request, client)
         return self.service.download(request, wanted, strikes)
 
     def _elsewhere(self, request: Request, wanted: Resource, where: str) -> str:
@@ -141,7 +146,7 @@ class Doors:
             case "resend":
                 return f"{base}{MIRROR_ROOT}/{wanted.path}"
             case "presigned":
-                return self.station.presigner.address(base, wanted.path, self.station.now())
+                return self.station.presigner.address(base, wanted.path, client_of(request), self.station.now())
             case _:
                 return where
 
@@ -162,6 +167,8 @@ class Doors:
             faults=strikes.ids,
         )
         response = await self._answered(request, wanted, strikes, answer)
+        record.client = client_of(request)
+        response.headers["Date"] = format_datetime(self.station.now(), usegmt=True)
         if (
             operation is Operation.DOWNLOAD
             and request.method == "GET"
@@ -183,27 +190,37 @@ class Doors:
             return self._refused(much)
 
     def _refused(self, much: OverQuota) -> Response:
-        quotas = self.station.limits.quotas
-        problem = ODataError(quotas.status, str(much), retry_after_s=quotas.retry_after_s)
+        problem = ODataError(much.quotas.status, str(much), retry_after_s=much.quotas.retry_after_s)
         return answers.error(problem, self.station.tokens.challenge)
 
     def _metered(self, response: Response, strikes: Strikes, record: Record) -> Response:
         """A download within the quotas."""
-        limits = self.station.limits
+        limits, client = self.station.limits, record.client
         try:
-            limits.begin_download()
+            limits.begin_download(client)
         except OverQuota as much:
             return Delivered(self._refused(much), strikes, record)
         start = response.headers.get("content-range", "bytes 0").removeprefix("bytes ").partition("-")[0]
         record.first = int(start)
         return Delivered(
-            response, strikes, record, limits.quotas.bytes_per_s, after=lambda: limits.end_download(record.sent)
+            response,
+            strikes,
+            record,
+            limits.of(client).bytes_per_s,
+            after=lambda: limits.end_download(client, record.sent),
         )
 
     def _authenticate(self, request: Request, strikes: Strikes) -> None:
-        if not self.station.tokens.admits(request.headers.get("authorization", "")):
+        client = self.station.tokens.client_of(request.headers.get("authorization", ""))
+        if client is None:
             raise ODataError(HTTPStatus.UNAUTHORIZED, "the access token is missing, unknown or expired")
+        self._let_in(request, client)
         self._revoke(strikes)
+
+    def _let_in(self, request: Request, client: str) -> None:
+        """The request is that client's, and one more of it."""
+        request.state.client = client
+        self.station.limits.request(client)
 
     def _revoke(self, strikes: Strikes) -> None:
         if strikes.any("revoke_tokens"):

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -86,6 +86,7 @@ def _parameter_file(kind: str, validity: str, generation: str, version: str) -> 
     return Auxiliary(f"{stem}.zip", kind, valid, valid, generated, version, _safe(stem, kind, valid, generated))
 
 
+@lru_cache(maxsize=16)  # what is downloaded is made several times: to be named, measured and read in ranges
 def _orbit_file(generation: str, validity: str) -> Auxiliary:
     name = f"S1A_OPER_AUX_RESORB_OPOD_{generation}_{validity}.EOF"
     start, end = (_moment(part) for part in validity[1:].split("_"))

@@ -31,7 +31,7 @@ class Clock:
     ) -> None:
         self._real = real
         self._since = real()
-        self._start = start or EPOCH + timedelta(seconds=self._since)
+        self._start = start.astimezone(UTC) if start else EPOCH + timedelta(seconds=self._since)
         self.speed = speed
 
     def now(self) -> datetime:
@@ -40,8 +40,12 @@ class Clock:
 
     def set(self, *, at: datetime | None = None, speed: float | None = None) -> None:
         """Go on from another moment, or at another speed. 0: the time stands still."""
-        self._start, self._since = at or self.now(), self._real()
+        self._start, self._since = at.astimezone(UTC) if at else self.now(), self._real()
         self.speed = self.speed if speed is None else speed
+
+    def skew(self, seconds: float) -> None:
+        """Be ahead of the world's clock by so much, or behind it."""
+        self.set(at=EPOCH + timedelta(seconds=self._real() + seconds))
 
     def advance(self, seconds: float) -> None:
         """Jump ahead."""

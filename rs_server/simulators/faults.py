@@ -76,8 +76,11 @@ class Fault(BaseModel):
         "it, to themselves, or to the given address",
     )
     redirect_status: Literal[301, 302, 303, 307, 308] = 307
+    token_life_s: int | None = Field(
+        None, ge=0, description="Access tokens live so long, whatever the answer says (requests: token)"
+    )
     revoke_tokens: bool = Field(default=False, description="No token issued until now is good for another request")
-    evict: bool = Field(default=False, description="Downloads: the file is gone (410). Queries: what they show goes")
+    evict: bool = Field(default=False, description="Downloads: the file is gone. Queries: what they show goes")
     ignore_range: bool = Field(default=False, description="The whole file (200) whatever range was asked for")
     # The octets of the answer
     bytes_per_s: int | None = Field(None, ge=1, description="Speed of the answer")
@@ -93,6 +96,12 @@ class Fault(BaseModel):
     string_integers: bool = Field(default=False, description="Int64 as text")
     bare_list: bool = Field(default=False, description="A list in place of an object with `value`")
     duplicate_rows: int = Field(0, ge=0, description="The first rows of a page stand at its end again")
+    twin_rows: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="So many of the rows shown are published once more, under another key",
+    )
     insert_rows: int = Field(0, ge=0, le=1000, description="So many entities are published behind each answer")
     insert_late_s: float = Field(0.0, ge=0, description="Their publication date lies so far back")
     ignore: frozenset[str] = Field(frozenset(), description="Query options that have no effect: `$filter`, `$top`, …")
@@ -107,7 +116,7 @@ class Fault(BaseModel):
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
-        if not any(getattr(self, name) != info.get_default() for name, info in _EFFECTS.items()):
+        if not any(getattr(self, name) != info.get_default() for name, info in EFFECTS.items()):
             raise ValueError("the fault does nothing; give it an effect")
         return self
 
@@ -118,7 +127,8 @@ class Fault(BaseModel):
 
 _SELECTION = {"requests", "name", "skip", "times", "chance", "each"}
 _MODIFIERS = {"retry_after_s", "redirect_status", "stall_s", "insert_late_s"}
-_EFFECTS = {name: info for name, info in Fault.model_fields.items() if name not in _SELECTION | _MODIFIERS}
+EFFECTS = {name: info for name, info in Fault.model_fields.items() if name not in _SELECTION | _MODIFIERS}
+"""What a fault can do: all its fields but those that say to which requests, and those that say how."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +161,7 @@ class Strikes:
 
     def having(self, effect: str) -> Iterator[Strike]:
         """Those with that effect, a field of ``Fault``."""
-        default = _EFFECTS[effect].get_default()
+        default = EFFECTS[effect].get_default()
         return (strike for strike in self.each if getattr(strike.fault, effect) != default)
 
     def any(self, effect: str) -> bool:

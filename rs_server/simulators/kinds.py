@@ -22,13 +22,13 @@ from rs_server.simulators.requestlog import RequestLog
 from rs_server.simulators.settings import SimulatorSettings
 from rs_server.simulators.station import Station, StationKind
 from rs_server.simulators.store import Store
-from rs_server.simulators.subscriptions import SUBSCRIPTION
+from rs_server.simulators.subscriptions import NOTIFICATION, QUEUE, SUBSCRIPTION
 from rs_server.simulators.tokens import Credentials, TokenIssuer
 
 _SHOWN = 60
 """So many products a production service or an archive always has."""
 
-_FORM = 1
+_FORM = 2
 """Of the files that stations keep: another one when what they are made of changes."""
 
 _HELD_SINCE = datetime(2023, 1, 1, tzinfo=UTC)
@@ -65,6 +65,8 @@ def _another_of(kind: archive.Kind, station: Station, date: datetime, number: in
     return archive.product(kind, number, first=first, every=every, scale=station.scale)
 
 
+_QUEUES = {QUEUE: NOTIFICATION}
+
 KINDS: Mapping[str, StationKind] = {
     kind.name: kind
     for kind in (
@@ -75,6 +77,7 @@ KINDS: Mapping[str, StationKind] = {
             fill=passes.fill,
             another=passes.another,
             play=passes.play,
+            derive={"Files": sessions.content},
         ),
         StationKind(
             name="auxip",
@@ -84,6 +87,7 @@ KINDS: Mapping[str, StationKind] = {
             another=_another_product(lambda _, date, number: auxiliary.another(date, number)),
             derive={"Products": auxiliary.content},
             deleted="Deletions",
+            inner=_QUEUES,
         ),
         StationKind(
             name="prip",
@@ -93,6 +97,7 @@ KINDS: Mapping[str, StationKind] = {
             another=_another_product(partial(_another_of, "prip")),
             derive={"Products": archive.content},
             deleted="DeletedProducts",
+            inner=_QUEUES,
         ),
         StationKind(
             name="lta",
@@ -107,6 +112,7 @@ KINDS: Mapping[str, StationKind] = {
             another=_another_product(partial(_another_of, "lta")),
             derive={"Products": archive.content},
             deleted="DeletedProducts",
+            inner=_QUEUES,
         ),
     )
 }
@@ -116,14 +122,16 @@ def open_station(settings: SimulatorSettings) -> Station:
     """The station of the settings, with what it holds."""
     kind, scenario = KINDS[settings.kind], settings.scenario
     clock = Clock(scenario.clock.start, scenario.clock.speed)
+    if scenario.clock.skew_s is not None:
+        clock.skew(scenario.clock.skew_s)
     secret = settings.client_secret.get_secret_value()
     station = Station(
         kind=kind,
-        store=Store(kind.types, _file(settings, kind), kind.derive),
+        store=Store(kind.types, _file(settings, kind), kind.derive, kind.inner),
         clock=clock,
         tokens=_issuer(settings),
         faults=Faults(scenario.seed, scenario.faults),
-        limits=Limits(scenario.quotas, clock.now),
+        limits=Limits(scenario.quotas, scenario.client_quotas, clock.now),
         presigner=Presigner(hashlib.sha256(b"presigned\0" + secret.encode()).digest()),
         log=RequestLog(),
         scenario=scenario,
@@ -134,19 +142,19 @@ def open_station(settings: SimulatorSettings) -> Station:
         state=settings.state_dir / "sessions.json" if settings.state_dir else None,
     )
     if not station.store.filled:
-        kind.fill(station)
-        station.store.mark_filled()
+        with station.store.filling():
+            kind.fill(station)
     return station
 
 
 def _file(settings: SimulatorSettings, kind: StationKind) -> Path | None:
     """Where a station keeps what it holds: products, orders and subscriptions. Other holdings are another file.
 
-    Contents of sessions are not made from what is shown, so that those of a CADIP station are made at each start.
+    A CADIP station of few sessions makes them at each start, so that those of another scenario are its only ones.
     """
-    if settings.state_dir is None or not kind.derive:
+    if settings.state_dir is None or ("Sessions" in kind.types and not settings.scenario.holdings.sessions):
         return None
-    made_of = (_FORM, kind.name, settings.seed, settings.scale, settings.scenario.holdings)
+    made_of = (_FORM, kind.name, settings.seed, settings.scale, settings.scenario.holdings, settings.scenario.sessions)
     name = f"store-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:12]}.sqlite"
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     for old in settings.state_dir.glob("store-*.sqlite*"):
@@ -159,15 +167,19 @@ def _complete(path: Path) -> bool:
     """Whether a station had been filled when it stopped."""
     if not path.exists():
         return False
-    with contextlib.closing(sqlite3.connect(path)) as database:
+    with contextlib.closing(sqlite3.connect(path)) as database, contextlib.suppress(sqlite3.DatabaseError):
         return bool(database.execute("PRAGMA user_version").fetchone()[0])
+    return False
 
 
 def _issuer(settings: SimulatorSettings) -> TokenIssuer:
-    credentials = Credentials(
-        settings.client_id,
-        settings.client_secret.get_secret_value(),
-        settings.username,
-        settings.password.get_secret_value() if settings.password else None,
+    known = (
+        Credentials(
+            client.client_id,
+            client.client_secret.get_secret_value(),
+            client.username,
+            client.password.get_secret_value() if client.password else None,
+        )
+        for client in settings.everyone
     )
-    return TokenIssuer(credentials, settings.token_ttl_s, settings.login)
+    return TokenIssuer(known, settings.token_ttl_s, settings.login, refresh_ttl_s=settings.refresh_ttl_s)

@@ -14,6 +14,7 @@ NAMESPACE = "OData.CSC"
 _ENUMERATIONS: Mapping[str, tuple[str, ...]] = {
     "JobStatus": orders.STATUSES,
     "SubscriptionStatus": subscriptions.STATUSES,
+    "SubscriptionType": subscriptions.TYPES,
     "ProductionType": ("systematic_production", "on_demand_default", "on_demand_non_default"),
     "SubscriptionEvent": ("created", "modified", "deleted"),
 }

@@ -59,6 +59,11 @@ class EntityType:
     footprint: bool = False
     shared: bool = False
 
+    @property
+    def shown(self) -> Mapping[str, Edm]:
+        """The properties that clients see, and may search by."""
+        return {path: edm for path, edm in self.properties.items() if path not in self.hidden}
+
 
 @dataclass(frozen=True)
 class Entity:
@@ -72,7 +77,6 @@ class Entity:
     values: Mapping[str, Primitive]
     related: Mapping[str, tuple[Entity, ...]] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)  # JSON shown as it stands: Checksum, annotations
-    content: Content | None = None
     footprint: Polygon | MultiPolygon | None = None
     appears: datetime | None = None
     vanishes: datetime | None = None

@@ -1,4 +1,4 @@
-"""Tells subscribers and those who ordered what happened since it last looked."""
+"""Tells subscribers and those who ordered what happened since it last looked: calls them, or fills their queues."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import httpx
 import orjson
 import structlog
 
-from rs_server.simulators import odata
+from rs_server.simulators import odata, subscriptions
 from rs_server.simulators.limits import OverQuota
 from rs_server.simulators.model import Entity, text
 from rs_server.simulators.orders import NotPossible, OrderRequest, Orders
 from rs_server.simulators.station import Station
-from rs_server.simulators.subscriptions import Subscriptions, events_of, wanted
+from rs_server.simulators.subscriptions import events_of, wanted
 
 EVERY_S = 0.2
 _TIMEOUT_S = 10
@@ -64,11 +64,13 @@ class Notifier:
     def _about_products(self, since: datetime, now: datetime) -> Iterator[Message]:
         if "Subscriptions" not in self.station.store.sets:
             return
-        subscriptions = Subscriptions(self.station)
-        for one in subscriptions.running(now):
-            for event, product in self._events(one, since, now):
+        for one in subscriptions.running(self.station, now):
+            for number, (event, product) in enumerate(self._events(one, since, now)):
                 assert isinstance(one.id, UUID)
-                subscriptions.told(one.id, now)
+                if one.values["SubscriptionType"] == "pull":
+                    subscriptions.queue(self.station, one, number, now, {"event": event, "product": product})
+                    continue
+                subscriptions.told(self.station, one.id, now)
                 yield _message(
                     one,
                     {
@@ -97,7 +99,7 @@ class Notifier:
         asked = OrderRequest.model_validate({"Priority": subscription.values["Priority"] or 50})
         if "Orders" in self.station.store.sets and self.station.offline(product):
             with contextlib.suppress(NotPossible, OverQuota):
-                Orders(self.station).place(product, asked)
+                Orders(self.station, str(subscription.values["Client"])).place(product, asked)
 
     def _about_orders(self, since: datetime, now: datetime) -> Iterator[Message]:
         orders = self.station.store.sets.get("Orders")

@@ -353,7 +353,8 @@ class _Scope:
         cast, _, plain = path.rpartition("/")
         if self.variable is not None and cast in ATTRIBUTE_CASTS and plain == "Value":
             return plain, ATTRIBUTE_CASTS[cast]
-        return (path, self.schema.properties[path]) if path in self.schema.properties else None
+        shown = self.schema.shown
+        return (path, shown[path]) if path in shown else None
 
 
 ATTRIBUTE_CASTS: Mapping[str, Edm] = {

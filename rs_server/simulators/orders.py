@@ -34,10 +34,11 @@ ORDER = EntityType(
         "NotificationEpUsername": Edm.STRING,
         "NotificationEpPassword": Edm.STRING,
         "ProductId": Edm.GUID,
+        "Client": Edm.STRING,
     },
     enumerations={"Status": "JobStatus"},
     optional=("EstimatedDate", "CompletedDate", "EvictionDate", "NotificationEndpoint", "NotificationEpUsername"),
-    hidden=("NotificationEpPassword", "ProductId"),
+    hidden=("NotificationEpPassword", "ProductId", "Client"),
     indexed=("SubmissionDate", "ProductId"),
 )
 
@@ -69,9 +70,10 @@ class OrderRequest(BaseModel):
 
 @dataclass(frozen=True)
 class Orders:
-    """The orders of a station."""
+    """The orders that a client has at a station."""
 
     station: Station
+    client: str
 
     def place(self, product_id: UUID, asked: OrderRequest) -> UUID:
         """Order a product; returns the order's key. Raises ``KeyError``, ``NotPossible`` or ``OverQuota``."""
@@ -82,17 +84,18 @@ class Orders:
             raise KeyError(product_id)
         if product.values["Online"] is True and not self.station.lies(product):
             raise NotPossible("the product is online; download it")
-        same = odata.And((odata.Compare("ProductId", "eq", product_id), odata.In("Status", OPEN)))
+        mine = odata.And((odata.Compare("Client", "eq", self.client), odata.In("Status", OPEN)))
+        same = odata.And((odata.Compare("ProductId", "eq", product_id), mine))
         for placed in self._orders.entities(same, now):
             return UUID(str(placed.id))  # ordering twice is ordering once
-        self.station.limits.order(self._orders.count(odata.In("Status", OPEN), now))
+        self.station.limits.order(self.client, self._orders.count(mine, now))
         return self._write(product, asked, now)
 
     def cancel(self, order_id: UUID) -> None:
         """Stop an order that is open. Raises ``KeyError`` or ``NotPossible``."""
         now = self.station.now()
         order = self._orders.entity(order_id, now)
-        if order is None:
+        if order is None or order.values["Client"] != self.client:
             raise KeyError(order_id)
         if order.values["Status"] not in OPEN:
             raise NotPossible(f"the order is {order.values['Status']}")
@@ -101,11 +104,13 @@ class Orders:
         self._orders.end(order_id, now)
         self._orders.put([_state(order, "cancelled", now, None)])
         self._offline_again(product_id, now)
+        self._online_for_others(product_id, now)
 
     def product_of(self, order_id: UUID) -> UUID | None:
         """Which product an order is about."""
         order = self._orders.entity(order_id, self.station.now())
-        found = order.values["ProductId"] if order is not None else None
+        mine = order is not None and order.values["Client"] == self.client
+        found = order.values["ProductId"] if order is not None and mine else None
         return found if isinstance(found, UUID) else None
 
     @property
@@ -115,7 +120,7 @@ class Orders:
     def _write(self, product: Entity, asked: OrderRequest, now: datetime) -> UUID:
         """Write down what will become of an order, and of its product."""
         life = self.station.scenario.orders
-        key = uuid5(UUID(str(product.id)), f"order of {now.isoformat()}")
+        key = uuid5(UUID(str(product.id)), f"order of {now.isoformat()} by {self.client}")
         begins = now + timedelta(seconds=life.queued_s)
         ends = begins + timedelta(seconds=life.work_s)
         gone = ends + timedelta(seconds=life.online_s)
@@ -132,13 +137,15 @@ class Orders:
             if asked.notification_password
             else None,
             "ProductId": product.values["Id"],
+            "Client": self.client,
         }
         order = Entity(ORDER, values)
-        last = _state(order, "failed" if fails else "completed", ends, None)
+        drifted = replace(order, values={**values, "EstimatedDate": _moved(values, life.estimate_drift_s)})
+        last = _state(drifted, "failed" if fails else "completed", ends, None)
         if not fails:
             last = replace(last, values={**last.values, "CompletedDate": ends, "EvictionDate": gone})
             self._online_for(product, ends, gone)
-        self._orders.put([_state(order, "queued", now, begins), _state(order, "in_progress", begins, ends), last])
+        self._orders.put([_state(order, "queued", now, begins), _state(drifted, "in_progress", begins, ends), last])
         return key
 
     def _online_for(self, product: Entity, start: datetime, stop: datetime) -> None:
@@ -160,6 +167,23 @@ class Orders:
         assert product is not None
         products.end(product_id, now)
         products.put([replace(product, appears=now, vanishes=None)])
+
+    def _online_for_others(self, product_id: UUID, now: datetime) -> None:
+        """What other clients have ordered and will get is online for them when their time comes."""
+        product = self.station.store.sets["Products"].entity(product_id, now)
+        assert product is not None
+        wanted = odata.And((odata.Compare("ProductId", "eq", product_id), odata.Compare("Status", "eq", "completed")))
+        for order in self._orders.of_all_times(wanted):
+            gone = order.values["EvictionDate"]
+            if order.appears is not None and order.appears > now and isinstance(gone, datetime):
+                self._online_for(product, order.appears, gone)
+
+
+def _moved(values: Mapping[str, Primitive], seconds: float) -> datetime:
+    """The estimated date, so much later."""
+    estimated = values["EstimatedDate"]
+    assert isinstance(estimated, datetime)
+    return estimated + timedelta(seconds=seconds)
 
 
 def _state(order: Entity, status: str, start: datetime, stop: datetime | None) -> Entity:

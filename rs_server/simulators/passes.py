@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ _FIRST_OF_OURS = 900_000
 
 _HELD_SINCE = datetime(2024, 1, 1, tzinfo=UTC)
 _HELD_EVERY = timedelta(minutes=7)
+_TOGETHER = 200
 _SESSIONS = TypeAdapter(list[NewSession])
 
 
@@ -34,10 +36,11 @@ def fill(station: Station) -> None:
         sessions.Plan("S1A", number + 1, _HELD_SINCE + number * _HELD_EVERY, known.channels, known.chunks)
         for number in range(station.scenario.holdings.sessions)
     )
-    for plan in (known, *held):
-        _put_whole(station, plan)
-    station.added = _read(station.state) if station.state else []
-    for new in station.added:
+    for plans in itertools.batched((known, *held), _TOGETHER, strict=False):
+        built = [sessions.build(plan, seed=station.seed, scale=station.scale) for plan in plans]
+        station.put("Sessions", built)
+        station.put("Files", (file for session in built for file in session.related["Files"]))
+    for new in _read(station.state) if station.state else []:
         make(station, new)
     play(station)
 
@@ -52,9 +55,8 @@ def play(station: Station) -> None:
 def add(station: Station, new: NewSession) -> Entity:
     """Make a session and keep it, or raise ``AlreadyThere``."""
     session = make(station, new)
-    station.added.append(new)
     if station.state is not None:
-        _write(station.state, station.added)
+        _write(station.state, [*_read(station.state), new])
     return session
 
 

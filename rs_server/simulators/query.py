@@ -45,8 +45,8 @@ def parse(parameters: Mapping[str, str], schema: EntityType) -> Query:
     return Query(
         filter=odata.parse(text["$filter"], schema) if "$filter" in text else None,
         order=_order(text.get("$orderby", ""), schema),
-        top=_natural("$top", text["$top"]) if "$top" in text else None,
-        skip=_natural("$skip", text.get("$skip", "0")),
+        top=natural("$top", text["$top"]) if "$top" in text else None,
+        skip=natural("$skip", text.get("$skip", "0")),
         count=_boolean("$count", text.get("$count", "false")),
         expand=_names("$expand", text.get("$expand", ""), set(schema.navigations)),
         select=_names("$select", text.get("$select", ""), _selectable(schema)),
@@ -59,9 +59,9 @@ def _order(text: str, schema: EntityType) -> tuple[Order, ...]:
 
 def _sort_key(words: list[str], schema: EntityType) -> Order:
     match words:
-        case [path] | [path, "asc"] if path in schema.properties:
+        case [path] | [path, "asc"] if path in schema.shown:
             return Order(path)
-        case [path, "desc"] if path in schema.properties:
+        case [path, "desc"] if path in schema.shown:
             return Order(path, descending=True)
     raise BadQuery(f"cannot order by {' '.join(words)!r}")
 
@@ -75,10 +75,11 @@ def _names(option: str, text: str, known: set[str]) -> tuple[str, ...]:
 
 
 def _selectable(schema: EntityType) -> set[str]:
-    return {path.split("/")[0] for path in schema.properties} | set(schema.collections)
+    return {path.split("/")[0] for path in schema.shown} | set(schema.collections)
 
 
-def _natural(option: str, text: str) -> int:
+def natural(option: str, text: str) -> int:
+    """A count that an option names, or BadQuery."""
     if not (text.isascii() and text.isdigit()) or len(text) > 9:
         raise BadQuery(f"{option} must be a natural number, not {text!r}")
     return int(text)

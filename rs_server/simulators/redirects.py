@@ -25,23 +25,25 @@ class Presigner:
 
     key: bytes
 
-    def address(self, base: str, path: str, now: datetime) -> str:
-        """The presigned address of a path below the objects' root, for a quarter of an hour of the station's time."""
+    def address(self, base: str, path: str, client: str, now: datetime) -> str:
+        """The presigned address of a path below the objects' root, for a client and a quarter of an hour of the
+        station's time."""
         until = micros(now + _GOOD_FOR)
         query = {
             "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
             "X-Amz-Credential": "station/eu/s3/aws4_request",
             "X-Amz-Date": text(now),
             "X-Amz-Expires": str(until),
-            "X-Amz-Signature": self._sign(path, until),
+            "X-Amz-Signature": self._sign(path, client, until),
+            "X-Station-Client": client,
         }
         return f"{base}{OBJECTS_ROOT}/{quote(path)}?{urlencode(query)}"
 
-    def allows(self, path: str, expires: str, signature: str, now: datetime) -> bool:
+    def allows(self, path: str, client: str, expires: str, signature: str, now: datetime) -> bool:
         """Whether the signature is ours and still good."""
         if not (expires.isascii() and expires.isdigit()) or int(expires) < micros(now):
             return False
-        return hmac.compare_digest(signature.encode(), self._sign(path, int(expires)).encode())
+        return hmac.compare_digest(signature.encode(), self._sign(path, client, int(expires)).encode())
 
-    def _sign(self, path: str, until: int) -> str:
-        return hmac.new(self.key, f"{path}\0{until}".encode(), hashlib.sha256).hexdigest()
+    def _sign(self, path: str, client: str, until: int) -> str:
+        return hmac.new(self.key, f"{path}\0{client}\0{until}".encode(), hashlib.sha256).hexdigest()

@@ -25,6 +25,7 @@ class Record:
     path: str
     query: str = ""
     target: str = ""  # a file's name, or an entity set
+    client: str = ""  # whose token it brought
     size: int | None = None  # of the file
     range: str | None = None
     began: float = field(default_factory=time.time)  # seconds since 1970

@@ -12,7 +12,6 @@ from uuid import UUID
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.datastructures import URL
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -23,10 +22,13 @@ from rs_server.simulators.model import Content
 from rs_server.simulators.orders import NotPossible, OrderRequest, Orders
 from rs_server.simulators.station import Station
 from rs_server.simulators.store import EntitySet, Row
-from rs_server.simulators.subscriptions import SubscriptionChange, SubscriptionRequest, Subscriptions
+from rs_server.simulators.subscriptions import MOST_QUEUED, SubscriptionChange, SubscriptionRequest, Subscriptions
 
+_ALL = 1_000_000
+_OWNER = "Client"
+"""The property that says whose an entity is; others do not see it."""
 _RESOURCE = re.compile(r"(?P<set>\w+)(?:\('?(?P<key>[^()']*)'?\))?(?:/(?P<rest>.+))?")
-_QUICKLOOK = re.compile(r"Quicklooks\('(?P<image>[^']+)'\)/\$value")
+_QUICKLOOK = re.compile(r"Quicklooks\('(?P<image>[^']+)'\)(?P<bytes>/\$value)?")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class Resource:
         return Operation.ORDER if self.set == "Orders" or self.rest == ORDER_ACTION else Operation.QUERY
 
 
+def client_of(request: Request) -> str:
+    """Whose request it is, once it was let in."""
+    return str(getattr(request.state, "client", ""))
+
+
 def resource(path: str) -> Resource:
     """Understand a path; one that means nothing stays as it is."""
     match = _RESOURCE.fullmatch(path)
@@ -62,6 +69,7 @@ def resource(path: str) -> Resource:
 
 ORDER_ACTION = "OData.CSC.Order"
 CANCEL_ACTION = "OData.CSC.Cancel"
+READ, ACKNOWLEDGE = "Read", "Ack"
 LIST_ACTION = "OData.CSC.FilterList"
 
 
@@ -93,10 +101,9 @@ class Service:
         if wanted.rest == "$value":
             return entities.content(wanted.key)
         picture = _QUICKLOOK.fullmatch(wanted.rest or "")
-        return self._quicklook(wanted.key, picture["image"]) if picture is not None else None
+        return self._quicklook(entities, wanted.key, picture["image"]) if picture is not None else None
 
-    def _quicklook(self, key: UUID, image: str) -> Content | None:
-        entities = self.station.store.sets["Products"]
+    def _quicklook(self, entities: EntitySet, key: UUID, image: str) -> Content | None:
         row = entities.row(key, self.station.now(), ("Quicklooks",)) if "Quicklooks" in entities.table.related else None
         if row is None or image not in (one["Image"] for one in row.listed("Quicklooks")):
             return None
@@ -123,39 +130,41 @@ class Service:
         if strikes.any("evict"):
             entities.end(wanted.key, self.station.now())
         if entities.row(wanted.key, self.station.now()) is None:
-            raise ODataError(HTTPStatus.GONE, f"{found.name} is not here any more, or not yet")
+            gone = self.station.scenario.gone_status
+            raise ODataError(gone, f"{found.name} is not here any more, or not yet")
         if wanted.rest == "$value" and self.station.offline(wanted.key):
-            return self._offline(wanted.key, found)
+            return self._offline(client_of(request), wanted.key, found)
         return content.respond(request, found, ranges=not strikes.any("ignore_range"))
 
-    def _offline(self, key: UUID, found: Content) -> Response:
+    def _offline(self, client: str, key: UUID, found: Content) -> Response:
         """An archive's answer to who would download what is offline: no, or an order in its place."""
         status = HTTPStatus(self.station.scenario.orders.offline_status)
         if status is not HTTPStatus.ACCEPTED:
             raise ODataError(status, f"{found.name} is offline; order it")
-        Orders(self.station).place(key, OrderRequest())
+        Orders(self.station, client).place(key, OrderRequest())
         return Response(status_code=HTTPStatus.ACCEPTED)
 
     # --- what changes something
 
     def act(self, request: Request, wanted: Resource, body: bytes, strikes: Strikes) -> Response:
         """POST, PATCH and DELETE. Raises ``ODataError``, ``FilterError`` or ``OverQuota``."""
-        actions: Mapping[tuple[str, str, str | None], Callable[[UUID, bytes], Response]] = {
+        actions: Mapping[tuple[str, str, str | None], Callable[[Request, UUID, bytes], Response]] = {
             ("POST", "Products", ORDER_ACTION): self._order,
             ("POST", "Orders", CANCEL_ACTION): self._cancel,
             ("PATCH", "Subscriptions", None): self._change,
+            ("POST", "Subscriptions", ACKNOWLEDGE): self._acknowledge,
             ("DELETE", "Subscriptions", None): self._unsubscribe,
         }
         asked = (request.method, wanted.set, wanted.rest)
-        if wanted.set not in self.station.store.sets:
+        if wanted.set not in self.station.store.types:
             raise ODataError(HTTPStatus.NOT_FOUND, f"there is no {wanted.path}")
         try:
             if asked == ("POST", "Products", LIST_ACTION):
                 return self._filter_list(request, body, strikes)
             if asked == ("POST", "Subscriptions", None) and wanted.key is None:
-                return self._subscribe(body)
+                return self._subscribe(request, body)
             if wanted.key is not None and asked in actions:
-                return actions[asked](wanted.key, body)
+                return actions[asked](request, wanted.key, body)
         except KeyError as missing:
             raise ODataError(HTTPStatus.NOT_FOUND, f"{wanted.set} has no {wanted.key}") from missing
         except NotPossible as impossible:
@@ -165,34 +174,56 @@ class Service:
             raise ODataError(HTTPStatus.BAD_REQUEST, wrong) from invalid
         raise ODataError(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.method} {wanted.path} means nothing here")
 
-    def _order(self, key: UUID, body: bytes) -> Response:
+    def _order(self, request: Request, key: UUID, body: bytes) -> Response:
         self._known("Orders")
-        placed = Orders(self.station).place(key, OrderRequest.model_validate_json(body or b"{}"))
+        placed = self._orders(request).place(key, OrderRequest.model_validate_json(body or b"{}"))
         return self._shown("Orders", "OData.CSC.Order", placed, HTTPStatus.CREATED)
 
-    def _cancel(self, key: UUID, _: bytes) -> Response:
-        Orders(self.station).cancel(key)
+    def _cancel(self, request: Request, key: UUID, _: bytes) -> Response:
+        self._orders(request).cancel(key)
         return self._shown("Orders", "OData.CSC.Order", key)
 
-    def _subscribe(self, body: bytes) -> Response:
-        made = Subscriptions(self.station).add(SubscriptionRequest.model_validate_json(body))
+    def _subscribe(self, request: Request, body: bytes) -> Response:
+        made = self._subscriptions(request).add(SubscriptionRequest.model_validate_json(body))
         return self._shown("Subscriptions", "OData.CSC.Subscription", made, HTTPStatus.CREATED)
 
-    def _change(self, key: UUID, body: bytes) -> Response:
-        Subscriptions(self.station).change(key, SubscriptionChange.model_validate_json(body).status)
+    def _change(self, request: Request, key: UUID, body: bytes) -> Response:
+        self._subscriptions(request).change(key, SubscriptionChange.model_validate_json(body).status)
         return self._shown("Subscriptions", "OData.CSC.Subscription", key)
 
-    def _unsubscribe(self, key: UUID, _: bytes) -> Response:
-        Subscriptions(self.station).change(key, "cancelled")
+    def _unsubscribe(self, request: Request, key: UUID, _: bytes) -> Response:
+        self._subscriptions(request).change(key, "cancelled")
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
+    def _acknowledge(self, request: Request, key: UUID, _: bytes) -> Response:
+        ack_id = request.query_params.get("$ackid", "")
+        try:
+            read, left = self._subscriptions(request).acknowledge(key, ack_id)
+        except ValueError as unknown:
+            raise ODataError(HTTPStatus.BAD_REQUEST, f"$ackid: {unknown}") from unknown
+        told = {"AckMessagesNum": read, "CurrentQueueLength": left, "MaxQueueLength": MOST_QUEUED}
+        return answers.document({"@odata.context": "$metadata#Notification/$entity", **told})
+
+    def _notifications(self, request: Request, key: UUID) -> Response:
+        """The oldest of a queue; one unless ``$top`` says more."""
+        top = query.natural("$top", request.query_params.get("$top", "1"))
+        try:
+            found = self._subscriptions(request).read(key, top)
+        except KeyError as missing:
+            raise ODataError(HTTPStatus.NOT_FOUND, f"no queue of {key}") from missing
+        return answers.rows(found)
+
+    def _orders(self, request: Request) -> Orders:
+        return Orders(self.station, client_of(request))
+
+    def _subscriptions(self, request: Request) -> Subscriptions:
+        return Subscriptions(self.station, client_of(request))
+
     def _filter_list(self, request: Request, body: bytes, strikes: Strikes) -> Response:
-        """The products of a list of names."""
+        """The products of a list of names, in one answer: there is no address for the rest of a posted list."""
         names = tuple(one.name for one in FilterList.model_validate_json(body).products)
-        asked = self._asked(request, self.station.store.sets["Products"], strikes)
-        listed = odata.In("Name", names)
-        both = listed if asked.filter is None else odata.And((listed, asked.filter))
-        return self.page(request.url, request.query_params, "Products", replace(asked, filter=both), strikes)
+        asked = _narrowed(self._asked(request, self.station.store.sets["Products"], strikes), odata.In("Name", names))
+        return self.page(request, "Products", asked, strikes, size=_ALL)
 
     def _shown(self, name: str, context: str, key: UUID, status: int = HTTPStatus.OK) -> Response:
         row = self._known(name).row(key, self.station.now())
@@ -210,38 +241,44 @@ class Service:
     def _collection(self, request: Request, wanted: Resource, strikes: Strikes) -> Response:
         entities = self.station.store.sets[wanted.set]
         asked = self._asked(request, entities, strikes)
+        if _OWNER in entities.type.properties:
+            asked = _narrowed(asked, odata.Compare(_OWNER, "eq", client_of(request)))
         if wanted.rest == "$count":
             return PlainTextResponse(str(entities.count(asked.filter, self.station.now())))
         if wanted.rest is not None:
             raise ODataError(HTTPStatus.NOT_FOUND, f"{wanted.set} has no {wanted.rest}")
-        return self.page(request.url, request.query_params, wanted.set, asked, strikes)
+        return self.page(request, wanted.set, asked, strikes, size=self.station.page_size)
 
-    def page(
-        self, url: URL, parameters: Mapping[str, str], name: str, asked: query.Query, strikes: Strikes
-    ) -> Response:
-        """One page of a set."""
+    def page(self, request: Request, name: str, asked: query.Query, strikes: Strikes, *, size: int) -> Response:
+        """One page of a set, of so many entities at most."""
         entities = self.station.store.sets[name]
-        page = entities.page(asked, self.station.page_size, self.station.now())
+        page = entities.page(asked, size, self.station.now())
         shown = answers.spoiled([_row_text(row, asked) for row in page.rows], strikes)
         self._afterwards(name, page.rows, strikes)
         if strikes.any("bare_list"):
-            return Response(f"[{','.join(shown)}]", media_type="application/json")
-        link = None if page.next_skip is None else _next_link(url, parameters, asked, page.next_skip)
+            return answers.rows(shown)
+        link = None if page.next_skip is None else _next_link(request, asked, page.next_skip)
         return answers.page(answers.context(name, asked), shown, page.total, link)
 
     def _afterwards(self, name: str, shown: Iterable[Row], strikes: Strikes) -> None:
         """What happens at the station as soon as a page has been read."""
-        if strikes.any("evict"):
-            for row in shown:
-                self.station.store.sets[name].end(row.key, self.station.now())
+        rows = tuple(shown)
+        for row in rows if strikes.any("evict") else ():
+            self.station.store.sets[name].end(row.key, self.station.now())
+        for strike in strikes.having("twin_rows"):
+            for row in rows[: strike.fault.twin_rows]:
+                self.station.republish(name, row.key)
         for strike in strikes.having("insert_rows"):
             self.station.publish(strike.fault.insert_rows, timedelta(seconds=strike.fault.insert_late_s))
 
     def _single(self, request: Request, wanted: Resource, key: UUID, strikes: Strikes) -> Response:
         if wanted.set == "Orders" and wanted.rest == "Product":
             return self._ordered(request, key, strikes)
+        if wanted.set == "Subscriptions" and wanted.rest == READ:
+            return self._notifications(request, key)
         entities, now = self.station.store.sets[wanted.set], self.station.now()
         schema = entities.type
+        self._must_be_theirs(client_of(request), wanted.set, key)
         asked = self._asked(request, entities, strikes)
         navigation = wanted.rest if wanted.rest in schema.navigations else None
         row = entities.row(key, now, (navigation,) if navigation else asked.expand)
@@ -251,13 +288,35 @@ class Service:
             related = answers.spoiled([orjson.dumps(one).decode() for one in row.listed(navigation)], strikes)
             return answers.page(f"$metadata#{wanted.set}({key})/{navigation}", related, None, None)
         if wanted.rest is not None:
-            raise ODataError(HTTPStatus.NOT_FOUND, f"{schema.name} has no {wanted.rest}")
+            return self._part(wanted, key, row)
         (shown, *_) = answers.spoiled([_row_text(row, asked)], strikes)
         return answers.entity(f"{answers.context(wanted.set, asked)}/$entity", shown)
 
+    def _must_be_theirs(self, client: str, name: str, key: UUID) -> None:
+        """What belongs to a client is there for that client only."""
+        entities = self.station.store.sets[name]
+        if _OWNER in entities.type.properties:
+            found = entities.entity(key, self.station.now())
+            if found is None or found.values[_OWNER] != client:
+                raise ODataError(HTTPStatus.NOT_FOUND, f"{name} has no {key}")
+
+    def _part(self, wanted: Resource, key: UUID, row: Row) -> Response:
+        """A quicklook, or a property by its path."""
+        entities, asked = self.station.store.sets[wanted.set], str(wanted.rest)
+        picture = _QUICKLOOK.fullmatch(asked)
+        if picture is not None and self._quicklook(entities, key, picture["image"]) is not None:
+            context = f"$metadata#{wanted.set}({key})/Quicklooks/$entity"
+            return answers.document({"@odata.context": context, "Image": picture["image"]})
+        value = orjson.loads(row.document)
+        for name in asked.split("/"):
+            if not isinstance(value, dict) or name not in value or name.startswith("@"):
+                raise ODataError(HTTPStatus.NOT_FOUND, f"{entities.type.name} has no {asked}")
+            value = value[name]
+        return answers.document({"@odata.context": f"$metadata#{wanted.set}({key})/{asked}", "value": value})
+
     def _ordered(self, request: Request, order: UUID, strikes: Strikes) -> Response:
         """The product that an order is about."""
-        found = Orders(self.station).product_of(order)
+        found = self._orders(request).product_of(order)
         if found is None:
             raise ODataError(HTTPStatus.NOT_FOUND, f"Orders has no {order}")
         return self._single(request, Resource("", "Products", found), found, strikes)
@@ -276,9 +335,14 @@ def _row_text(row: Row, asked: query.Query) -> str:
     return answers.selected(row.text, asked.select, asked.expand) if asked.select else row.text
 
 
-def _next_link(url: URL, parameters: Mapping[str, str], asked: query.Query, next_skip: int) -> str:
+def _narrowed(asked: query.Query, term: odata.Expression) -> query.Query:
+    """The query for those only that a term describes as well."""
+    return replace(asked, filter=term if asked.filter is None else odata.And((term, asked.filter)))
+
+
+def _next_link(request: Request, asked: query.Query, next_skip: int) -> str:
     """The address of the next page; ``$top`` shrinks by what was already shown."""
-    more = dict(parameters) | {"$skip": str(next_skip)}
+    more = dict(request.query_params) | {"$skip": str(next_skip)}
     if asked.top is not None:
         more["$top"] = str(asked.top - (next_skip - asked.skip))
-    return str(url.replace(query=urlencode(more, safe="$")))
+    return str(request.url.replace(query=urlencode(more, safe="$")))

@@ -68,6 +68,7 @@ def _config(settings: SimulatorSettings) -> uvicorn.Config:
         ws="none",
         timeout_graceful_shutdown=1,  # answers that a fault holds back must not hold this back
         access_log=False,
+        date_header=False,  # the station's clock tells the date
         log_config=None,
     )
 

@@ -11,9 +11,10 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from itertools import accumulate
 from random import Random
+from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from rs_server.simulators import cadu, packets
@@ -33,7 +34,9 @@ FILE = EntityType(
         "EvictionDate": Edm.INSTANT,
         "Size": Edm.INT64,
         "Retransfer": Edm.BOOLEAN,
+        "Plan": Edm.STRING,  # what its bytes are made of
     },
+    hidden=("Plan",),
     indexed=("PublicationDate", "SessionId", "Name"),
     media=True,
 )
@@ -123,6 +126,10 @@ class Plan:
         """The name all its files carry."""
         return f"{self.satellite}_{self.start.astimezone(UTC):%Y%m%d%H%M%S}{self.orbit:06d}"
 
+    def written(self, seed: int, scale: float) -> str:
+        """All that the session's bytes depend on, as each of its files keeps it."""
+        return f"{self.satellite} {self.orbit} {self.start.isoformat()} {self.channels} {self.chunks} {seed} {scale!r}"
+
 
 @dataclass(frozen=True)
 class _Chunk:
@@ -153,7 +160,8 @@ def orbit_at(moment: datetime) -> int:
 def build(plan: Plan, *, seed: int, scale: float) -> Entity:
     """The session with its files and quality; files hold ``scale`` of the real size, at least one CADU."""
     chunks = [chunk for number in range(1, plan.channels + 1) for chunk in _chunks(plan, number, seed, scale)]
-    files = tuple(_file(plan, chunk) for chunk in chunks)
+    made_of = plan.written(seed, scale)
+    files = tuple(_file(plan, chunk, made_of) for chunk in chunks)
     quality = tuple(_quality(plan, chunk.channel, files) for chunk in chunks if chunk.final)
     return Entity(SESSION, _session_values(plan), related={"Files": files, "QualityInfo": quality})
 
@@ -276,7 +284,7 @@ def _session_values(plan: Plan) -> dict[str, Primitive]:
     }
 
 
-def _file(plan: Plan, chunk: _Chunk) -> Entity:
+def _file(plan: Plan, chunk: _Chunk, made_of: str) -> Entity:
     channel = chunk.channel.take.channel
     name = f"DCS_{UNIT}_{plan.session_id}_ch{channel}_DSDB_{chunk.number:05d}.raw"
     size = chunk.frames * cadu.CADU_SIZE
@@ -291,8 +299,9 @@ def _file(plan: Plan, chunk: _Chunk) -> Entity:
         "EvictionDate": (plan.start + _KEPT).replace(second=0, microsecond=0),
         "Size": size,
         "Retransfer": False,
+        "Plan": made_of,
     }
-    return Entity(FILE, values, content=_content(name, size, chunk))
+    return Entity(FILE, values)
 
 
 def _delivered(plan: Plan, chunk: _Chunk) -> datetime:
@@ -304,10 +313,20 @@ def _delivered(plan: Plan, chunk: _Chunk) -> datetime:
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
-def _content(name: str, size: int, chunk: _Chunk) -> Content:
+def content(file: Mapping[str, Any]) -> Content:
+    """The bytes of a file, from its properties."""
+    name, size = file["Name"], file["Size"]
+    chunk = _chunks_of(file["Plan"], file["Channel"])[file["BlockNumber"] - 1]
     etag = hashlib.sha256(f"{chunk.channel!r} {name} {size}".encode()).hexdigest()[:32]
     offset = chunk.first_frame * cadu.CADU_SIZE
     return Content(name, size, "application/octet-stream", f'"{etag}"', partial(_read, chunk.channel, offset))
+
+
+@lru_cache(maxsize=64)
+def _chunks_of(made_of: str, channel: int) -> list[_Chunk]:
+    satellite, orbit, start, channels, chunks, seed, scale = made_of.split()
+    plan = Plan(satellite, int(orbit), datetime.fromisoformat(start), int(channels), int(chunks))
+    return _chunks(plan, channel, int(seed), float(scale))
 
 
 def _read(channel: cadu.Channel, offset: int, start: int, stop: int) -> Iterator[bytes]:

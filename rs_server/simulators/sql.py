@@ -7,7 +7,7 @@ which is why ``not`` is ``IS NOT TRUE``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -55,6 +55,11 @@ class Context:
     alias: str
     now: int
     count: Callable[[Condition], int]
+    all: bool = False  # all that fit are wanted, in no order
+
+    def few(self, some: Condition) -> bool:
+        """Whether so few fit that they are looked up first; ``some`` counts them, and stops when there are more."""
+        return self.all or self.count(some) <= FEW
 
     def column(self, path: str) -> str:
         """A property as SQL writes it."""
@@ -138,7 +143,7 @@ def _started(path: str, part: str, at: Context) -> Condition:
     there = _matched(quoted(path), "startswith", part)
     some = Condition(f"SELECT count(*) FROM (SELECT 1 FROM {at.table} WHERE {there.sql} LIMIT {FEW + 1})", there.values)
     column = at.column(path)
-    return _matched(column if at.count(some) <= FEW else f"+{column}", "startswith", part)
+    return _matched(column if at.few(some) else f"+{column}", "startswith", part)
 
 
 def _compared(column: str, operator: odata.Operator, value: Value) -> Condition:
@@ -204,7 +209,7 @@ _NUMERIC_KINDS: Mapping[type, str] = {
 
 def _any(navigation: str, term: odata.Expression, at: Context) -> Condition:
     table = at.table.related[navigation]
-    inner = condition(term, Context(table, "r", at.now, at.count))
+    inner = condition(term, replace(at, table=table, alias="r"))
     if table.type.shared:
         return _any_shared(table, inner, at)
     there = visible("r", at.now)
@@ -230,7 +235,7 @@ def _any_shared(table: Table, inner: Condition, at: Context) -> Condition:
     some = Condition(
         f"SELECT count(*) FROM (SELECT 1 FROM {links} WHERE shared IN ({fitting}) LIMIT {FEW + 1})", inner.values
     )
-    if at.count(some) <= FEW:
+    if at.few(some):
         return Condition(f"{at.alias}.row IN (SELECT owner FROM {links} WHERE shared IN ({fitting}))", inner.values)
     return Condition(
         f"EXISTS (SELECT 1 FROM {links} l WHERE l.owner = {at.alias}.row AND l.shared IN ({fitting}))", inner.values

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from rs_server.simulators import deletions
 from rs_server.simulators.clock import Clock
@@ -17,7 +17,7 @@ from rs_server.simulators.limits import Limits
 from rs_server.simulators.model import Entity, EntityType
 from rs_server.simulators.redirects import Presigner
 from rs_server.simulators.requestlog import RequestLog
-from rs_server.simulators.scenario import NewSession, Scenario
+from rs_server.simulators.scenario import Scenario
 from rs_server.simulators.store import Derive, EntitySet, Store
 from rs_server.simulators.tokens import TokenIssuer
 
@@ -26,9 +26,10 @@ from rs_server.simulators.tokens import TokenIssuer
 class StationKind:
     """What stations of a kind have in common.
 
-    ``types`` are their entity sets, ``files`` names the one whose entities can be downloaded, ``deleted`` the one that
-    tells what was deleted. ``fill`` puts in what a station always holds, ``play`` what a scenario adds, and ``another``
-    makes the n-th further entity published at a moment, as entity sets and what comes into them.
+    ``types`` are their entity sets, ``inner`` those that clients do not see by themselves; ``files`` names the one
+    whose entities can be downloaded, ``deleted`` the one that tells what was deleted. ``fill`` puts in what a station
+    always holds, ``play`` what a scenario adds, and ``another`` makes the n-th further entity published at a moment, as
+    entity sets and what comes into them.
     """
 
     name: str
@@ -39,6 +40,7 @@ class StationKind:
     play: Callable[[Station], None] = lambda _: None
     derive: Mapping[str, Derive] = field(default_factory=dict)
     deleted: str | None = None
+    inner: Mapping[str, EntityType] = field(default_factory=dict)
 
 
 @dataclass
@@ -59,7 +61,6 @@ class Station:
     page_size: int
     other_url: str | None = None
     state: Path | None = None  # where sessions that were added are kept
-    added: list[NewSession] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def now(self) -> datetime:
@@ -88,6 +89,13 @@ class Station:
         for _ in range(count):
             for name, entities in self.kind.another(self, date, next(self._numbers)).items():
                 self.put(name, (_appearing(entity, date, now) for entity in entities))
+
+    def republish(self, name: str, key: UUID) -> None:
+        """Publish an entity once more, now: the same in all but its key."""
+        found = self.store.sets[name].entity(key, self.now())
+        if found is not None:
+            twin = uuid5(key, f"again {next(self._numbers)}")
+            self.put(name, [_appearing(replace(found, values={**found.values, "Id": twin}), self.now(), self.now())])
 
     def evict(self, pattern: str) -> int:
         """The files of such names are gone from now on; returns how many went."""
@@ -122,8 +130,10 @@ class Station:
         self.scenario = scenario
         self.faults.seed = scenario.seed
         self.faults.replace(scenario.faults)
-        self.limits.quotas = scenario.quotas
+        self.limits.quotas, self.limits.special = scenario.quotas, scenario.client_quotas
         self.clock.set(at=scenario.clock.start, speed=scenario.clock.speed)
+        if scenario.clock.skew_s is not None:
+            self.clock.skew(scenario.clock.skew_s)
         self.kind.play(self)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
@@ -25,9 +26,9 @@ from rs_server.simulators.clock import FOREVER, micros, moment
 from rs_server.simulators.model import Content, Edm, Entity, EntityType, Primitive
 from rs_server.simulators.query import Order, Query
 from rs_server.simulators.sql import Condition, Table, quoted
-from rs_server.simulators.tables import CHANGING, Writer, create, tables_of
+from rs_server.simulators.tables import CHANGING, Writer, create, indexes, tables_of
 
-_SETTINGS = ("journal_mode = WAL", "synchronous = OFF", "temp_store = MEMORY", "cache_size = -65536")
+_SETTINGS = ("synchronous = OFF", "temp_store = MEMORY", "cache_size = -65536")
 _COUNTS_KEPT = 256
 
 type Derive = Callable[[Mapping[str, Any]], Content | None]
@@ -79,7 +80,6 @@ class EntitySet:
     def __init__(self, database: sqlite3.Connection, table: Table, writer: Writer, derive: Derive | None) -> None:
         self._database = database
         self._writer = writer
-        self._contents: dict[str, Content] = {}
         self._derive = derive
         self._counts: dict[odata.Expression | None, tuple[int, int, int]] = {}
         self._changes = 0
@@ -98,8 +98,6 @@ class EntitySet:
             self._database.execute("BEGIN")
             for entity in entities:
                 self._writer.insert(self.table, entity)
-                if entity.content is not None:
-                    self._contents[str(entity.id)] = entity.content
         self._changes += 1
 
     def clear(self) -> None:
@@ -129,23 +127,35 @@ class EntitySet:
         """Filter, sort, skip, take: in that order, whatever the order of the options."""
         where = self._where(query.filter, micros(now))
         wanted = page_size if query.top is None else min(query.top, page_size)
-        found = self._database.execute(  # the rows themselves are looked at when it is known which
-            f"SELECT row FROM {self.table} e WHERE {where.sql} ORDER BY {_ordered(query.order)} LIMIT ? OFFSET ?",
-            (*where.values, wanted + 1, query.skip),
-        ).fetchall()
+        found = self._numbers(query, where, wanted + 1, now)
         more = len(found) > wanted and (query.top is None or query.top > wanted)
         return Page(
-            tuple(self._rows([row for (row,) in found[:wanted]], query.expand, micros(now))),
+            tuple(self._rows(found[:wanted], query.expand, micros(now))),
             self.count(query.filter, now) if query.count else None,
             query.skip + wanted if more else None,
         )
+
+    def _numbers(self, query: Query, where: Condition, wanted: int, now: datetime) -> list[int]:
+        """The rows of a page; they are looked at when it is known which. Deep ones are met sooner from the end."""
+        skip, total = query.skip, self.count(query.filter, now) if query.skip > sql.FEW else 0
+        from_end = skip > total // 2 > 0
+        if from_end:
+            wanted = max(0, min(wanted, total - skip))
+            skip = max(0, total - skip - wanted)
+        found = self._database.execute(
+            f"SELECT row FROM {self.table} e WHERE {where.sql} "
+            f"ORDER BY {_ordered(query.order, from_end=from_end)} LIMIT ? OFFSET ?",
+            (*where.values, wanted, skip),
+        )
+        rows = [row for (row,) in found.fetchall()]
+        return rows[::-1] if from_end else rows
 
     def count(self, expression: odata.Expression | None, now: datetime) -> int:
         """How many there are of what a filter describes; counted once until something is written, comes or goes."""
         total, changes, until = self._counts.get(expression, (0, -1, 0))
         if changes == self._changes and micros(now) < until:
             return total
-        where = self._where(expression, micros(now))
+        where = self._where(expression, micros(now), everything=True)
         total = self._number(Condition(f"SELECT count(*) FROM {self.table} e WHERE {where.sql}", where.values))
         if len(self._counts) >= _COUNTS_KEPT:
             self._counts.clear()
@@ -160,6 +170,10 @@ class EntitySet:
             (pattern, *there.values),
         )
         return [UUID(key) for (key,) in found.fetchall()]
+
+    def of_all_times(self, expression: odata.Expression) -> list[Entity]:
+        """What was, is or will be, and a filter describes."""
+        return self._entities(sql.condition(expression, sql.Context(self.table, "e", 0, self._number)))
 
     def ever(self, expression: odata.Expression) -> bool:
         """Whether there is, was or will be what a filter describes."""
@@ -177,14 +191,17 @@ class EntitySet:
         return next(iter(self._rows([row for (row,) in found], expand, micros(now))), None)
 
     def content(self, key: UUID) -> Content | None:
-        """The bytes of an entity, whether it is there now or not: as they were put, or as they follow from it."""
-        kept = self._contents.get(str(key))
-        if kept is not None or self._derive is None:
-            return kept
+        """The bytes of an entity, whether it is there now or not, as they follow from its properties."""
+        if self._derive is None:
+            return None
+        hidden = self.type.hidden
         found = self._database.execute(
-            f'SELECT document FROM {self.table} WHERE "Id" = ? LIMIT 1', (str(key),)
+            f'SELECT document{_listed(hidden)} FROM {self.table} WHERE "Id" = ? LIMIT 1', (str(key),)
         ).fetchone()
-        return self._derive(orjson.loads(found[0])) if found else None
+        if found is None:
+            return None
+        document, *values = found
+        return self._derive(orjson.loads(document) | dict(zip(hidden, values, strict=True)))
 
     def values(self) -> list[Entity]:
         """All entities of all times, as they were put there."""
@@ -223,11 +240,12 @@ class EntitySet:
         )
         return [Row(document) for (document,) in found.fetchall()]
 
-    def _where(self, expression: odata.Expression | None, now: int) -> Condition:
+    def _where(self, expression: odata.Expression | None, now: int, *, everything: bool = False) -> Condition:
+        """What is there at a moment and fits a filter; ``everything``: all of it is wanted, in no order."""
         there = sql.visible("e", now)
         if expression is None:
             return there
-        asked = sql.condition(expression, sql.Context(self.table, "e", now, self._number))
+        asked = sql.condition(expression, sql.Context(self.table, "e", now, self._number, everything))
         return Condition(f"{there.sql} AND {asked.sql}", (*there.values, *asked.values))
 
     def _number(self, query: Condition) -> int:
@@ -248,11 +266,10 @@ class EntitySet:
     def _rows(self, rows: list[int], expand: tuple[str, ...], now: int) -> list[Row]:
         """The rows of those numbers, in that order, with what is related to them."""
         kept = [name for name in expand if self.table.related[name].type.shared]
-        columns = "".join(f", {quoted(name)}" for name in kept)
         shown = {
             row: (document, dict(zip(kept, shared, strict=True)))
             for row, document, *shared in self._database.execute(
-                f"SELECT row, document{columns} FROM {self.table} WHERE row IN (SELECT value FROM json_each(?))",
+                f"SELECT row, document{_listed(kept)} FROM {self.table} WHERE row IN (SELECT value FROM json_each(?))",
                 (json.dumps(rows),),
             )
         }
@@ -278,9 +295,8 @@ class EntitySet:
         return {owner: ",".join(documents) for owner, documents in found.items()}
 
     def _entities(self, where: Condition) -> list[Entity]:
-        hidden = "".join(f", e.{quoted(name)}" for name in self.type.hidden)
         found = self._database.execute(
-            f"SELECT row, appears, vanishes, document, footprint{hidden} FROM {self.table} e "
+            f"SELECT row, appears, vanishes, document, footprint{_listed(self.type.hidden)} FROM {self.table} e "
             f"WHERE {where.sql} ORDER BY row",
             where.values,
         ).fetchall()
@@ -303,7 +319,6 @@ class EntitySet:
             entity,
             values={**entity.values, **secrets},
             related=related,
-            content=self._contents.get(str(entity.id)),
             footprint=shapely.from_wkb(area) if area is not None else None,
             appears=moment(appears) if appears else None,
             vanishes=moment(vanishes) if vanishes < FOREVER else None,
@@ -311,20 +326,31 @@ class EntitySet:
 
 
 class Store:
-    """The entity sets of a station, in memory or in a file. ``derive`` makes contents from what is shown."""
+    """The entity sets of a station, in memory or in a file. ``derive`` makes contents from what is shown.
+
+    ``types`` are the sets that clients see, ``inner`` those for the station itself.
+    """
 
     def __init__(
-        self, types: Mapping[str, EntityType], path: Path | None = None, derive: Mapping[str, Derive] | None = None
+        self,
+        types: Mapping[str, EntityType],
+        path: Path | None = None,
+        derive: Mapping[str, Derive] | None = None,
+        inner: Mapping[str, EntityType] | None = None,
     ) -> None:
         self._database = sqlite3.connect(
             path or ":memory:", check_same_thread=False, isolation_level=None, factory=_Database
         )
         for setting in _SETTINGS:
             self._database.execute(f"PRAGMA {setting}")
+        self._path = path
+        if self.filled:
+            self._database.execute("PRAGMA journal_mode = WAL")
         self._database.create_function("intersects", 2, _intersects, deterministic=True)
-        tables = tables_of(types)
+        tables = tables_of({**types, **(inner or {})})
         for table in tables.values():
             create(self._database, table)
+        self._tables = tables
         self.types = types
         writer, making = Writer(self._database), derive or {}
         self.sets = {name: EntitySet(self._database, table, writer, making.get(name)) for name, table in tables.items()}
@@ -338,20 +364,41 @@ class Store:
         """Whether all that a station always holds is in."""
         return bool(self._database.execute("PRAGMA user_version").fetchone()[0])
 
-    def mark_filled(self) -> None:
-        """All of it is in."""
-        self._database.execute("PRAGMA user_version = 1")
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """Much is put in at once, which then is all that a station always holds.
+
+        What is searched by is indexed at the end, which is faster by far for many rows. A station that is killed
+        meanwhile leaves a file that is not marked as filled, and is good for nothing.
+        """
+        if self._path is not None:
+            self._database.execute("PRAGMA journal_mode = OFF")
+        later = [statement for table in self._tables.values() for statement in indexes(table)]
+        for name, _ in later:
+            self._database.execute(f"DROP INDEX {quoted(name)}")
+        yield
+        self._database.execute("PRAGMA temp_store = FILE")  # where a million links are sorted
+        for _, statement in later:
+            self._database.execute(statement)
+        self._database.execute("PRAGMA temp_store = MEMORY")
         self._database.execute("PRAGMA optimize = 0x10002")  # so that the planner knows the tables
-        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._database.execute("PRAGMA user_version = 1")
+        if self._path is not None:
+            self._database.execute("PRAGMA journal_mode = WAL")
 
 
 # --- reading rows -----------------------------------------------------------------------------------------------------
 
 
-def _ordered(order: tuple[Order, ...]) -> str:
+def _listed(names: Iterable[str]) -> str:
+    """Further columns of a selection."""
+    return "".join(f", {quoted(name)}" for name in names)
+
+
+def _ordered(order: tuple[Order, ...], *, from_end: bool = False) -> str:
     """The key settles ties, so that paging loses nothing; nothing comes before something."""
     keys = (*order, Order("Id"))
-    return ", ".join(f"e.{quoted(key.path)}{' DESC' if key.descending else ''}" for key in keys)
+    return ", ".join(f"e.{quoted(key.path)}{' DESC' if key.descending is not from_end else ''}" for key in keys)
 
 
 def _read(schema: EntityType, given: dict[str, Any]) -> Entity:

@@ -15,6 +15,7 @@ from rs_server.simulators.model import Edm, Entity, EntityType, Primitive, to_js
 from rs_server.simulators.sql import Table, quoted
 
 _COLUMNS = {Edm.INT64: "INTEGER", Edm.INSTANT: "INTEGER", Edm.BOOLEAN: "INTEGER", Edm.DOUBLE: "REAL"}
+_ORDERED = (Edm.INSTANT, Edm.INT64, Edm.BOOLEAN)
 _SHARED_KEPT = 200_000
 
 CHANGING: Mapping[str, str] = {"appears": "appears > 0", "vanishes": f"vanishes < {FOREVER}"}
@@ -59,6 +60,40 @@ def create(database: sqlite3.Connection, top: Table) -> None:
     for table in with_own(top):
         for statement in _shared_table(table) if table.type.shared else _plain_table(table):
             database.execute(statement)
+    for _, statement in indexes(top):
+        database.execute(statement)
+
+
+def indexes(top: Table) -> Iterator[tuple[str, str]]:
+    """By what clients search a set, and what belongs to it: the name and the statement of each index."""
+    for table in with_own(top):
+        if table.type.shared:
+            links = quoted(f"{table.name}/links")
+            name = f"{table.name}/links by shared"
+            yield name, f"CREATE INDEX IF NOT EXISTS {quoted(name)} ON {links} (shared, owner)"
+        else:
+            yield from _indexes(table)
+
+
+def _indexes(table: Table) -> Iterator[tuple[str, str]]:
+    for name, changing in CHANGING.items():
+        index, statement = _index(table, name)
+        yield index, f"{statement} WHERE {changing}"
+    for name in table.type.indexed:
+        yield _index(table, name, *_beside(table.type, name))
+
+
+def _beside(schema: EntityType, name: str) -> Iterator[str]:
+    """What an index holds beside what it is about: all that a page needs before it looks at the rows themselves.
+
+    By the date of publication nearly everything is ordered, so that its index decides on filters by other dates and
+    numbers as well.
+    """
+    if schema.properties[name] not in _ORDERED:
+        return
+    yield from ("Id", "appears", "vanishes")
+    if name == "PublicationDate":
+        yield from (other for other, edm in schema.properties.items() if edm in _ORDERED and other != name)
 
 
 def _plain_table(table: Table) -> Iterator[str]:
@@ -67,12 +102,7 @@ def _plain_table(table: Table) -> Iterator[str]:
     span = ("row INTEGER PRIMARY KEY", "appears INTEGER NOT NULL", "vanishes INTEGER NOT NULL", "owner INTEGER")
     shown = ("document TEXT NOT NULL", "footprint BLOB", *(f"{quoted(name)} TEXT" for name in shared_of(table)))
     yield f"CREATE TABLE IF NOT EXISTS {table} ({', '.join((*span, *columns, *shown))})"
-    yield f"{_index(table, 'appears')} WHERE {CHANGING['appears']}"
-    yield f"{_index(table, 'vanishes')} WHERE {CHANGING['vanishes']}"
-    yield _index(table, "owner" if schema.key is None else "Id")
-    for name in schema.indexed:
-        dated = schema.properties[name] is Edm.INSTANT  # with all that a page needs before it looks at the rows
-        yield _index(table, name, *(("Id", "appears", "vanishes") if dated else ()))
+    yield _index(table, "owner" if schema.key is None else "Id")[1]
     if schema.footprint:
         yield (
             f"CREATE VIRTUAL TABLE IF NOT EXISTS {quoted(f'{table.name}/boxes')} "
@@ -84,16 +114,16 @@ def _shared_table(table: Table) -> Iterator[str]:
     links = quoted(f"{table.name}/links")
     columns = "row INTEGER PRIMARY KEY, Name TEXT, ValueType TEXT, text TEXT, number REAL"
     yield f"CREATE TABLE IF NOT EXISTS {table} ({columns})"
-    yield _index(table, "Name", "text", "ValueType")
+    yield _index(table, "Name", "text", "ValueType")[1]
     yield (
         f"CREATE TABLE IF NOT EXISTS {links} (owner INTEGER, shared INTEGER, PRIMARY KEY (owner, shared)) WITHOUT ROWID"
     )
-    yield f"CREATE INDEX IF NOT EXISTS {quoted(f'{table.name}/links by shared')} ON {links} (shared, owner)"
 
 
-def _index(table: Table, *columns: str) -> str:
-    listed = ", ".join(map(quoted, columns))
-    return f"CREATE INDEX IF NOT EXISTS {quoted(f'{table.name} by {columns[0]}')} ON {table} ({listed})"
+def _index(table: Table, *columns: str) -> tuple[str, str]:
+    """The name of an index, and the statement that makes it."""
+    listed, name = ", ".join(map(quoted, columns)), f"{table.name} by {columns[0]}"
+    return name, f"CREATE INDEX IF NOT EXISTS {quoted(name)} ON {table} ({listed})"
 
 
 @dataclass(frozen=True)
@@ -123,18 +153,21 @@ class Writer:
         area = shapely.to_wkb(entity.footprint) if entity.footprint is not None else None
         head = (appears, vanishes, owner, orjson.dumps(to_json(entity)).decode(), area)
         columns = (sql.stored(entity.values.get(name)) for name in table.type.properties)
-        shared = (self._listed(table.related[name], entity.related.get(name, ())) for name in shared_of(table))
-        row = self._database.execute(_insertion(table), (*head, *columns, *shared)).lastrowid
+        shared = {
+            name: [self._shared_one(table.related[name], one) for one in entity.related.get(name, ())]
+            for name in shared_of(table)
+        }
+        shown = (",".join(one.document for one in found) for found in shared.values())
+        row = self._database.execute(_insertion(table), (*head, *columns, *shown)).lastrowid
         assert row is not None
         if entity.footprint is not None:
             self._insert_box(table, row, entity.footprint)
+        for name, found in shared.items():
+            self._link(table.related[name], row, found)
         for name, related in entity.related.items():
-            target = table.related[name]
-            if target.type.shared:
-                self._link(target, row, related)
-            elif name not in table.type.joins:
+            if name not in shared and name not in table.type.joins:
                 for one in related:
-                    self.insert(target, one, row)
+                    self.insert(table.related[name], one, row)
 
     def remove(self, table: Table, row: int) -> None:
         """Take out a row with all that belongs to it: a later one may get its number."""
@@ -165,14 +198,10 @@ class Writer:
         boxes = quoted(f"{table.name}/boxes")
         self._database.execute(f"INSERT INTO {boxes} VALUES (?, ?, ?, ?, ?)", (row, west, east, south, north))
 
-    def _link(self, table: Table, owner: int, related: Iterable[Entity]) -> None:
+    def _link(self, table: Table, owner: int, related: Iterable[_Shared]) -> None:
         links = quoted(f"{table.name}/links")
-        rows = [(owner, self._shared_one(table, entity).row) for entity in related]
+        rows = sorted((owner, one.row) for one in related)
         self._database.executemany(f"INSERT OR IGNORE INTO {links} VALUES (?, ?)", rows)
-
-    def _listed(self, table: Table, related: Iterable[Entity]) -> str:
-        """The JSON of shared entities, with commas between."""
-        return ",".join(self._shared_one(table, entity).document for entity in related)
 
     def _shared_one(self, table: Table, entity: Entity) -> _Shared:
         """An entity that may be there already, and was perhaps met before."""

@@ -27,8 +27,9 @@ from rs_client import NotFound, RsClient, connect
 from rs_client.auth import ApiKey, DeviceLogin, ServiceAccount
 from rs_client.http import Http
 from rs_client.jobs import Job
+from rs_client.relay import Key
 from rs_client.stac import Search
-from rs_client.storage import Key, Storage
+from rs_client.storage import Storage
 from rs_client.tokenstore import FileStore
 from rs_platform.access import known_site
 from rs_platform.installation import Installation

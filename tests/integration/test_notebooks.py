@@ -15,13 +15,13 @@ NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 WITHIN_S = 280
 
 
-def run(platform: Any, home: Path, *arguments: str) -> None:
-    """Run a Python module as alice, with a home of its own; it must end well."""
+def run(platform: Any, home: Path, *arguments: str, identity: dict[str, str] | None = None) -> None:
+    """Run a Python module as alice, or as who the variables say, with a home of its own; it must end well."""
     # Jupyter's files, which no test may leave in, or take from, the home of whoever runs it.
     own = {name: str(home / name.lower()) for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR")}
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
-        env={**os.environ, **platform.env("alice"), **own},
+        env={**os.environ, **(platform.env("alice") if identity is None else identity), **own},
         cwd=home,
         capture_output=True,
         text=True,
@@ -76,3 +76,24 @@ def test_the_tutorial_runs_cell_by_cell(platform: Any, tmp_path: Path) -> None:
     notebook = NOTEBOOKS / "tutorials" / "first_product.ipynb"
     options = ("-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(tmp_path))
     run(platform, tmp_path, "pytest", *options, "--nbval-lax", "--nbval-cell-timeout", "240", str(notebook))
+
+
+@pytest.mark.timeout(WITHIN_S + 20)
+def test_the_chain_runs_unattended_under_a_name_of_its_own(platform: Any, tmp_path: Path) -> None:
+    """As a service account, where nobody can log in, with nothing but its secret."""
+    secrets = json.loads((platform.home / "secrets" / "platform.json").read_text())
+    identity = {
+        "RS_SERVER_URL": platform.url("rs-server"),
+        "RS_CLIENT_ID": "rs-chains",
+        "RS_CLIENT_SECRET": secrets["chains_client_secret"],
+        "CI": "true",
+        "RS_API_KEY": "",
+    }
+    source, target = NOTEBOOKS / "chains" / "l0_on_demand.ipynb", tmp_path / "out.ipynb"
+    parameters = ("-p", "raw_collection", "unattended-cadu", "-p", "product_collection", "unattended-l0")
+    papermill = ("papermill", str(source), str(target), "--no-progress-bar", "--kernel", "python3")
+    run(platform, tmp_path, *papermill, *parameters, identity=identity)
+    text = target.read_text()
+    assert secrets["chains_client_secret"] not in text
+    said = "".join("".join(output.get("text", "")) for output in outputs(json.loads(text)))
+    assert "service-account-rs-chains_unattended-l0" in said

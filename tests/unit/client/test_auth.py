@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from itertools import count
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import cast
 
 import httpx
 import pytest
@@ -100,6 +104,22 @@ def test_the_way_in(tmp_path: Path, environment: dict[str, str], issuer: str | N
 def test_where_nobody_can_be_asked_there_is_no_way_in(tmp_path: Path, unattended: dict[str, str]) -> None:
     with pytest.raises(NotConfigured, match=r"RS_API_KEY.*RS_CLIENT_ID"):
         choose(Settings.of({"XDG_CONFIG_HOME": str(tmp_path), **unattended}), ISSUER)
+
+
+@pytest.mark.parametrize("where", ["FlowRunContext", "TaskRunContext", None])
+def test_a_flow_that_is_called_as_a_function_is_nobody_to_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str | None
+) -> None:
+    """It runs in the caller's process, so that no variable says that it is a run of Prefect."""
+    for name in [name for name in os.environ if name.startswith(("RS_", "RSPY_", "JUPYTERHUB_", "PREFECT", "CI"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    contexts = {
+        name: SimpleNamespace(get=lambda name=name: object() if name == where else None)
+        for name in ("FlowRunContext", "TaskRunContext")
+    }
+    monkeypatch.setitem(sys.modules, "prefect.context", cast("ModuleType", SimpleNamespace(**contexts)))
+    assert Settings.here().unattended is (where is not None)
 
 
 def test_an_api_key_is_sent_and_not_shown(clock: Clock) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import xarray as xr
 
 from rs_client import display
 from rs_client.errors import Invalid
-from rs_client.quicklook import quicklook
+from rs_client.quicklook import _gridded, quicklook
 
 START = np.datetime64("2024-11-14T14:24:44", "ns")
 
@@ -90,3 +91,36 @@ def test_what_cannot_be_drawn_is_said(level0: xr.DataTree, group: str | None, va
 def test_an_empty_product_cannot_be_drawn() -> None:
     with pytest.raises(Invalid, match="no image and no packets"):
         quicklook(xr.DataTree(), title="x")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (None, [0, 1, 2, 3]),
+        ([10.0, 10.5, 11.0, 11.5], [10.0, 10.5, 11.0, 11.5]),
+        ([5, 3, 1, -1], [5, 3, 1, -1]),
+        ([0, 1, 2, 9], [0, 1, 2, 3]),
+        ([2, 2, 2, 2], [0, 1, 2, 3]),
+        (["a", "b", "c", "d"], [0, 1, 2, 3]),
+        (START + np.arange(4) * np.timedelta64(1, "s"), START + np.arange(4) * np.timedelta64(1, "s")),
+        (START + np.array([0, 1, 2, 9]) * np.timedelta64(1, "s"), [0, 1, 2, 3]),
+    ],
+)
+def test_what_draws_images_gets_coordinates_in_even_steps(values: Any, expected: Any) -> None:
+    coords = {} if values is None else {"x": values}
+    plane = xr.DataArray(np.zeros((3, 4)), dims=("y", "x"), coords={**coords, "place": ("x", list("abcd"))})
+    found = _gridded(plane)
+    assert found["y"].values.tolist() == [0, 1, 2]
+    assert (found["x"].to_numpy() == np.asarray(expected)).all()
+    assert set(found.coords) == {"x", "y"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_packets_are_plotted_as_points_of_each_apid(level0: xr.DataTree) -> None:
+    import holoviews as hv  # type: ignore[import-untyped]
+    from bokeh.models.renderers import GlyphRenderer
+
+    figure = hv.render(quicklook(level0, title="S1A").plot())
+    points = [len(renderer.data_source.data["octets"]) for renderer in figure.select(GlyphRenderer)]
+    assert len(points) == 2
+    assert sorted(points) == [800, 1000]

@@ -13,7 +13,7 @@ import pystac
 import pytest
 from pystac_client.exceptions import APIError
 
-from rs_client.errors import NotAuthenticated, NotFound, RsError, ServiceUnavailable, StationUnavailable
+from rs_client.errors import Invalid, NotAuthenticated, NotFound, RsError, ServiceUnavailable, StationUnavailable
 from rs_client.stac import Item, Search, StacClient
 from tests.unit.client.far import real_session, serving
 
@@ -201,3 +201,14 @@ def test_pages_are_asked_for_one_by_one(stac: StacClient, service: Service) -> N
         next(items)
         counts.append(len(service.keys))
     assert [after - before for before, after in pairwise(counts)] == [0, 1]
+
+
+@pytest.mark.parametrize("parameters", [{"datetime": "notadate"}, {"datetime": "2024/2025/2026"}, {"bbox": "1,x"}])
+def test_parameters_that_make_no_sense_are_told_before_anything_is_asked(
+    service: Service, parameters: dict[str, Any]
+) -> None:
+    with opened(service.url) as client:
+        asked = len(service.keys)
+        with pytest.raises(Invalid, match="cannot be searched"):
+            client.search(**parameters)
+        assert len(service.keys) == asked

@@ -26,8 +26,7 @@ def product() -> xr.DataTree:
     session = sessions.build(sessions.real(), seed=0, scale=SCALE)
     blocks = []
     for file in session.related["Files"]:
-        content = file.content
-        assert content is not None
+        content = sessions.content(file.values)
         octets = np.frombuffer(b"".join(content.read(0, content.size)), np.uint8)
         blocks.append(cadu_block(octets, int(str(file.values["Channel"])), int(str(file.values["BlockNumber"]))))
     told = tuple(Told.parse(one.values) for one in session.related["QualityInfo"])

@@ -9,6 +9,7 @@ import time
 import xml.etree.ElementTree as ET
 import zipfile
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -167,6 +168,68 @@ async def test_pages_lose_nothing(station: Open) -> None:
                 assert parse_qs(urlsplit(url).query)["$filter"] == ["Channel lt 5"]
         assert sizes == [7, 7, 7, 7, 2]
         assert len(set(seen)) == 30
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("SessionId", SESSION_ID),
+        ("NumChannels", 2),
+        ("Retransfer", False),
+    ],
+)
+async def test_properties_by_their_path(cadip: httpx.AsyncClient, path: str, value: Any) -> None:
+    found = await get(cadip, f"Sessions({SESSION})/{path}")
+    assert found == {"@odata.context": f"$metadata#Sessions({SESSION})/{path}", "value": value}
+
+
+async def test_properties_of_properties(auxip: httpx.AsyncClient) -> None:
+    (product,) = (await get(auxip, "Products", top=1))["value"]
+    for path in ("ContentDate", "ContentDate/Start", "Checksum"):
+        value: Any = product
+        for name in path.split("/"):
+            value = value[name]
+        assert (await get(auxip, f"Products({product['Id']})/{path}"))["value"] == value
+    for path in ("ContentDate/Middle", "@odata.mediaContentType", "Name/$value"):
+        assert_odata_error(await auxip.get(f"{ROOT}/Products({product['Id']})/{path}"), 404)
+
+
+async def test_the_date_of_an_answer_is_the_stations(station: Open) -> None:
+    async with station("auxip", scenario={"clock": {"start": "2024-11-14T14:30:00Z", "speed": 0}}) as client:
+        assert (await client.get(f"{ROOT}/Products?$top=0")).headers["date"] == "Thu, 14 Nov 2024 14:30:00 GMT"
+    async with station("auxip", scenario={"clock": {"skew_s": -3600}}) as client:
+        await assert_behind(client, 3600)
+        await client.put("/admin/clock", json={"skew_s": 60}, headers=ADMIN)
+        await assert_behind(client, -60)
+        (await client.post("/admin/publish", json={}, headers=ADMIN)).raise_for_status()
+        (newest,) = (await get(client, "Products", orderby="PublicationDate desc", top=1))["value"]
+        assert datetime.fromisoformat(newest["PublicationDate"]) > datetime.now(UTC)
+
+
+async def assert_behind(client: httpx.AsyncClient, seconds: float) -> None:
+    """The station's clock is so far behind ours."""
+    told = parsedate_to_datetime((await client.get(f"{ROOT}/Products?$top=0")).headers["date"])
+    assert abs((datetime.now(UTC) - told).total_seconds() - seconds) < 5
+
+
+@pytest.mark.parametrize("status", [404, 410])
+async def test_what_is_gone_is_answered_as_the_station_does(station: Open, status: int) -> None:
+    async with station("auxip", scenario={"gone_status": status}) as client:
+        (product,) = (await get(client, "Products", top=1))["value"]
+        (await client.post("/admin/evictions", json={"name": product["Name"]}, headers=ADMIN)).raise_for_status()
+        assert_odata_error(await client.get(f"{ROOT}/Products({product['Id']})/$value"), status)
+
+
+async def test_a_token_is_renewed_over_http(station: Open) -> None:
+    async with station("auxip", token=False, username="user", password="word") as client:
+        form = {**FORM, "grant_type": "password", "username": "user", "password": "word"}
+        first = (await client.post(TOKEN_PATH, data=form)).json()
+        renewed = {**FORM, "grant_type": "refresh_token", "refresh_token": first["refresh_token"]}
+        second = (await client.post(TOKEN_PATH, data=renewed)).raise_for_status().json()
+        headers = {"Authorization": f"Bearer {second['access_token']}"}
+        assert (await client.get(f"{ROOT}/Products?$top=0", headers=headers)).status_code == 200
+        wrong = {"Authorization": f"Bearer {second['refresh_token']}"}
+        assert (await client.get(f"{ROOT}/Products?$top=0", headers=wrong)).status_code == 401
 
 
 async def test_select_and_count(cadip: httpx.AsyncClient) -> None:

@@ -85,8 +85,16 @@ def test_the_store_finds_what_fits(store: Store, monkeypatch: pytest.MonkeyPatch
         max_size=2,
     ),
     st.integers(1, 3),
+    st.sampled_from([0, 10_000]),
 )
-def test_pages_are_the_sorted_whole_in_pieces(there: list[Entity], order: list[Order], size: int) -> None:
+def test_pages_are_the_sorted_whole_in_pieces(there: list[Entity], order: list[Order], size: int, few: int) -> None:
+    """Both from the beginning, and deep ones from the end."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sql, "FEW", few)
+        assert_pages(there, order, size)
+
+
+def assert_pages(there: list[Entity], order: list[Order], size: int) -> None:
     products = Store({"Products": expressions.TYPE}).sets["Products"]
     products.put(there)
     expected = sorted(there, key=lambda entity: str(entity.id))

@@ -120,6 +120,9 @@ async def test_quicklooks(station: Open) -> None:
         (image,) = (await ask(client, f"Products({product['Id']})/Quicklooks"))["value"]
         url = f"{ROOT}/Products({product['Id']})/Quicklooks('{image['Image']}')/$value"
         answer = await client.get(url)
+        shown = (await client.get(url.removesuffix("/$value"))).raise_for_status().json()
+        assert (shown["Image"], shown["@odata.context"][-7:]) == (image["Image"], "$entity")
+        assert (await client.get(url.removesuffix("/$value").replace(".png", ".jpg"))).status_code == 404
         assert answer.headers["content-type"] == "image/png"
         assert answer.content.startswith(b"\x89PNG\r\n\x1a\n")
         assert (await client.get(url.replace(".png", ".jpg"))).status_code == 404
@@ -141,6 +144,16 @@ async def test_lists_of_names(station_of: httpx.AsyncClient) -> None:
     only = await station_of.post(url, json=body, params={"$filter": f"Name eq '{products[0]['Name']}'"})
     assert [one["Name"] for one in only.json()["value"]] == [products[0]["Name"]]
     assert (await station_of.post(url, json={"FilterProducts": []})).status_code == 400
+
+
+async def test_a_list_of_names_is_answered_whole(station: Open) -> None:
+    async with station("prip", page_size=2) as client:
+        names = [one["Name"] for one in (await ask(client, top="2"))["value"]]
+        names += [one["Name"] for one in (await ask(client, top="2", skip="2"))["value"]]
+        body = {"FilterProducts": [{"Name": name} for name in names]}
+        found = (await client.post(f"{ROOT}/Products/OData.CSC.FilterList", json=body)).raise_for_status().json()
+        assert {one["Name"] for one in found["value"]} == set(names)
+        assert "@odata.nextLink" not in found
 
 
 async def test_deleted_products_are_told(station_of: httpx.AsyncClient) -> None:

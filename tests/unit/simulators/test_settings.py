@@ -46,3 +46,11 @@ def test_all_that_the_platform_writes(tmp_path: Path) -> None:
 def test_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         load(written(tmp_path, {**GIVEN, **change}))
+
+
+def test_clients_have_names_of_their_own(tmp_path: Path) -> None:
+    user = {"client_id": "client", "client_secret": "s", "username": "ann", "password": "p"}
+    settings = load(written(tmp_path, {**GIVEN, "clients": [user]}))
+    assert [client.name for client in settings.everyone] == ["client", "ann"]
+    with pytest.raises(ValidationError, match="a name of its own"):
+        load(written(tmp_path, {**GIVEN, "clients": [user, user]}))
