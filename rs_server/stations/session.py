@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -125,10 +125,12 @@ class Session:
         return b"".join(chunks)
 
     @asynccontextmanager
-    async def stream(self, path: str, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
-        """A download, open at its first byte; read it with ``chunks``."""
+    async def stream(
+        self, path: str, headers: Mapping[str, str], again: Callable[[], Awaitable[None]] | None = None
+    ) -> AsyncIterator[httpx.Response]:
+        """A download, open at its first byte; read it with ``chunks``. ``again`` is awaited before each retry."""
         request = httpx.Request("GET", f"{self._root}/{path}", headers={"Accept-Encoding": "identity", **headers})
-        async with self._watched(self._downloads), self._open(request) as response:
+        async with self._watched(self._downloads), self._open(request, again) as response:
             if response.status_code == HTTPStatus.ACCEPTED:
                 raise NotOnline(
                     f"station {self.name} must bring it from its archive first",
@@ -177,9 +179,11 @@ class Session:
             self._breaker.failed()
 
     @asynccontextmanager
-    async def _open(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+    async def _open(
+        self, request: httpx.Request, again: Callable[[], Awaitable[None]] | None = None
+    ) -> AsyncIterator[httpx.Response]:
         async with AsyncExitStack() as stack:
-            response = await (self._attempts(request) if request.method == "GET" else self._posted(request))
+            response = await (self._attempts(request, again) if request.method == "GET" else self._posted(request))
             stack.push_async_callback(response.aclose)
             yield response
 
@@ -194,7 +198,9 @@ class Session:
             )
         return await self._checked(response)
 
-    async def _attempts(self, request: httpx.Request) -> httpx.Response:
+    async def _attempts(
+        self, request: httpx.Request, again: Callable[[], Awaitable[None]] | None = None
+    ) -> httpx.Response:
         """One retry policy: what may pass by itself is tried again after a wait of random length."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -205,6 +211,8 @@ class Session:
                     raise
                 log.info("station_retry", station=self.name, attempt=attempt, reason=error.detail)
             await self._sleep(wait)
+            if again is not None:
+                await again()
         raise AssertionError("the last attempt returns or raises")
 
     def _pause(self, attempt: int) -> float:
