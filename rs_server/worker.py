@@ -30,6 +30,7 @@ from rs_server.processes.model import QUEUE
 from rs_server.processes.queue import Chore
 from rs_server.resources import Resources, open_carrier, open_resources, open_sweeper
 from rs_server.settings import Settings, load
+from rs_server.staging.retention import Retention
 from rs_server.staging.rows import CHANNEL
 
 log = structlog.get_logger(__name__)
@@ -72,9 +73,13 @@ async def work(settings: Settings, environment: WorkerEnvironment) -> None:
 
 
 def _chores(resources: Resources) -> tuple[Chore, ...]:
-    """What keeps the catalog in order: files that no item names go, and items whose time is over are withdrawn."""
+    """What keeps order: files that no item names go, items whose time is over are withdrawn, old jobs forgotten."""
     removal, expiry = Removal(resources.database, resources.storage), Expiry(resources.database)
-    return Chore("withdraw_items", "*/5 * * * *", expiry.run), Chore("remove_files", "* * * * *", removal.sweep)
+    return (
+        Chore("withdraw_items", "*/5 * * * *", expiry.run),
+        Chore("remove_files", "* * * * *", removal.sweep),
+        Chore("prune_rows", "17 * * * *", Retention(resources.database, resources.settings.jobs).prune),
+    )
 
 
 async def _beside(main: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, None]) -> None:

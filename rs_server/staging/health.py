@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 
 from rs_server.database import Database
 
 _FAILURES = 5  # in a row, of any files, until a station counts as down
 _LONGEST_CLOSED_S = 60.0
+_SLICE_S = 0.1  # of a pace, booked at a time: each booking is a transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Health:
     def __init__(self, database: Database, paces: dict[str, Pace]) -> None:
         self._database = database
         self._paces = paces
+        self._owed: Counter[str] = Counter()  # bytes that came and were not booked yet, by station
 
     async def failed(self, station: str, reason: str, retry_after_s: float | None) -> None:
         """A station did not answer, or said that it cannot: after several times in a row it is left alone for a while.
@@ -64,10 +67,14 @@ class Health:
             await self._wait(station, "next_request", 1 / pace.requests_per_s)
 
     async def after_bytes(self, station: str, count: int) -> None:
-        """Wait until so many bytes may have been fetched from a station."""
+        """Wait until so many bytes may have been fetched from a station, to within a tenth of a second."""
         pace = self._paces.get(station, Pace())
-        if pace.bytes_per_s is not None:
-            await self._wait(station, "next_byte", count / pace.bytes_per_s)
+        if pace.bytes_per_s is None:
+            return
+        self._owed[station] += count
+        if self._owed[station] >= _SLICE_S * pace.bytes_per_s:
+            owed = self._owed.pop(station)  # of all files together: whoever comes to a slice waits for all of it
+            await self._wait(station, "next_byte", owed / pace.bytes_per_s)
 
     def is_paced(self, station: str) -> bool:
         """Whether the bytes of a station are counted."""

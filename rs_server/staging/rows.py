@@ -20,6 +20,7 @@ from rs_server.database import Database, Row
 from rs_server.processes.model import Progress
 from rs_server.processes.references import Reference
 from rs_server.staging import claim
+from rs_server.staging.archive import Asked
 from rs_server.staging.claim import Busy, Lane, Limits, Line
 from rs_server.staging.plan import Planned
 
@@ -222,12 +223,12 @@ class StagingRows:
         """
         made = await conn.execute(
             "INSERT INTO rs.transfers AS mine "
-            "(job, item, owner, station, priority, name, asset, key, size, checksum, state) "
-            "SELECT %(job)s, item, %(owner)s, station, %(priority)s, name, asset, key, size, checksum, state "
+            "(job, item, owner, station, priority, name, asset, key, size, checksum, state, expires) "
+            "SELECT %(job)s, item, %(owner)s, station, %(priority)s, name, asset, key, size, checksum, state, expires "
             "FROM unnest(%(items)s::bigint[], %(stations)s::text[], %(names)s::text[], "
             "%(assets)s::jsonb[], %(keys)s::text[], "
-            "%(sizes)s::bigint[], %(checksums)s::text[], %(states)s::text[]) "
-            "AS new (item, station, name, asset, key, size, checksum, state) "
+            "%(sizes)s::bigint[], %(checksums)s::text[], %(states)s::text[], %(expire)s::timestamptz[]) "
+            "AS new (item, station, name, asset, key, size, checksum, state, expires) "
             "ON CONFLICT (item, name) DO UPDATE SET asset = excluded.asset, size = excluded.size, "
             "checksum = excluded.checksum, state = 'waiting', fence = mine.fence + 1, bytes_done = 0, "
             "validator = NULL, lane = NULL, lease_until = NULL "
@@ -245,6 +246,7 @@ class StagingRows:
                 "keys": [each.key for _, each in planned],
                 "sizes": [each.size for _, each in planned],
                 "checksums": [each.checksum for _, each in planned],
+                "expire": [each.expires for _, each in planned],
                 "states": ["ordered" if each.offline else "waiting" for _, each in planned],
             },
         )
@@ -350,14 +352,14 @@ class StagingRows:
             )
             return [(_item(row), row["archive_order"], row["station"]) for row in await found.fetchall()]
 
-    async def note_order(self, conn: AsyncConnection[Row], item: int, order: UUID, waiting: str | None) -> None:
+    async def note_order(self, conn: AsyncConnection[Row], item: int, asked: Asked) -> None:
         """Note the order of an item's files and what it waits for; with nothing left to wait for they are fetched."""
-        await conn.execute("UPDATE rs.staging_items SET archive_order = %s WHERE id = %s", [order, item])
+        await conn.execute("UPDATE rs.staging_items SET archive_order = %s WHERE id = %s", [asked.order, item])
         await conn.execute(
-            "UPDATE rs.transfers SET reason = %(waiting)s, "
+            "UPDATE rs.transfers SET reason = %(waiting)s, expires = coalesce(%(expires)s::timestamptz, expires), "
             "state = CASE WHEN %(waiting)s::text IS NULL THEN 'waiting' ELSE state END "
             "WHERE item = %(item)s AND state = 'ordered'",
-            {"waiting": waiting, "item": item},
+            {"waiting": asked.waiting, "expires": asked.expires, "item": item},
         )
         await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
 
