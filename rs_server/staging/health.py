@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from rs_server.database import Database
 
 _FAILURES = 5  # in a row, of any files, until a station counts as down
 _LONGEST_CLOSED_S = 60.0
+_TURNS = 5  # that are missed in a row, until a request goes out all the same: the machine is too busy to keep a pace
 _SLICE_S = 0.1  # of a pace, booked at a time: each booking is a transaction
 
 
@@ -61,10 +63,13 @@ class Health:
             )
 
     async def before_request(self, station: str) -> None:
-        """Wait for the turn of a request to a station."""
+        """Wait for the turn of a request to a station; who comes too late for it, into that of another, waits again."""
         pace = self._paces.get(station, Pace())
-        if pace.requests_per_s is not None:
-            await self._wait(station, "next_request", 1 / pace.requests_per_s)
+        if pace.requests_per_s is None:
+            return
+        for _ in range(_TURNS):
+            if await self._wait(station, "next_request", 1 / pace.requests_per_s) < 1 / pace.requests_per_s:
+                return
 
     async def after_bytes(self, station: str, count: int) -> None:
         """Wait until so many bytes may have been fetched from a station, to within a tenth of a second."""
@@ -80,8 +85,9 @@ class Health:
         """Whether the bytes of a station are counted."""
         return self._paces.get(station, Pace()).bytes_per_s is not None
 
-    async def _wait(self, station: str, column: str, seconds: float) -> None:
-        """Book the next free stretch of time, of all workers', and wait for it to begin."""
+    async def _wait(self, station: str, column: str, seconds: float) -> float:
+        """Book the next free stretch of time, of all workers', and wait for it to begin; how late it is then, in s."""
+        asked = time.monotonic()
         async with self._database.connection() as conn:
             found = await conn.execute(
                 f"INSERT INTO rs.stations AS s (name, {column}) "  # noqa: S608 - constants of ours
@@ -92,4 +98,6 @@ class Health:
             )
             row = await found.fetchone()
         assert row is not None  # it was inserted or updated
-        await asyncio.sleep(max(0.0, float(row["ahead"]) - seconds))
+        begin = max(0.0, float(row["ahead"]) - seconds)
+        await asyncio.sleep(begin - (time.monotonic() - asked))
+        return time.monotonic() - asked - begin
