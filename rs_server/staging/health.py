@@ -11,7 +11,8 @@ from rs_server.database import Database
 
 _FAILURES = 5  # in a row, of any files, until a station counts as down
 _LONGEST_CLOSED_S = 60.0
-_TURNS = 5  # that are missed in a row, until a request goes out all the same: the machine is too busy to keep a pace
+_LATE_S = 0.2  # how late a request may be for its turn: a busy machine should not lose all turns of a fast pace
+_TURNS = 5  # that are missed in a row, until a request goes out all the same
 _SLICE_S = 0.1  # of a pace, booked at a time: each booking is a transaction
 
 
@@ -67,8 +68,9 @@ class Health:
         pace = self._paces.get(station, Pace())
         if pace.requests_per_s is None:
             return
+        interval = 1 / pace.requests_per_s
         for _ in range(_TURNS):
-            if await self._wait(station, "next_request", 1 / pace.requests_per_s) < 1 / pace.requests_per_s:
+            if await self._wait(station, "next_request", interval) < max(interval, _LATE_S):
                 return
 
     async def after_bytes(self, station: str, count: int) -> None:

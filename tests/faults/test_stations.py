@@ -34,7 +34,6 @@ TROUBLE: list[dict[str, Any]] = [
 
 
 PER_SECOND = 25
-LATE = 2  # requests that may be held up on their way by a moment
 
 
 @pytest.fixture
@@ -59,7 +58,7 @@ def test_files_of_a_station_in_trouble_come_whole_or_not_at_all(lab: Lab, dice: 
     ended = lab.ended(job, within_s=3600 if LONG else 150)
     station.fault()
     asked = [each for each in station.tell("GET", "requests?operation=download") if each["path"].startswith("/odata")]
-    assert most_in_a_second(asked) <= PER_SECOND + LATE
+    assert most_in_a_second(asked) <= allowed(PER_SECOND)
     report = lab.get(f"/jobs/{job}/results")["report"]
     assert ended["status"] == "successful", ended["message"]
     assert len(report) >= FILES
@@ -188,11 +187,16 @@ def test_the_stations_pace_is_kept_by_all_workers_together(lab: Lab) -> None:
         assert lab.ended(lab.submit({"items": {"service": "auxip", "search": {}}, "collection": some_collection()}))
         asked = lab.stations["adgs"].tell("GET", "requests?operation=download")
         assert len(asked) >= 20
-        assert most_in_a_second(asked) <= 5 + LATE
+        assert most_in_a_second(asked) <= allowed(5)
     finally:
         lab.write(stations=before)
         lab.programs.pop("worker-2").end()
         lab.restart("worker")
+
+
+def allowed(per_second: int) -> int:
+    """Requests that may come within one second: each may be held up on its way by a fifth of one, at either end."""
+    return per_second + 2 + per_second // 5
 
 
 def most_in_a_second(requests: list[dict[str, Any]]) -> int:
