@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rs_client.errors import EnvironmentMismatch
@@ -25,27 +25,25 @@ def open_cluster(settings: Settings, workers: int) -> Any:
     cluster = Gateway().new_cluster(shutdown_on_close=True)
     try:
         cluster.scale(workers)
-        check({"scheduler": cluster.gateway.sync(cluster.scheduler_comm.versions, packages=_added())})
+        with cluster.get_client(set_as_default=False) as client:
+            check({"scheduler": client.run_on_scheduler(describing())})
     except BaseException:
         cluster.close()
         raise
     return cluster
 
 
-def check(places: Mapping[str, Mapping[str, Any]]) -> None:
-    """Compare the versions of other places (as ``distributed`` tells them) with ours.
+def check(places: Mapping[str, Mapping[str, str]]) -> None:
+    """Compare the versions of other places, by package, with ours.
 
     Raises ``EnvironmentMismatch`` that names each package and its versions.
     """
-    from distributed.versions import get_versions
-
-    here = _packages(get_versions(packages=_added()))
-    there = {name: _packages(versions) for name, versions in places.items()}
+    here = describing()()
     different = {
         package: {"here": here.get(package, "none")}
-        | {name: found.get(package, "none") for name, found in there.items()}
+        | {name: found.get(package, "none") for name, found in places.items()}
         for package in COMPARED
-        if any(found.get(package) != here.get(package) for found in there.values())
+        if any(found.get(package) != here.get(package) for found in places.values())
     }
     if different:
         lines = (f"{package} {', '.join(f'{v} {k}' for k, v in where.items())}" for package, where in different.items())
@@ -54,13 +52,25 @@ def check(places: Mapping[str, Mapping[str, Any]]) -> None:
         )
 
 
-def _packages(versions: Mapping[str, Any]) -> dict[str, str]:
-    """Package → version; of Python itself, the part that matters to what is sent."""
-    found = {name: str(version) for name, version in versions["packages"].items() if version is not None}
-    found["python"] = ".".join(found.get("python", "").split(".")[:2])
-    return found
+def describing() -> Callable[[], dict[str, str]]:
+    """A function that tells the versions where it runs, by what is installed: to import it all would take seconds.
 
+    It travels by value, so that the other place need not have this package.
+    """
+    names = [name for name in COMPARED if name != "python"]
 
-def _added() -> list[str]:
-    """What is compared beyond what ``distributed`` tells by itself."""
-    return ["xarray", "zarr", "eopf"]
+    def describe() -> dict[str, str]:
+        import sys
+        from importlib.metadata import distribution
+
+        found = {
+            "python": f"{sys.version_info.major}.{sys.version_info.minor}"
+        }  # the part that matters to what is sent
+        for name in names:
+            try:
+                found[name] = distribution(name).version
+            except ImportError:  # of which PackageNotFoundError is one
+                continue
+        return found
+
+    return describe

@@ -120,14 +120,16 @@ async def _lifespan(
             "changes": job_changes,
             "access": access,
             "authenticator": access.authenticator,
-            "checks": _checks(settings, resources, access),
+            "checks": partial(_checks, settings, resources, access),
         }
 
 
 def _checks(settings: Settings, resources: Resources, access: Access) -> tuple[Check, ...]:
     """What ``/ready`` asks: a station that is down, or no worker, leaves the server ready for everything else."""
     stations = resources.stations.names if "stations" in settings.services else ()
+    settled = [Check("settings of stations", resources.stations.settled, needed=False)] if stations else []
     return (
+        *settled,
         Check("database", partial(health.tables_there, resources.database)),
         Check("identity", access.authenticator.ready),
         Check("storage", resources.storage.ping),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +25,7 @@ from rs_server.dpr.records import RecordRows
 from rs_server.processes.jobs import Jobs
 from rs_server.processes.model import Process
 from rs_server.processes.queue import Queue, open_queue
-from rs_server.settings import Settings
+from rs_server.settings import Settings, StationSettings, load
 from rs_server.staging.archive import Archive
 from rs_server.staging.carrier import Carrier
 from rs_server.staging.claim import NO_STATION, Limits
@@ -35,8 +37,10 @@ from rs_server.staging.sweep import Sweeper
 from rs_server.staging.transfer import Reached, World, nowhere
 from rs_server.stations.client import Stations, open_stations
 from rs_server.stations.orders import Orders
+from rs_server.stations.renewal import renewing
 from rs_server.storage.buckets import Storage, open_storage
 from rs_server.storage.credentials import CredentialIssuer, key_maker
+from rs_server.storage.layout import Buckets
 from rs_server.storage.multipart import THREADS, Uploads, open_uploads
 from rs_server.storage.stac import Place
 
@@ -70,13 +74,15 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
     async with (
         open_database(settings.database) as database,
         open_stations(settings.stations, public_url=settings.public_url, issuer=settings.access.issuer) as stations,
+        _renewed(stations, settings.source),
         open_storage(settings.storage) as storage,
         open_queue(settings.database) as queue,
     ):
         threads = ThreadPoolExecutor(THREADS, thread_name_prefix="uploads")
         uploads = open_uploads(settings.storage, threads)
-        credentials = CredentialIssuer(database, key_maker(settings.storage), settings.storage)
-        catalog = CatalogStore(database, Rules(settings.catalog.lifecycle, settings.storage.bucket))
+        buckets = Buckets(settings.storage.bucket, settings.catalog.lifecycle)
+        credentials = CredentialIssuer(database, key_maker(settings.storage), settings.storage, buckets)
+        catalog = CatalogStore(database, Rules(settings.catalog.lifecycle))
         place = Place(storage.bucket, storage.endpoint, storage.region, settings.public_url, settings.access.issuer)
         orders = Orders(database, stations, settings.orders)
         rows, archive = StagingRows(database), Archive(orders)
@@ -106,6 +112,42 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
             threads.shutdown(wait=False, cancel_futures=True)
 
 
+@asynccontextmanager
+async def _renewed(stations: Stations, source: Path | None) -> AsyncIterator[None]:
+    """Meanwhile the stations follow the file of the settings, if they come from one."""
+    if source is None:
+        yield
+        return
+    task = asyncio.create_task(renewing(stations, source, lambda: load(source).stations))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+class OfStations[T](Mapping[str, T]):
+    """A value of each station, made of its settings as they are at the moment."""
+
+    def __init__(self, stations: Stations, make: Callable[[StationSettings], T], others: Mapping[str, T]) -> None:
+        self._stations = stations
+        self._make = make
+        self._others = others
+
+    def __getitem__(self, name: str) -> T:
+        return self._others[name] if name in self._others else self._make(self._stations.settings[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._stations.settings, **self._others})
+
+    def __len__(self) -> int:
+        return len({**self._stations.settings, **self._others})
+
+
+def _limits(each: StationSettings) -> Limits:
+    return Limits(each.downloads_at_once, each.user_downloads or each.downloads_at_once, each.ranges)
+
+
 def processes(staging: Staging, processings: Iterable[Processing]) -> Iterable[Process[Any]]:
     """The processes that this server offers: one line for each kind."""
     yield staging.process()
@@ -131,13 +173,10 @@ def open_sweeper(resources: Resources) -> Sweeper:
 
 def open_carrier(resources: Resources) -> Carrier:
     """A worker's carrier."""
-    stations, rows, staging = resources.settings.stations, resources.staging.rows, resources.settings.staging
-    paces = {name: Pace(each.downloads_per_s, each.bytes_per_s) for name, each in stations.items()}
+    stations, rows, staging = resources.stations, resources.staging.rows, resources.settings.staging
+    paces = OfStations(stations, lambda each: Pace(each.downloads_per_s, each.bytes_per_s), {})
     health = Health(resources.database, paces)
-    limits = {
-        name: Limits(each.downloads_at_once, each.user_downloads or each.downloads_at_once, each.ranges)
-        for name, each in stations.items()
-    }
+    limits = OfStations(stations, _limits, {"": NO_STATION})
     world = World(
         *(resources.stations, health, resources.storage, resources.uploads, rows),
         part_bytes=staging.part_bytes,
@@ -147,4 +186,4 @@ def open_carrier(resources: Resources) -> Carrier:
     async def note(job: UUID) -> None:
         await resources.jobs.note(job, await rows.progress(job))
 
-    return Carrier(rows, health, world, {**limits, "": NO_STATION}, staging, resources.jobs.wake, note)
+    return Carrier(rows, health, world, limits, staging, resources.jobs.wake, note)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 SETTINGS_VARIABLE = "RSPY_SETTINGS"
@@ -95,6 +95,9 @@ class CatalogSettings(Section):
         description="Folder of the JSON schemas of STAC extensions, each at its address without https://. "
         "Unset: items are not validated against them",
     )
+    asset_hosts: tuple[str, ...] = Field(
+        (), description="Hosts that assets may name by https beside files in our buckets; the server asks them nothing"
+    )
     licence: str = Field("other", description="Licence of a collection that names none")
     provider: str | None = Field(None, description="Who hosts the collections; named as their host where set")
 
@@ -159,8 +162,15 @@ class StationSettings(Section):
     scan_rows: int = Field(
         10_000, ge=1, description="Most rows read to answer a filter that the station cannot evaluate itself"
     )
+    lists: bool = Field(
+        default=False,
+        description="Whether the station understands 'in' (PRIP 1.9 and later); else values go out with 'or'",
+    )
     counts: bool = Field(default=True, description="Whether $count is cheap enough to be asked with a first page")
     collections: dict[str, StationCollectionSettings] = Field(default_factory=dict)
+    session_idle_s: float = Field(
+        1800, gt=0, description="A session that is not complete, and got no file for so long, is taken to stay so"
+    )
     user_downloads: int | None = Field(None, ge=1, description="Most downloads at a time for one user; unset: all")
     ranges: int = Field(4, ge=1, description="Most downloads at a time of one file, as ranges; 1: whole files only")
     bytes_per_s: int | None = Field(
@@ -239,6 +249,18 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
+    _source: Path | None = PrivateAttr(None)
+
+    @property
+    def source(self) -> Path | None:
+        """The file that they were read from."""
+        return self._source
+
+    def read_from(self, source: Path | None) -> Settings:
+        """These, and where they come from."""
+        self._source = source
+        return self
+
     @field_validator("public_url")
     @classmethod
     def _no_trailing_slash(cls, value: str) -> str:
@@ -270,7 +292,7 @@ def load(path: Path | None = None) -> Settings:
     """Read the settings file (default: the one ``RSPY_SETTINGS`` names; none: defaults and environment)."""
     named = path or (Path(os.environ[SETTINGS_VARIABLE]) if SETTINGS_VARIABLE in os.environ else None)
     values: dict[str, Any] = yaml.safe_load(named.read_text()) or {} if named else {}
-    return Settings(**values)
+    return Settings(**values).read_from(named)
 
 
 def _is_loopback(host: str) -> bool:

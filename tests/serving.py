@@ -12,8 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from rs_server.app import create_app
+from rs_server.promptness import PromptProtocol
 from rs_server.settings import AccessSettings, Settings
 from tests.identity import Issuer
 
@@ -26,17 +28,25 @@ def serving(values: dict[str, Any]) -> Iterator[str]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        app = create_app(Settings(**{**values, "host": "127.0.0.1", "public_url": url}))
-        config = uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False, timeout_keep_alive=120)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        try:
-            _wait(server, thread)
+        with running(create_app(Settings(**{**values, "host": "127.0.0.1", "public_url": url})), listening):
             yield url
-        finally:
-            server.should_exit = True
-            thread.join(PATIENCE_S)
+
+
+@contextmanager
+def running(app: FastAPI, listening: socket.socket) -> Iterator[None]:
+    """Serve an application on a socket, in a thread of its own."""
+    config = uvicorn.Config(
+        app, http=PromptProtocol, log_config=None, access_log=False, proxy_headers=False, timeout_keep_alive=120
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        _wait(server, thread)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE_S)
 
 
 @contextmanager

@@ -236,7 +236,7 @@ def _rs_server(site: Site) -> Service:
     return Service(
         "rs-server",
         (
-            *(site.python, "-m", "uvicorn", "--factory", "rs_server.app:from_environment"),
+            *(site.python, "-m", "rs_server"),
             *("--host", "127.0.0.1", "--port", str(site.ports["rs-server"]), "--no-access-log"),
             "--no-proxy-headers",  # nothing stands in front: what a caller says of its address is not believed
         ),

@@ -23,13 +23,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from eopf.computing.abstract import EOProcessingUnit
-from eopf.computing.types import MappingAuxiliary, MappingDataType
 from numpy.typing import NDArray
 
 from rs_client.processing import lazily, sentinel1
 from rs_client.processing.errors import BadPayload, NothingFound, ProcessingFailed
 from rs_client.processing.reedsolomon import Integers, Octets
+from rs_client.processing.unit import Unit
 
 INPUT = "l0"
 OUTPUT = "echo"
@@ -46,43 +45,24 @@ _CODES = ("pri_count", "space_packet_count", "rank", "baq_mode", "range_decimati
           "tx_pulse_start_frequency")  # fmt: skip
 
 
-class EchoSamples(EOProcessingUnit):
+class EchoSamples(Unit):
     """Packets → echo samples, one variable for each swath and polarisation of a data take."""
 
     PROCESSOR_NAME = "s1_echo"
     PROCESSOR_VERSION = "1.0.0"
     PROCESSOR_LEVEL = "L0"
-    # A contract names products beforehand; this unit takes any Level-0 product.
-    PROCESSOR_CONTRACT = False
+    PROCESSOR_CONTRACT = False  # eopf looks for it in each class
+    INPUT = INPUT
+    OUTPUT = OUTPUT
 
-    @classmethod
-    def get_mandatory_input_list(cls, mode: str | None = None, **kwargs: Any) -> list[str]:  # noqa: ARG003 - eopf's
-        """The names of the inputs: ``l0``."""
-        return [INPUT]
-
-    @classmethod
-    def get_provided_output_list(cls, mode: str | None = None, **kwargs: Any) -> list[str]:  # noqa: ARG003 - eopf's
-        """The names of the outputs: ``echo``."""
-        return [OUTPUT]
-
-    def run(
-        self,
-        inputs: MappingDataType,
-        adfs: MappingAuxiliary | None = None,  # noqa: ARG002 - eopf's; this unit needs no auxiliary file
-        mode: str | None = None,  # noqa: ARG002 - eopf's; this unit has one mode
-        **kwargs: Any,
-    ) -> dict[str, xr.DataTree]:
+    def make(self, source: Any, **parameters: Any) -> xr.DataTree:
         """Lay out the samples; they are decoded where they are asked for.
 
         Parameters: ``name`` of the product, ``data_take`` (hexadecimal; all when it is left out).
 
         Raises ``NothingFound`` when there is no echo, ``BadPayload`` for a data take that is not there.
         """
-        product = inputs[INPUT]
-        if not isinstance(product, xr.DataTree):
-            raise BadPayload("the input l0 must be one product")
-        name = kwargs.get("name") or OUTPUT
-        return {OUTPUT: _assemble(name, product, kwargs.get("data_take"))}
+        return _assemble(parameters.get("name") or OUTPUT, self.one(source), parameters.get("data_take"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import dask.array as da
@@ -12,6 +14,8 @@ import numpy as np
 from dask.base import compute as compute_all
 from dask.delayed import delayed
 from dask.system import CPU_COUNT
+
+_HERE = ContextVar("here", default=False)
 
 
 def compute[T](work: Sequence[Callable[[], T]]) -> list[T]:
@@ -52,9 +56,37 @@ def ahead() -> Iterator[None]:
 
 @contextmanager
 def here() -> Iterator[None]:
-    """Within this, work is done by threads of this process, whatever cluster is active."""
-    with dask.config.set(scheduler="threads"):
+    """Within this, what is written is made on this machine, whatever cluster it is part of."""
+    token = _HERE.set(True)
+    try:
         yield
+    finally:
+        _HERE.reset(token)
+
+
+def place() -> dict[str, Any]:
+    """Where Dask's work has to be done, as arguments to its ``compute``: anywhere, or on this worker of a cluster.
+
+    Not by threads beside it: what EOPF's readers leave lazy may need what they have put on the cluster.
+    """
+    if not (_HERE.get() and on_worker()):
+        return {}
+    from distributed import get_worker
+
+    return {"workers": [get_worker().address], "allow_other_workers": False}
+
+
+def on_worker() -> bool:
+    """Whether this is a task on a worker of a Dask cluster."""
+    if "distributed" not in sys.modules:
+        return False
+    from distributed import get_worker
+
+    try:
+        get_worker()
+    except ValueError:
+        return False
+    return True
 
 
 def _task(work: Callable[[], Any]) -> Any:

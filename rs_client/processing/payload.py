@@ -18,7 +18,6 @@ Run on a worker of a Dask cluster, the order spreads over the cluster; else over
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from typing import Any
 import xarray as xr
 from pydantic import BaseModel, Field, ValidationError
 
-from rs_client.processing import memory, stores
+from rs_client.processing import lazily, memory, stores
 from rs_client.processing.errors import BadPayload
 from rs_client.processing.product import Session
 from rs_client.processing.quality import Told
@@ -158,26 +157,13 @@ def read_order(payload: Mapping[str, Any]) -> Order:
 @contextmanager
 def on_cluster() -> Iterator[None]:
     """On a worker of a cluster, Dask's work goes to the whole cluster, and the worker's thread is free meanwhile."""
-    if not on_worker():
+    if not lazily.on_worker():
         yield
         return
     from distributed import worker_client
 
     with worker_client():
         yield
-
-
-def on_worker() -> bool:
-    """Whether this is a task on a worker of a Dask cluster."""
-    if "distributed" not in sys.modules:
-        return False
-    from distributed import get_worker
-
-    try:
-        get_worker()
-    except ValueError:
-        return False
-    return True
 
 
 def _level_zero(work: Work) -> xr.DataTree:

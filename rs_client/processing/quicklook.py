@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from eopf.computing.abstract import EOProcessingUnit
-from eopf.computing.types import MappingAuxiliary, MappingDataType
 
-from rs_client.processing.errors import BadPayload, NothingFound
+from rs_client.processing.errors import NothingFound
+from rs_client.processing.unit import Unit
 
 INPUT = "product"
 OUTPUT = "quicklook"
@@ -24,49 +23,32 @@ SIZE = 512
 """Pixels of the longer side, unless another number is asked for."""
 
 
-class Quicklook(EOProcessingUnit):
+class Quicklook(Unit):
     """Any product → small images of it."""
 
     PROCESSOR_NAME = "quicklook"
     PROCESSOR_VERSION = "1.0.0"
     PROCESSOR_LEVEL = "L0"
-    # A contract names products beforehand; this unit takes any product.
-    PROCESSOR_CONTRACT = False
+    PROCESSOR_CONTRACT = False  # eopf looks for it in each class
+    INPUT = INPUT
+    OUTPUT = OUTPUT
 
-    @classmethod
-    def get_mandatory_input_list(cls, mode: str | None = None, **kwargs: Any) -> list[str]:  # noqa: ARG003 - eopf's
-        """The names of the inputs: ``product``."""
-        return [INPUT]
-
-    @classmethod
-    def get_provided_output_list(cls, mode: str | None = None, **kwargs: Any) -> list[str]:  # noqa: ARG003 - eopf's
-        """The names of the outputs: ``quicklook``."""
-        return [OUTPUT]
-
-    def run(
-        self,
-        inputs: MappingDataType,
-        adfs: MappingAuxiliary | None = None,  # noqa: ARG002 - eopf's; this unit needs no auxiliary file
-        mode: str | None = None,  # noqa: ARG002 - eopf's; this unit has one mode
-        **kwargs: Any,
-    ) -> dict[str, xr.DataTree]:
+    def make(self, source: Any, **parameters: Any) -> xr.DataTree:
         """Reduce what the product holds. Parameters: ``name`` of the product, ``size`` in pixels (512).
 
         Raises ``NothingFound`` when there is nothing to look at.
         """
         from eopf.product.conveniences import init_datatree
 
-        product = inputs[INPUT]
-        if not isinstance(product, xr.DataTree):
-            raise BadPayload("the input product must be one product")
-        name, size = kwargs.get("name") or OUTPUT, int(kwargs.get("size") or SIZE)
+        product = self.one(source)
+        name, size = parameters.get("name") or OUTPUT, int(parameters.get("size") or SIZE)
         tree: xr.DataTree = init_datatree(name, enforce_eoproduct_rules=False)
         for path, dataset in _views(product, size):
             tree[path] = xr.DataTree(dataset)
         if not tree.children:
             raise NothingFound(f"{product.name or 'the product'} holds nothing that a quicklook could show")
         tree.attrs["stac_discovery"] = _discovery(name, product)
-        return {OUTPUT: tree}
+        return tree
 
 
 def _views(product: xr.DataTree, size: int) -> Iterator[tuple[str, xr.Dataset]]:

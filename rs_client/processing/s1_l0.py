@@ -7,8 +7,6 @@ from functools import partial
 from typing import Any
 
 import xarray as xr
-from eopf.computing.abstract import EOProcessingUnit
-from eopf.computing.types import MappingAuxiliary, MappingDataType
 
 from rs_client.processing import lazily
 from rs_client.processing.channel import SEGMENT, Block, Channel, Decoded, Scan, Segment, put_together, scan
@@ -16,6 +14,7 @@ from rs_client.processing.errors import BadPayload
 from rs_client.processing.frames import Coding, Lock
 from rs_client.processing.product import Session, assemble
 from rs_client.processing.reedsolomon import Basis
+from rs_client.processing.unit import Unit
 
 INPUT = "cadu"
 OUTPUT = "l0"
@@ -30,7 +29,7 @@ def cadu_block(octets: Any, channel: int, block: int) -> xr.DataTree:
     return xr.DataTree(xr.Dataset({"octets": variable}, attrs={"channel": channel, "block": block}))
 
 
-class SentinelOneLevelZero(EOProcessingUnit):
+class SentinelOneLevelZero(Unit):
     """CADU → frames → packets by APID.
 
     The input ``cadu`` are :func:`cadu_block` trees, in any order. They are decoded in segments, on the Dask cluster
@@ -41,26 +40,11 @@ class SentinelOneLevelZero(EOProcessingUnit):
     PROCESSOR_NAME = "s1_l0"
     PROCESSOR_VERSION = "1.0.0"
     PROCESSOR_LEVEL = "L0"
-    # A contract is a JSON file that lists products by name; the names of a session's files are not known beforehand.
-    PROCESSOR_CONTRACT = False
+    PROCESSOR_CONTRACT = False  # eopf looks for it in each class
+    INPUT = INPUT
+    OUTPUT = OUTPUT
 
-    @classmethod
-    def get_mandatory_input_list(cls, mode: str | None = None, **kwargs: Any) -> list[str]:  # noqa: ARG003 - eopf's
-        """The names of the inputs: ``cadu``."""
-        return [INPUT]
-
-    @classmethod
-    def get_provided_output_list(cls, mode: str | None = None, **kwargs: Any) -> list[str]:  # noqa: ARG003 - eopf's
-        """The names of the outputs: ``l0``."""
-        return [OUTPUT]
-
-    def run(
-        self,
-        inputs: MappingDataType,
-        adfs: MappingAuxiliary | None = None,  # noqa: ARG002 - eopf's; this unit needs no auxiliary file
-        mode: str | None = None,  # noqa: ARG002 - eopf's; this unit has one mode
-        **kwargs: Any,
-    ) -> dict[str, xr.DataTree]:
+    def make(self, source: Any, **parameters: Any) -> xr.DataTree:
         """Make the product.
 
         Parameters: ``name`` of the product, ``session`` (a ``Session``, or a mapping of its facts), ``basis`` (``dual``
@@ -70,13 +54,12 @@ class SentinelOneLevelZero(EOProcessingUnit):
         Raises ``BadPayload`` when a block is given twice or the frames are not what the parameters say,
         ``NothingFound`` when there is no packet in them.
         """
-        value = inputs[INPUT]
-        channels = _channels(_blocks(value) if isinstance(value, xr.DataTree) else value)
-        session = _session(kwargs.get("session"), kwargs.get("name") or OUTPUT)
-        coding = Coding(Basis(kwargs.get("basis") or Basis.DUAL), randomised=bool(kwargs.get("randomised")))
-        decoded = _decode(channels, coding, int(kwargs.get("segment") or SEGMENT))
+        channels = _channels(_blocks(source) if isinstance(source, xr.DataTree) else source)
+        session = _session(parameters.get("session"), parameters.get("name") or OUTPUT)
+        coding = Coding(Basis(parameters.get("basis") or Basis.DUAL), randomised=bool(parameters.get("randomised")))
+        decoded = _decode(channels, coding, int(parameters.get("segment") or SEGMENT))
         _refuse_foreign(decoded, coding)
-        return {OUTPUT: assemble(kwargs.get("name") or session.id, session, decoded)}
+        return assemble(parameters.get("name") or session.id, session, decoded)
 
 
 def _blocks(tree: xr.DataTree) -> list[xr.DataTree]:

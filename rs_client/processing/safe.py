@@ -21,7 +21,7 @@ def open_safe(href: str, keys: StorageKeys | None, stack: ExitStack) -> xr.DataT
     """Open a SAFE product, a folder or an archive, as an EOPF product; lazy.
 
     An archive is unpacked, and what lies in object storage is fetched, to a folder that ``stack`` takes away; what is
-    lazy is then made by threads of this process, as other machines cannot see that folder.
+    lazy is then made on this machine, as others cannot see that folder.
 
     Raises ``BadPayload`` when it has another name than a SAFE product has, ``InputUnreadable`` when EOPF knows no such
     product or finds it incomplete.

@@ -153,12 +153,19 @@ def write(tree: xr.DataTree, href: str, keys: StorageKeys | None) -> int:
         store = _place(href, keys, inside=True).store
         if _size(store):
             raise OutputRefused(f"{href} cannot be written: it is there already")
-        # To look whether a chunk is empty takes longer than to write one that is.
-        with warnings.catch_warnings(), lazily.ahead(), zarr.config.set({"array.write_empty_chunks": True}):
+        with warnings.catch_warnings(), lazily.ahead():
             # Zarr tells every writer that they are not in version 3 of the standard yet; without them a product would
             # need a request for each of its arrays to be opened.
             warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
-            tree.to_zarr(_AtOnce(store), mode="w-", zarr_format=3, consolidated=True, encoding=_encoding(tree))
+            tree.to_zarr(
+                _AtOnce(store),
+                mode="w-",
+                zarr_format=3,
+                consolidated=True,
+                encoding=_encoding(tree),
+                write_empty_chunks=True,  # to look whether a chunk is empty takes longer than to write one that is
+                chunkmanager_store_kwargs=lazily.place(),
+            )
         return _size(store)
     except (BaseError, OSError) as error:
         raise OutputRefused(f"{href} cannot be written: {reason(error)}") from error

@@ -19,7 +19,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from rs_client.processing.payload import on_worker
+from rs_client.processing.lazily import on_worker
 
 SECRET = "rs"  # noqa: S105 - the name of the storage's keys among eopf's secrets
 _PROGRESS = re.compile(r"^(Workflow progress|Progress): (\d+)%")

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
-import attr
-from fastapi import APIRouter, Body, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model, model_validator
+from pydantic import BaseModel, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from stac_fastapi.api.app import StacApi
 from stac_fastapi.api.models import (
-    CollectionUri,
     ItemCollectionUri,
-    ItemUri,
     create_get_request_model,
     create_post_request_model,
     create_request_model,
 )
-from stac_fastapi.api.routes import Scope, create_async_endpoint
+from stac_fastapi.api.routes import Scope
 from stac_fastapi.extensions import (
     BulkTransactionExtension,
     CollectionSearchExtension,
@@ -28,7 +25,6 @@ from stac_fastapi.extensions import (
     OffsetPaginationExtension,
     SearchFilterExtension,
     TokenPaginationExtension,
-    TransactionExtension,
 )
 from stac_fastapi.extensions.aggregation.request import (
     AggregationExtensionGetRequest,
@@ -42,7 +38,6 @@ from stac_fastapi.extensions.sort import (
     ItemCollectionSortExtension,
     SearchSortExtension,
 )
-from stac_fastapi.extensions.transaction.request import PartialCollection, PartialItem, PatchOperation
 from stac_fastapi.pgstac.config import Settings as PgstacSettings
 from stac_fastapi.pgstac.core import health_check
 from stac_fastapi.pgstac.extensions import FreeTextExtension, QueryExtension
@@ -57,7 +52,6 @@ from stac_fastapi.types.errors import (
 )
 from stac_fastapi.types.extension import ApiExtension
 from stac_fastapi.types.search import APIRequest
-from stac_pydantic import Collection
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
@@ -66,12 +60,15 @@ from rs_server.access.guards import current_principal
 from rs_server.bodies import bounded_body
 from rs_server.catalog import conditions, downloads, readers
 from rs_server.catalog.aggregation import CatalogAggregation, Counting
+from rs_server.catalog.assets import Allowed
 from rs_server.catalog.client import CatalogClient, CatalogFilters
 from rs_server.catalog.extensions import Extensions
 from rs_server.catalog.lifecycle import Rules
+from rs_server.catalog.transaction_routes import Transactions
 from rs_server.catalog.transactions import CatalogBulk, CatalogTransactions, Workshop
 from rs_server.errors import BadInput, Conflict, NotFound, RsError
 from rs_server.settings import CatalogSettings, Settings
+from rs_server.storage.layout import Buckets
 
 TITLE = "RS-Python catalog"
 DESCRIPTION = "The products of this platform: every collection has an owner and readers."
@@ -102,14 +99,17 @@ class LibrarySettings(PgstacSettings):
 
 
 class CatalogSearch(PgstacSearch):
-    """The library's search, which takes it for granted that a body is an object."""
+    """The library's search, which takes it for granted that a body is an object and its fields are another."""
 
     @model_validator(mode="before")
     @classmethod
     def _an_object(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             raise ValueError("a search is an object")  # noqa: TRY004 - pydantic's way to refuse
-        return values
+        if "fields" in values and values["fields"] is None:
+            raise ValueError("fields: null is no choice; leave it out for all fields")
+        one = values.get("collections")
+        return {**values, "collections": [one]} if isinstance(one, str) else values  # as callers of GET write it
 
 
 class OwnRoot:
@@ -145,10 +145,12 @@ def create_app(settings: Settings) -> FastAPI:
         dependencies=[Depends(current_principal), Depends(bounded_body)],
     )
     _add_documentation(app, settings.public_url)
-    rules = Rules(settings.catalog.lifecycle, settings.storage.bucket)
-    writing = _write_extensions(ours, settings.catalog, Workshop(rules, Extensions(settings.catalog.schemas)))
+    buckets = Buckets(settings.storage.bucket, settings.catalog.lifecycle)
+    allowed = Allowed(buckets.all, frozenset(settings.catalog.asset_hosts))
+    workshop = Workshop(Rules(settings.catalog.lifecycle), Extensions(settings.catalog.schemas), allowed)
+    writing = _write_extensions(ours, settings.catalog, workshop)
     _conditions(_stac_api(app, ours, writing))
-    app.include_router(downloads.create_router(rules))
+    app.include_router(downloads.create_router(allowed))
     app.include_router(readers.create_router())
     app.add_middleware(OwnRoot)
     errors.install(app)
@@ -246,55 +248,6 @@ def _write_extensions(ours: LibrarySettings, settings: CatalogSettings, workshop
     ]
 
 
-@attr.s
-class Transactions(TransactionExtension):
-    """The library's routes, where a new collection that names no licence gets that of the settings."""
-
-    licence: str = attr.ib(kw_only=True)
-
-    def register_create_collection(self) -> None:
-        """Register ``POST /collections``."""
-        licence = Field(self.licence, alias="license", min_length=1)
-        model = create_model("NewCollection", __base__=Collection, license=(str, licence))
-        self.router.add_api_route(
-            "/collections",
-            create_async_endpoint(self.client.create_collection, model),
-            name="Create Collection",
-            methods=["POST"],
-            status_code=201,
-            response_model=None,
-            responses={201: {"content": {"application/json": {}}, "model": Collection}},
-            response_class=self.response_class,
-        )
-
-    def register_patch_item(self) -> None:
-        """Register ``PATCH /collections/{collection_id}/items/{item_id}``."""
-        self._patch("/collections/{collection_id}/items/{item_id}", self.client.patch_item, ItemUri, PartialItem)
-
-    def register_patch_collection(self) -> None:
-        """Register ``PATCH /collections/{collection_id}``."""
-        self._patch("/collections/{collection_id}", self.client.patch_collection, CollectionUri, PartialCollection)
-
-    def _patch(self, path: str, endpoint: Any, uri: type[APIRequest], partial: type[BaseModel]) -> None:
-        """Take members that the library's model does not know, too: a patch that drops some is none."""
-        known = type(f"{partial.__name__}Patch", (partial,), {"model_config": ConfigDict(extra="allow")})
-        body = Annotated[known | list[PatchOperation], Body()]  # type: ignore[valid-type]
-        patch = attr.ib(default=None, type=body)
-        model = attr.make_class(f"{partial.__name__}Request", {"patch": patch}, bases=(uri,))
-        kinds = ("application/json", "application/merge-patch+json")
-        described = {kind: {"schema": partial.model_json_schema()} for kind in kinds}
-        steps = {"application/json-patch+json": {"schema": TypeAdapter(list[PatchOperation]).json_schema()}}
-        self.router.add_api_route(
-            path,
-            create_async_endpoint(endpoint, model),
-            name=f"Patch {partial.__name__.removeprefix('Partial')}",
-            methods=["PATCH"],
-            response_model=None,
-            response_class=self.response_class,
-            openapi_extra={"requestBody": {"content": {**described, **steps}, "required": True}},
-        )
-
-
 def _conditions(api: StacApi) -> None:
     """Declare what writing requests may say beside their bodies."""
     item, items = "/collections/{collection_id}/items/{item_id}", "/collections/{collection_id}/items"
@@ -302,6 +255,7 @@ def _conditions(api: StacApi) -> None:
     additions: list[Scope] = [{"path": items, "method": "POST"}]
     bulk: list[Scope] = [{"path": "/collections/{collection_id}/bulk_items", "method": "POST"}]
     api.add_route_dependencies(changes, [Depends(conditions.if_match)])
+    api.add_route_dependencies(changes[:2], [Depends(conditions.preferred)])
     api.add_route_dependencies([*changes[:2], *additions, *bulk], [Depends(conditions.validated)])
     api.add_route_dependencies(
         [{"path": "/collections/{collection_id}", "method": "DELETE"}], [Depends(conditions.forced)]

@@ -2,7 +2,8 @@
 
 An item's files lie under ``owner/collection/item/`` in a bucket of ours and nowhere else. So who may read a
 collection reads its files and no others, nothing that an item says makes the server call an address, and what is
-deleted with an item belongs to it alone.
+deleted with an item belongs to it alone. Where the settings name hosts, an item may point at files there as well: those
+are links that nobody here looks at, signs or deletes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from rs_server.catalog.links import item_href
 from rs_server.catalog.names import CollectionName
@@ -55,18 +56,39 @@ class Bucket(Protocol):
         ...
 
 
-def files(item: Mapping[str, Any], name: CollectionName, buckets: frozenset[str]) -> Iterator[File]:
-    """The files of an item; ``BadInput`` for an address that is not at the item's own place."""
-    prefix = layout.item_prefix(name, item["id"])
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Where files may be: in these buckets, and as links at these hosts."""
+
+    buckets: frozenset[str]
+    hosts: frozenset[str] = frozenset()
+
+    def elsewhere(self, href: str) -> bool:
+        """Whether this is a link to a host that the settings name."""
+        try:
+            parts = urlsplit(href)
+        except ValueError:
+            return False
+        plain = href.isprintable() and "\\" not in href and parts.netloc == parts.hostname
+        return plain and parts.scheme == "https" and parts.hostname in self.hosts
+
+
+def files(item: Mapping[str, Any], name: CollectionName, allowed: Allowed) -> Iterator[File]:
+    """The files of an item in our storage; ``BadInput`` for an address that is not at the item's own place."""
+    prefix, taken = layout.item_prefix(name, item["id"]), dict[str, str]()
     for key, asset in item["assets"].items():
+        if allowed.elsewhere(asset["href"]):
+            continue
         field = f"item {item['id']}: assets.{key}"
         place = _place(asset["href"], f"{field}.href")
-        if place.bucket not in buckets or not place.key.startswith(prefix) or not _plain(place.key):
+        if place.bucket not in allowed.buckets or not place.key.startswith(prefix) or not _plain(place.key):
             raise BadInput(
                 f"{field}.href: {asset['href'][:200]} is not at the item's own place",
-                hint=f"files of this item lie under {layout.href(min(buckets), prefix)}",
+                hint=f"files of this item lie under {layout.href(min(allowed.buckets), prefix)}",
                 field=f"assets.{key}.href",
             )
+        if (other := taken.setdefault(place.key.removesuffix("/"), key)) != key:
+            raise BadInput(f"{field}.href: is the file of assets.{other} already", field=f"assets.{key}.href")
         yield File(field, place, _size(asset.get("file:size"), field), asset.get("file:checksum"))
 
 
@@ -105,8 +127,9 @@ def unserved(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def addresses(item: Mapping[str, Any] | None) -> set[str]:
-    """Where the files of an item are."""
-    return {asset["href"] for asset in ((item or {}).get("assets") or {}).values() if "href" in asset}
+    """Where the files of an item are in our storage."""
+    found = {asset.get("href", "") for asset in ((item or {}).get("assets") or {}).values()}
+    return {address for address in found if address.startswith("s3://")}
 
 
 def _without_alternate(asset: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,18 +17,18 @@ import orjson
 from fastapi import Request
 from fastapi.responses import Response
 from pydantic import ValidationError
+from stac_fastapi.extensions.fields.request import PostFieldsExtension
 from stac_fastapi.pgstac.core import CoreCrudClient
 from stac_fastapi.pgstac.extensions.filter import FiltersClient
 from stac_fastapi.pgstac.types.search import PgstacSearch
-from stac_fastapi.pgstac.utils import filter_fields
 from stac_fastapi.types.errors import NotFoundError
 from stac_fastapi.types.requests import get_base_url
 
 from rs_server.access import policy
 from rs_server.access.guards import require_visible
 from rs_server.access.policy import Principal, Right, Service
-from rs_server.catalog import assets, filters, pages
-from rs_server.catalog.links import GEOJSON, Asked, collection_href, item_links, page_links
+from rs_server.catalog import assets, fields, filters, pages
+from rs_server.catalog.links import GEOJSON, Asked, collection_href, item_links, page_links, titled
 from rs_server.catalog.names import CollectionName, resolve
 from rs_server.catalog.pages import Place, Stored
 from rs_server.catalog.queryables import queryables
@@ -103,7 +103,8 @@ class CatalogClient(CoreCrudClient):
 
     async def get_collection(self, collection_id: str, request: Request, **kwargs: Any) -> Any:
         """One collection; its items' routes come through here too."""
-        return await super().get_collection(visible(collection_id, request).full, request=request, **kwargs)
+        found = await super().get_collection(visible(collection_id, request).full, request=request, **kwargs)
+        return {**found, "links": titled(found["links"])}
 
     async def get_item(self, item_id: str, collection_id: str, request: Request, **kwargs: Any) -> Response:  # noqa: ARG002
         """One item, with its version as the entity tag."""
@@ -147,8 +148,15 @@ class CatalogClient(CoreCrudClient):
             raise BadInput("collections are searched with `filter`, not with `query`")
         mine: dict[str, Any] = {"op": "in", "args": [{"property": "id"}, await narrowed(None, request)]}
         if filter_expr:
-            mine = {"op": "and", "args": [mine, filters.parsed(filter_expr, filter_lang)]}
-        return await super().all_collections(request, filter_expr=json.dumps(mine), filter_lang="cql2-json", **kwargs)
+            both = filters.checked({"op": "and", "args": [mine, filters.parsed(filter_expr, filter_lang)]})
+            mine = both if isinstance(both, dict) else _NEVER
+        found = await super().all_collections(request, filter_expr=json.dumps(mine), filter_lang="cql2-json", **kwargs)
+        if isinstance(found, Response):  # with the fields that were asked for
+            return found
+        return {
+            **found,
+            "collections": [{**each, "links": titled(each["links"])} for each in found["collections"]],
+        }
 
     def _clean_search_args(
         self,
@@ -161,6 +169,8 @@ class CatalogClient(CoreCrudClient):
         clean: dict[str, Any] = super()._clean_search_args(base_args, *arguments, **kwargs)
         if filter_query:
             clean |= {"filter": filters.parsed(filter_query, filter_lang), "filter_lang": "cql2-json"}
+        if "fields" in clean:  # a list that nothing was put on is none
+            clean["fields"] = {name: listed for name, listed in clean["fields"].items() if listed}
         return clean
 
     def parsed(self, parameters: Mapping[str, Any]) -> PgstacSearch:
@@ -201,7 +211,7 @@ class CatalogClient(CoreCrudClient):
         features = [served(stored, base) for stored in found.items]
         return {
             "type": "FeatureCollection",
-            "features": _only_fields(features, getattr(search, "fields", None)),
+            "features": fields.chosen(features, _wanted(search)),
             "links": page_links(base, asked, found),
             "numberMatched": found.matched,
             "numberReturned": len(features),
@@ -236,11 +246,9 @@ def entity_tag(version: str) -> str:
     return f'"{version}"'
 
 
-def _only_fields(features: list[dict[str, Any]], fields: Any) -> list[dict[str, Any]]:
-    include, exclude = (fields.include or set(), fields.exclude or set()) if fields else (set(), set())
-    if not include and not exclude:
-        return features
-    return [filter_fields(orjson.loads(orjson.dumps(feature)), include, exclude) for feature in features]
+def _wanted(search: PgstacSearch) -> PostFieldsExtension | None:
+    """The fields that a search asks for; None, where it does not speak of them."""
+    return getattr(search, "fields", None) if "fields" in search.model_fields_set else None
 
 
 def _geojson(document: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:

@@ -17,6 +17,17 @@ async def if_match(
     request.state.if_match = if_match
 
 
+async def preferred(
+    request: Request,
+    prefer: Annotated[
+        str, Header(description="`return=representation` to be answered with the changed item (RFC 7240)")
+    ] = "",
+) -> None:
+    """Whether the answer is to show what was made of the item."""
+    wishes = {wish.partition(";")[0].replace(" ", "").lower() for wish in prefer.split(",")}
+    request.state.shown = "return=representation" in wishes
+
+
 async def validated(
     request: Request,
     *,

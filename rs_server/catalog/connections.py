@@ -37,6 +37,7 @@ _BROKEN = (
     asyncpg.QueryCanceledError,
     asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what the driver stumbles over when its connection goes in the middle
 )
 _IN_THE_WAY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
 # What the database says about a search it cannot evaluate, e.g. a text compared with a number.
@@ -75,7 +76,8 @@ async def _pool(settings: DatabaseSettings, **session: str) -> AsyncIterator[Any
             "search_path": "pgstac,public",
             "application_name": "rs-catalog",
             "statement_timeout": str(settings.statement_timeout_ms),
-            "jit": "off",  # a search over many partitions looks costly, and is not worth compiling
+            "jit": "off",  # a search over many partitions looks costly, and is not worth compiling …
+            "max_parallel_workers_per_gather": "0",  # … nor starting processes for: each learns all partitions first
             **session,
         },
     )

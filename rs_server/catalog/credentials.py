@@ -15,8 +15,10 @@ from rs_server.access.policy import Principal, Right, Service
 from rs_server.catalog.names import CollectionName, resolve
 from rs_server.database import Database
 from rs_server.errors import BadInput, NotFound
+from rs_server.settings import Settings
 from rs_server.storage import layout
 from rs_server.storage.credentials import CredentialIssuer, Credentials, Scope
+from rs_server.storage.layout import Buckets, Location
 
 
 class Wanted(BaseModel):
@@ -31,6 +33,9 @@ class Wanted(BaseModel):
         max_length=200,
     )
     item: str | None = Field(None, description="One item of it; default: all of them", min_length=1, max_length=255)
+    product_type: str | None = Field(
+        None, description="The product:type of files to come, which may decide about their bucket", max_length=200
+    )
     write: bool = Field(
         default=False, description="Also to write and delete; the item of files to come need not be there"
     )
@@ -50,7 +55,7 @@ class StorageKey(BaseModel):
     endpoint: str
     region: str
     bucket: str
-    prefix: str = Field(description="Where the files lie; empty for a key to several places")
+    prefix: str = Field(description="Where the files lie in that bucket; empty for a key to several places")
     expiration: datetime
 
 
@@ -70,15 +75,15 @@ def create_router() -> APIRouter:
     @router.post("/storage/credentials")
     async def storage_credentials(request: Request, response: Response, who: Caller, wanted: Wanted) -> StorageKey:
         """A key to the files of a collection, of one item, or to all that the caller may download."""
-        key, prefix = await _issued(request, who, wanted)
+        key, place = await _issued(request, who, wanted)
         response.headers["Cache-Control"] = "no-store"
         return StorageKey(
             access_key_id=key.access_key,
             secret_access_key=key.secret_key,
             endpoint=key.endpoint,
             region=key.region,
-            bucket=key.bucket,
-            prefix=prefix,
+            bucket=place.bucket,
+            prefix=place.key,
             expiration=key.expires,
         )
 
@@ -99,22 +104,26 @@ def create_router() -> APIRouter:
     return router
 
 
-async def _issued(request: Request, who: Principal, wanted: Wanted) -> tuple[Credentials, str]:
-    """The key, and the prefix it opens where it is one."""
+async def _issued(request: Request, who: Principal, wanted: Wanted) -> tuple[Credentials, Location]:
+    """The key, and the place it opens where it is one."""
     database: Database = request.state.database
+    settings: Settings = request.state.settings
+    buckets = Buckets(settings.storage.bucket, settings.catalog.lifecycle)
     if wanted.collection is None:
-        prefix, scope = "", _everywhere(who, await _collections(database), write=wanted.write)
+        place = Location(settings.storage.bucket, "")
+        scope = _everywhere(who, await _collections(database), write=wanted.write)
         about: dict[str, str] = {}
     else:
         name = resolve(wanted.collection, who)
         _permit(who, name, wanted)
-        prefix = await _prefix(database, name, wanted)
-        scope = Scope(read=(prefix,), write=(prefix,) if wanted.write else ())
+        place = await _place(database, name, wanted, buckets)
+        scope = Scope(read=(place.key,), write=(place.key,) if wanted.write else ())
         about = {"collection": name.full}  # so that its owner finds it on record
     issuer: CredentialIssuer = request.state.credentials
     key = await issuer.issue(who.login, "written by the user" if wanted.write else "read by the user", scope)
-    await audit.record(database, who, "storage.key", prefix or "all", name=key.name, write=int(wanted.write), **about)
-    return key, prefix
+    details: dict[str, str | int] = {"name": key.name, "write": int(wanted.write), **about}
+    await audit.record(database, who, "storage.key", place.key or "all", **details)
+    return key, place
 
 
 def _permit(who: Principal, name: CollectionName, wanted: Wanted) -> None:
@@ -148,12 +157,13 @@ def _name_or_none(full: str) -> CollectionName | None:
         return None
 
 
-async def _prefix(database: Database, name: CollectionName, wanted: Wanted) -> str:
-    """The prefix of what is asked for; ``NotFound`` when it is not there."""
+async def _place(database: Database, name: CollectionName, wanted: Wanted, buckets: Buckets) -> Location:
+    """Where the files of what is asked for lie, or will; ``NotFound`` when it is not there."""
     async with database.connection() as conn:
         cursor = await conn.execute(
             "SELECT EXISTS (SELECT FROM pgstac.collections WHERE id = %s) AS collection, "
-            "EXISTS (SELECT FROM pgstac.items WHERE collection = %s AND id = %s) AS item",
+            "i.id IS NOT NULL AS item, i.content->'properties'->>'product:type' AS product_type "
+            "FROM (VALUES (1)) one LEFT JOIN pgstac.items i ON i.collection = %s AND i.id = %s",
             [name.full, name.full, wanted.item],
         )
         there = await cursor.fetchone()
@@ -161,7 +171,8 @@ async def _prefix(database: Database, name: CollectionName, wanted: Wanted) -> s
     if not there["collection"]:
         raise NotFound(f"collection {name.full} does not exist")
     if wanted.item is None:
-        return layout.collection_prefix(name)
+        return Location(buckets.of(name, wanted.product_type), layout.collection_prefix(name))
     if not there["item"] and not wanted.write:
         raise NotFound(f"item {wanted.item} of collection {name.full} does not exist")
-    return layout.item_prefix(name, wanted.item)
+    product_type = wanted.product_type or there["product_type"]
+    return Location(buckets.of(name, product_type), layout.item_prefix(name, wanted.item))

@@ -12,8 +12,8 @@ from rs_server.access import audit
 from rs_server.access.guards import require
 from rs_server.access.policy import Right, Service
 from rs_server.catalog import assets, pages
+from rs_server.catalog.assets import Allowed
 from rs_server.catalog.client import caller, visible
-from rs_server.catalog.lifecycle import Rules
 from rs_server.catalog.names import CollectionName
 from rs_server.errors import Conflict, NotFound
 from rs_server.storage.layout import Location
@@ -21,7 +21,7 @@ from rs_server.storage.layout import Location
 LIFE = timedelta(minutes=15)
 
 
-def create_router(rules: Rules) -> APIRouter:
+def create_router(allowed: Allowed) -> APIRouter:
     """The route, for the catalog's application."""
     router = APIRouter(tags=["Download"])
 
@@ -35,18 +35,24 @@ def create_router(rules: Rules) -> APIRouter:
         """Go to a file of an item."""
         name = visible(collection_id, request)
         require(caller(request), Right.DOWNLOAD, Service.CATALOG, name.resource)
-        place = _place(await _item(request, name, item_id), name, asset, rules)
+        item = await _item(request, name, item_id)
+        if allowed.elsewhere(href := _entry(item, asset)["href"]):
+            return await _gone_to(href, request, f"{name.full}/{item_id}/{asset}")
+        place = _place(item, name, asset, allowed)
         bucket = request.state.storage.at(place.bucket)
         if await bucket.size(place.key) is None:
             raise Conflict(
                 f"asset {asset} of item {item_id} is a product of many files, or has none just now",
                 hint="open it with a key of POST /storage/credentials for this item",
             )
-        address = await bucket.signed(place.key, LIFE)
-        await audit.record(request.state.database, caller(request), "asset.download", f"{name.full}/{item_id}/{asset}")
-        return RedirectResponse(address, 302, {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
+        return await _gone_to(await bucket.signed(place.key, LIFE), request, f"{name.full}/{item_id}/{asset}")
 
     return router
+
+
+async def _gone_to(address: str, request: Request, what: str) -> RedirectResponse:
+    await audit.record(request.state.database, caller(request), "asset.download", what)
+    return RedirectResponse(address, 302, {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
 
 
 async def _item(request: Request, name: CollectionName, item_id: str) -> dict[str, Any]:
@@ -57,10 +63,14 @@ async def _item(request: Request, name: CollectionName, item_id: str) -> dict[st
     return stored.document
 
 
-def _place(item: dict[str, Any], name: CollectionName, asset: str, rules: Rules) -> Location:
-    """Where the file lies: looked at as closely as when it was written, whoever wrote it."""
-    entry = (item.get("assets") or {}).get(asset)
+def _entry(item: dict[str, Any], asset: str) -> dict[str, Any]:
+    entry: dict[str, Any] | None = (item.get("assets") or {}).get(asset)
     if entry is None:
         raise NotFound(f"item {item['id']} has no asset {asset}")
-    (file,) = assets.files({"id": item["id"], "assets": {asset: entry}}, name, rules.buckets)
+    return entry
+
+
+def _place(item: dict[str, Any], name: CollectionName, asset: str, allowed: Allowed) -> Location:
+    """Where the file lies: looked at as closely as when it was written, whoever wrote it."""
+    (file,) = assets.files({"id": item["id"], "assets": {asset: _entry(item, asset)}}, name, allowed)
     return file.place

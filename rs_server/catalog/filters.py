@@ -29,6 +29,10 @@ _CONDITIONS = frozenset(
     {"=", "<>", "<", "<=", ">", ">=", "like", "between", "in", "isNull", "eq", "neq", "lt", "lte", "gt", "gte"}
 )
 _RELATIONS = ("s_", "t_", "a_")  # spatial, temporal and array comparisons
+# What may stand within a condition: pgstac's, of those that CQL2 has. Its %, div and ^ it cannot compute.
+_ARITHMETIC = frozenset({"+", "-", "*", "/"})
+_VALUES = frozenset({"casei", "accenti", "upper", "lower"}) | _ARITHMETIC
+_OTHER_WAY = {"s_contains": "s_within", "s_within": "s_contains"}
 
 
 def parsed(text: str, language: str | None) -> Any:
@@ -46,7 +50,8 @@ def checked(condition: Any) -> Any:
     if len(orjson.dumps(condition)) > LARGEST:
         raise UnsupportedFilter(f"the filter is larger than {LARGEST} bytes")
     _require_condition(condition)
-    return _folded(condition)
+    _require_known(condition)
+    return _folded(_spelt(condition))
 
 
 def _from_text(text: str) -> Any:
@@ -98,6 +103,47 @@ def _require_condition(value: Any) -> None:
             _require_condition(argument)
     elif not (isinstance(operation, str) and (operation in _CONDITIONS or operation.lower().startswith(_RELATIONS))):
         raise UnsupportedFilter(f"{_shown(value)} is not a condition that the catalog can evaluate")
+
+
+def _require_known(condition: Any) -> None:
+    """Raise for an operator that cannot be evaluated, naming it; walks without recursion."""
+    alone = not (isinstance(condition, dict) and condition["op"] in _LOGIC)
+    open_ = [condition]
+    while open_:
+        each = open_.pop()
+        open_ += each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+        operation = each.get("op") if isinstance(each, dict) else None
+        if operation in _ARITHMETIC and not alone:  # pgstac takes the number beside it for a text then
+            raise UnsupportedFilter(f"the catalog calculates ({operation!r}) in a single comparison, not within others")
+        if operation is None or operation in _LOGIC | _CONDITIONS | _VALUES:
+            continue
+        if not (isinstance(operation, str) and operation.lower().startswith(_RELATIONS)):
+            raise UnsupportedFilter(f"the catalog cannot evaluate the operator {str(operation)[:100]!r}")
+
+
+def _spelt(value: Any) -> Any:
+    """The same condition as pgstac has it; the depth is bounded already."""
+    if not isinstance(value, dict) or not isinstance(value.get("args"), list):
+        return value
+    if value["op"] in _LOGIC:
+        return {**value, "args": [_spelt(argument) for argument in value["args"]]}
+    return _relation(value, value["op"].lower(), value["args"])
+
+
+def _relation(value: dict[str, Any], name: str, arguments: list[Any]) -> Any:
+    if name == "in" and arguments[1:] == [[]]:
+        return False
+    if name == "a_containedby":
+        return {**value, "op": "a_contained_by"}
+    if name == "a_equals":  # of sets: their order says nothing (OGC 21-065r2), which pgstac would compare
+        return {"op": "and", "args": [{**value, "op": each} for each in ("a_contains", "a_contained_by")]}
+    if name.startswith("s_") and len(arguments) == 2 and _is_property(arguments[1]) and not _is_property(arguments[0]):
+        return {**value, "op": _OTHER_WAY.get(name, name), "args": arguments[::-1]}  # it takes the property first
+    return value
+
+
+def _is_property(value: Any) -> bool:
+    return isinstance(value, dict) and "property" in value
 
 
 def _folded(value: Any) -> Any:

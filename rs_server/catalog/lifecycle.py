@@ -10,58 +10,28 @@ The catalog keeps these itself but for ``created`` and ``eopf:origin_datetime``,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from rs_server.catalog.documents import instant
 from rs_server.catalog.names import CollectionName
-from rs_server.settings import ANY, LifecycleRule
+from rs_server.settings import LifecycleRule
+from rs_server.storage import layout
 from rs_server.storage.stac import EOPF, TIMESTAMPS, stamp
 
 Properties = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What holds for an item: how long it is kept, None for ever, and which bucket its files lie in."""
-
-    kept: timedelta | None
-    bucket: str
-
-
 class Rules:
-    """The rule table: the most specific line decides, where the owner weighs more than the collection and the type."""
+    """How long items are kept, after the rule table."""
 
-    def __init__(self, rules: Iterable[LifecycleRule] = (), bucket: str = "") -> None:
+    def __init__(self, rules: Iterable[LifecycleRule] = ()) -> None:
         self._rules = tuple(rules)
-        self._bucket = bucket
 
-    @property
-    def buckets(self) -> frozenset[str]:
-        """Every bucket that files may lie in."""
-        return frozenset({self._bucket, *(rule.bucket for rule in self._rules if rule.bucket)})
-
-    def terms(self, name: CollectionName, product_type: str | None) -> Terms:
-        """What holds for a product type in a collection."""
-        asked = (name.owner, name.name, product_type)
-        fitting = [rule for rule in self._rules if _fits(rule, asked)]
-        if not fitting:
-            return Terms(None, self._bucket)
-        rule = max(fitting, key=_weight)
-        return Terms(timedelta(days=rule.days) if rule.days is not None else None, rule.bucket or self._bucket)
-
-
-def _fits(rule: LifecycleRule, asked: tuple[str, str, str | None]) -> bool:
-    return all(said in (ANY, value) for said, value in zip(_said(rule), asked, strict=True))
-
-
-def _weight(rule: LifecycleRule) -> tuple[bool, ...]:
-    return tuple(said != ANY for said in _said(rule))
-
-
-def _said(rule: LifecycleRule) -> tuple[str, str, str]:
-    return rule.owner, rule.collection, rule.product_type
+    def kept(self, name: CollectionName, product_type: str | None) -> timedelta | None:
+        """How long items of a product type in a collection are kept; None: for ever."""
+        rule = layout.deciding(self._rules, name, product_type)
+        return timedelta(days=rule.days) if rule is not None and rule.days is not None else None
 
 
 def stamped(

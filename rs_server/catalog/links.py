@@ -18,6 +18,22 @@ Link = dict[str, Any]
 INFERRED = frozenset({"self", "root", "parent", "collection", "item", "items", "child"})
 
 
+_TITLES = {
+    "self": "This collection",
+    "root": "The catalog",
+    "parent": "The catalog",
+    "items": "Its items",
+    "aggregate": "Figures of its items",
+    "aggregations": "What is counted of its items",
+    "http://www.opengis.net/def/rel/ogc/1.0/queryables": "What its items can be filtered on",
+}
+
+
+def titled(links: Iterable[Link]) -> list[Link]:
+    """The links of a collection, each with a title as STAC advises; one that has none is called after its relation."""
+    return [{"title": _TITLES.get(link["rel"], link["rel"]), **link} for link in links]
+
+
 def collection_href(base: str, collection: str) -> str:
     """The address of a collection; ``base`` is that of the catalog, with a slash at its end."""
     return f"{base}collections/{quote(collection, safe='')}"

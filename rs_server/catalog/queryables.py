@@ -57,7 +57,8 @@ def queryables() -> dict[str, Any]:
                     **{name: {"title": name, "type": "string"} for name in _TEXT},
                     **{name: {"title": name, "type": "string", "format": "date-time"} for name in _TIMES},
                     **{name: {"title": name, "type": "number"} for name in _NUMBERS},
-                    **{name: {"title": name, "type": "integer"} for name in _INTEGERS},
+                    # pgstac would read what an integer is compared with as one, too: below 10.5, below 10
+                    **{name: {"title": name, "type": "number", "multipleOf": 1} for name in _INTEGERS},
                 }.items()
             )
         ),

@@ -103,8 +103,8 @@ class CatalogStore:
 
     def _stamped(self, item: Mapping[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
         name = CollectionName.parse(item["collection"])
-        terms = self._rules.terms(name, item["properties"].get("product:type"))
-        return stamped(item, now=datetime.now(UTC), kept=terms.kept, before=before)
+        kept = self._rules.kept(name, item["properties"].get("product:type"))
+        return stamped(item, now=datetime.now(UTC), kept=kept, before=before)
 
     async def item(self, collection_id: str, item_id: str) -> dict[str, Any]:
         """An item as it was stored, without the links the catalog adds; ``NotFound`` if it is not there."""

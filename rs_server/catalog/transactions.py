@@ -33,7 +33,7 @@ from rs_server.catalog.client import caller, entity_tag, named, served
 from rs_server.catalog.documents import check_collection, check_items
 from rs_server.catalog.extensions import Extensions
 from rs_server.catalog.lifecycle import Rules, stamped
-from rs_server.catalog.links import GEOJSON, INFERRED, item_href
+from rs_server.catalog.links import GEOJSON, INFERRED, item_href, titled
 from rs_server.catalog.names import CollectionName, resolve
 from rs_server.catalog.pages import BASE_TAG, Stored
 from rs_server.catalog.patching import patched
@@ -51,6 +51,7 @@ class Workshop:
 
     rules: Rules
     extensions: Extensions
+    allowed: assets.Allowed
 
     def checked(self, item: Mapping[str, Any], name: CollectionName, request: Request) -> Document:
         """The item as it may be stored, but for its times; ``BadInput`` names what is wrong with it."""
@@ -72,17 +73,17 @@ class Workshop:
 
     async def files_there(self, documents: Sequence[Document], name: CollectionName, request: Request) -> None:
         """Raise ``BadInput`` unless the files of all items are where they may be, and what is said of them."""
-        buckets = self.rules.buckets
-        found = [file for document in documents for file in assets.files(document, name, buckets)]
+        found = [file for document in documents for file in assets.files(document, name, self.allowed)]
         if found:
-            await assets.verify(found, {bucket: request.state.storage.at(bucket) for bucket in buckets})
+            storage = request.state.storage
+            await assets.verify(found, {bucket: storage.at(bucket) for bucket in self.allowed.buckets})
 
     def stamped(
         self, item: Document, name: CollectionName, now: datetime, before: Mapping[str, Any] | None = None
     ) -> Document:
         """The item with its times."""
-        terms = self.rules.terms(name, item["properties"].get("product:type"))
-        return stamped(item, now=now, kept=terms.kept, before=before)
+        kept = self.rules.kept(name, item["properties"].get("product:type"))
+        return stamped(item, now=now, kept=kept, before=before)
 
 
 @attr.s
@@ -211,7 +212,8 @@ class CatalogTransactions(TransactionsClient):
         """Replace an item; it stays where it is."""
         name = writable(collection_id, request)
         _require_body(item, "an item")
-        checked = self.workshop.checked(item.model_dump(mode="json"), name, request)
+        given = item.model_dump(mode="json")
+        checked = self.workshop.checked({**given, "id": given.get("id") or item_id}, name, request)
         _require_id(checked, item_id)
         (document,) = self.workshop.finished([checked], request)
 
@@ -222,7 +224,7 @@ class CatalogTransactions(TransactionsClient):
         stored = await writes.transaction(request, work)
         await _noted(request, "item.update", f"{name.full}/{item_id}")
         await _removal(request).now(name.full, item_id)
-        return _item_answer(stored, request, 200)
+        return _changed_answer(stored, request)
 
     async def patch_item(
         self,
@@ -249,7 +251,7 @@ class CatalogTransactions(TransactionsClient):
         stored = await writes.transaction(request, work)
         await _noted(request, "item.patch", f"{name.full}/{item_id}")
         await _removal(request).now(name.full, item_id)
-        return _item_answer(stored, request, 200)
+        return _changed_answer(stored, request)
 
     async def delete_item(self, item_id: str, collection_id: str, request: Request, **kwargs: Any) -> Any:  # noqa: ARG002
         """Delete an item, then its files."""
@@ -262,7 +264,7 @@ class CatalogTransactions(TransactionsClient):
         await writes.transaction(request, work)
         await _noted(request, "item.delete", f"{name.full}/{item_id}")
         await _removal(request).now(name.full, item_id)
-        return JSONResponse({"deleted item": item_id})
+        return Response(status_code=204)
 
     async def _replace(
         self, conn: Any, before: Stored, document: Document, name: CollectionName, request: Request
@@ -418,13 +420,22 @@ async def _existing(conn: Any, name: CollectionName) -> Document:
 
 async def _collection_answer(document: Document, request: Request) -> Document:
     links = CollectionLinks(collection_id=document["id"], request=request)
-    return {**document, "links": await links.get_links(extra_links=document["links"])}
+    return {**document, "links": titled(await links.get_links(extra_links=document["links"]))}
 
 
 def _item_answer(stored: Stored, request: Request, status: int) -> Response:
     base = get_base_url(request)
     headers = {"ETag": entity_tag(stored.version), "Location": item_href(base, stored.collection, stored.id)}
     return Response(orjson.dumps(served(stored, base)), status, headers, GEOJSON)
+
+
+def _changed_answer(stored: Stored, request: Request) -> Response:
+    """What a change is answered with: the item on demand, else its new version alone."""
+    if not getattr(request.state, "shown", False):
+        return Response(status_code=204, headers={"ETag": entity_tag(stored.version)})
+    answer = _item_answer(stored, request, 200)
+    answer.headers["Preference-Applied"] = "return=representation"
+    return answer
 
 
 def _if_match(request: Request) -> str | None:

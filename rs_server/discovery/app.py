@@ -22,7 +22,7 @@ from rs_server.discovery.merge import Hit, Places
 from rs_server.discovery.sources import CatalogSource, Source, StationSource, catalog_client, datetime_order
 from rs_server.errors import BadInput, RsError, StationError, Unavailable
 from rs_server.settings import Settings
-from rs_server.stations import paging, stac
+from rs_server.stations import filters, paging, stac
 from rs_server.stations.app import GeoJson, Json, OpenApi, Schema, stations_of
 from rs_server.stations.items import STAC_VERSION
 from rs_server.stations.kinds import KINDS
@@ -65,6 +65,7 @@ class Discovery:
         self.properties: dict[str, Property] = {
             each.stac: each for kind in kinds.values() for each in kind.properties if each.queryable
         }
+        self._foreign = {**filters.ANYWHERE, **self.properties}
         self._catalog = catalog
         self._key = settings.secret.get_secret_value().encode() or secrets.token_bytes(32)
 
@@ -111,7 +112,7 @@ class Discovery:
         descending, stations = _descending(body), stations_of(request)
         found: list[Source] = []
         for kind in self.kinds.values():
-            understood = body.understood(kind, self.properties, order=datetime_order(kind, descending=descending))
+            understood = body.understood(kind, self._foreign, order=datetime_order(kind, descending=descending))
             for station, names in _readable(stations.collections(kind.name), who, kind, understood).items():
                 found.append(StationSource(station, kind, names, understood, stations))
         if self._catalog is None:

@@ -100,7 +100,7 @@ class GatewayClusters:
         ``EnvironmentMismatch`` when the versions on it are not those that are needed.
         """
         async with self.gateway() as gateway:
-            cluster = await self._found(gateway, run) or await self._start(gateway, run, size)
+            cluster = await self._found(gateway, run, size) or await self._start(gateway, run, size)
             try:
                 client = await self._client(cluster, run, size)
                 try:
@@ -159,7 +159,7 @@ class GatewayClusters:
         except (ClientError, GatewayServerError, TimeoutError) as error:
             raise Unavailable(f"the Dask gateway does not answer as it should: {_short(error)}") from error
 
-    async def _found(self, gateway: Gateway, run: Run) -> GatewayCluster | None:
+    async def _found(self, gateway: Gateway, run: Run, size: Size) -> GatewayCluster | None:
         """The cluster of an attempt that was cut off, if it still answers; else it is stopped."""
         from dask_gateway import GatewayClusterError
 
@@ -170,6 +170,7 @@ class GatewayClusters:
             async with asyncio.timeout(self._settings.start_timeout_s):
                 cluster = gateway.connect(name, shutdown_on_close=True)
                 await cluster
+                await cluster.scale(size.workers)  # the attempt may have been cut off before it asked for them
         except (GatewayClusterError, TimeoutError):
             await gateway.stop_cluster(name)
             return None
@@ -201,7 +202,7 @@ class GatewayClusters:
         client: Client = await cluster.get_client(set_as_default=False)
         try:
             await self._worker_there(client, run, size)
-            await _check(client)
+            await check_environments(client)
         except BaseException:
             await client.close()
             raise
@@ -239,8 +240,8 @@ def _waiting(size: Size, waited_s: float, most_s: float) -> str:
     )
 
 
-async def _check(client: Client) -> None:
-    """The versions on the cluster, before any work."""
+async def check_environments(client: Client) -> None:
+    """Compare the versions on a cluster, before any work; ``EnvironmentMismatch``."""
     describe = remote_call(_DESCRIBE, {})
     workers = await client.run(describe)
     environment.check(

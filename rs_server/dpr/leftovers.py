@@ -1,7 +1,7 @@
 """Takes away what jobs have left that came to their end while no worker was at work on them.
 
 A job that is dismissed, or given up, while its worker is dead leaves a cluster, a storage key and files that nobody
-knows as a product. Whatever a job still remembers after its end is such a leftover.
+knows as a product. A cluster that a job still remembers after its end is such a leftover, and so is an open key of its.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import structlog
 from rs_server.database import Database
 from rs_server.dpr.execute import CLUSTER, GatewayClusters
 from rs_server.dpr.payload import Order, Target
-from rs_server.dpr.process import KEY, Catalog, Keys
+from rs_server.dpr.process import Catalog, Keys, purpose
 from rs_server.dpr.records import RecordRows
 from rs_server.errors import NotFound
 from rs_server.storage import layout
@@ -26,11 +26,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """What a job that is over still remembers."""
+    """What a job that is over has left: a cluster, or an open key."""
 
     job: UUID
     cluster: str | None
-    key: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +53,16 @@ class Leftovers:
     async def _found(self) -> list[Leftover]:
         async with self.database.connection() as conn:
             rows = await conn.execute(
-                "SELECT id, memory->>%(cluster)s AS cluster, memory->>%(key)s AS key FROM rs.jobs "
+                "SELECT id, memory->>%(cluster)s AS cluster FROM rs.jobs "
                 "WHERE status NOT IN ('accepted', 'running') AND updated < now() - interval '10 seconds' "
-                "AND (memory->>%(cluster)s IS NOT NULL OR memory->>%(key)s IS NOT NULL) ORDER BY updated LIMIT 100",
-                {"cluster": CLUSTER, "key": KEY},
+                "AND (memory->>%(cluster)s IS NOT NULL OR id IN (SELECT substring(purpose FROM 5)::uuid "
+                "FROM rs.storage_credentials WHERE revoked IS NULL AND purpose ^@ 'job ')) ORDER BY updated LIMIT 100",
+                {"cluster": CLUSTER},
             )
-            return [Leftover(row["id"], row["cluster"], row["key"]) for row in await rows.fetchall()]
+            return [Leftover(row["id"], row["cluster"]) for row in await rows.fetchall()]
 
     async def _remove(self, left: Leftover) -> None:
-        if left.key is not None:
-            await self.keys.revoke(left.key)  # first, so that nothing is written behind the deletion
+        await self.keys.revoke_all(purpose(left.job))  # first, so that nothing is written behind the deletion
         if left.cluster is not None:
             await self.clusters.stop(left.cluster)
         record = await self.records.get(left.job)
@@ -72,9 +71,7 @@ class Leftovers:
             if not await self._published(target):
                 await self.storage.delete_prefix(target.prefix)
         async with self.database.connection() as conn:
-            await conn.execute(
-                "UPDATE rs.jobs SET memory = memory - %s::text - %s::text WHERE id = %s", [CLUSTER, KEY, left.job]
-            )
+            await conn.execute("UPDATE rs.jobs SET memory = memory - %s::text WHERE id = %s", [CLUSTER, left.job])
         log.info("leftovers_removed", job=str(left.job))
 
     async def _published(self, target: Target) -> bool:

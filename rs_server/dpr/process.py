@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
+from uuid import UUID
 
 import yaml
 from psycopg import AsyncConnection
@@ -43,7 +43,6 @@ from rs_server.storage.stac import Place
 
 KEY_LIFE = timedelta(hours=12)  # the longest that a processor may run; its key is revoked when it ends
 PREPARATION = "preparation"  # the queue of the first step: it chooses inputs, and waits for those that must be staged
-KEY = "storage_key"  # the name of the key in use, remembered for the next attempt
 _TOLD = "told"  # until when the events of a run were read, by the scheduler's clock
 _MOST_LINES = 1000  # of a run's log in the log of its job; all of them are in the product's report
 _PREPARED, _PROCESSED = 10, 95  # percent
@@ -76,8 +75,8 @@ class Keys(Protocol):
         """Make a key."""
         ...
 
-    async def revoke(self, name: str) -> None:
-        """End a key."""
+    async def revoke_all(self, purpose: str) -> int:
+        """End all keys that were made for a purpose."""
         ...
 
 
@@ -364,8 +363,7 @@ class _Work:
     async def _start(self, label: str) -> None:
         await self._undo()  # what an attempt that was cut off has left
         login = self.run.who.login
-        keys = await self.world.keys.issue(login, f"job {self.run.id}", self.order.scope, KEY_LIFE)
-        await self.run.remember(**{KEY: keys.name})
+        keys = await self.world.keys.issue(login, purpose(self.run.id), self.order.scope, KEY_LIFE)
         await self.run.say(f"processing {label}: {self.order.files} files, {self.order.octets} bytes")
         await self.cluster.start(label, {"payload": self.order.payload, "storage": storage_keys(keys)})
 
@@ -386,11 +384,12 @@ class _Work:
             await self.world.storage.delete_prefix(target.prefix)
 
     async def _end_key(self) -> None:
-        name = self.run.memory.get(KEY)
-        if name is not None:
-            await self.world.keys.revoke(name)
-            with suppress(Superseded):  # of a job that is over, nobody remembers anything
-                await self.run.remember(**{KEY: None})
+        await self.world.keys.revoke_all(purpose(self.run.id))
+
+
+def purpose(job: UUID) -> str:
+    """What the storage keys of a job are made for."""
+    return f"job {job}"
 
 
 def failed(error: Mapping[str, Any]) -> ProcessingFailed:

@@ -8,12 +8,20 @@ from datetime import datetime
 from typing import Any
 
 from rs_server.dpr.payload import Order, Target
+from rs_server.stations.geometry import box_of
 from rs_server.storage import layout
 from rs_server.storage.stac import EOPF, FILE, SCHEME, STORAGE, TIMESTAMPS, Place, stamp, storage_schemes
 
 PROCESSING = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
 PRODUCT = "https://stac-extensions.github.io/product/v1.0.0/schema.json"
 ZARR = "application/vnd+zarr"
+ACQUISITIONS = ("nominal", "calibration", "other")  # of the product extension
+PREFIXES: Mapping[str, str] = {
+    "scientific": "sci",
+    "projection": "proj",
+    "altimetry": "altm",
+    "eopf-stac-extension": "eopf",
+}
 
 # The reports that are kept beside a product: asset → file name, media type and title.
 REPORTS: Mapping[str, tuple[str, str, str]] = {
@@ -37,17 +45,18 @@ class Made:
 
 def catalog_item(order: Order, target: Target, made: Made, place: Place, now: datetime) -> dict[str, Any]:
     """The item to publish."""
-    geometry, bbox = made.discovery.get("geometry"), made.discovery.get("bbox")
-    extensions = {STORAGE, TIMESTAMPS, FILE, EOPF, PROCESSING, PRODUCT}
+    geometry = made.discovery.get("geometry")
+    properties = _properties(order, target, made, place, stamp(now))
+    named = {each for each in made.discovery.get("stac_extensions", ()) if _used(each, properties)}
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": sorted({*made.discovery.get("stac_extensions", ()), *extensions}),
+        "stac_extensions": sorted({*named, STORAGE, TIMESTAMPS, FILE, EOPF, PROCESSING, PRODUCT}),
         "id": target.id,
         "collection": target.collection,
         "geometry": geometry,
-        **({"bbox": bbox} if geometry is not None and bbox else {}),
-        "properties": _properties(order, target, made, place, stamp(now)),
+        **({"bbox": box_of(geometry)} if geometry is not None else {}),
+        "properties": properties,
         "assets": {"product": _product(target, made), **_reports(target, made, place)},
         "links": [
             {
@@ -68,7 +77,7 @@ def origin(order: Order) -> str | None:
 
 
 def _properties(order: Order, target: Target, made: Made, place: Place, now: str) -> dict[str, Any]:
-    said = {name: value for name, value in (made.discovery.get("properties") or {}).items() if value is not None}
+    said = _said(made.discovery.get("properties") or {})
     unit = order.payload["workflow"][0]
     return {
         **_of_session(order.session),
@@ -83,6 +92,26 @@ def _properties(order: Order, target: Target, made: Made, place: Place, now: str
         "eopf:origin_datetime": origin(order) or now,
         "storage:schemes": storage_schemes(place),
     }
+
+
+def _said(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What a processor says of its product, less what STAC has no place for: EOPF's readers name providers without a
+    name, and take the mode of an instrument for the kind of acquisition."""
+    said = {name: value for name, value in told.items() if value is not None}
+    providers = [each for each in said.pop("providers", None) or () if isinstance(each.get("name"), str)]
+    if said.get("product:acquisition_type") not in ACQUISITIONS:
+        said.pop("product:acquisition_type", None)
+    return {**said, **({"providers": providers} if providers else {})}
+
+
+def _used(extension: str, properties: Mapping[str, Any]) -> bool:
+    """Whether a property is of an extension; one that is named and not used makes the item invalid.
+
+    EOPF's own is named by us, at its true address.
+    """
+    name = extension.rsplit("/", 3)[1] if extension.count("/") > 3 else extension
+    prefix = PREFIXES.get(name, name)
+    return prefix != "eopf" and any(each.startswith(f"{prefix}:") for each in properties)
 
 
 def _of_session(session: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Readiness(BaseModel):
 
 
 def install(app: FastAPI, metrics: Metrics) -> None:
-    """Serve ``/health``, ``/ready`` and ``/metrics``; the lifespan state holds ``checks``, and may hold ``figures``."""
+    """Serve ``/health``, ``/ready`` and ``/metrics``; the lifespan state makes ``checks``, and may hold ``figures``."""
 
     @app.get("/health", tags=["Operation"])
     async def health() -> Health:
@@ -71,7 +71,7 @@ def install(app: FastAPI, metrics: Metrics) -> None:
     @app.get("/ready", tags=["Operation"], responses={503: {"model": Readiness}})
     async def ready(request: Request, response: Response) -> Readiness:
         """Whether everything needed is there; 503 if not."""
-        found = await readiness(request.state.checks)
+        found = await readiness(request.state.checks())
         response.status_code = 200 if found.ready else 503
         return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rs_server.database import Database
@@ -27,7 +28,7 @@ class Pace:
 class Health:
     """The table of stations."""
 
-    def __init__(self, database: Database, paces: dict[str, Pace]) -> None:
+    def __init__(self, database: Database, paces: Mapping[str, Pace]) -> None:
         self._database = database
         self._paces = paces
         self._owed: Counter[str] = Counter()  # bytes that came and were not booked yet, by station

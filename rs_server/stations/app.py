@@ -225,7 +225,9 @@ def _add_items(app: FastAPI, service: StationService) -> None:
     async def item(request: Request, who: Caller, collection_id: str, item_id: str) -> GeoJson:
         """One item with all its assets."""
         service.collection(request, who, collection_id)
-        found = await stations_of(request).item(service.kind.name, collection_id, item_id)
+        stations = stations_of(request)
+        found = await stations.item(service.kind.name, collection_id, item_id)
+        await stations.verified(service.kind.name, collection_id, found)
         await service.told(request, [found])
         return GeoJson(found)
 

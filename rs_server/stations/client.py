@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,10 +17,10 @@ from typing import Any, Literal, get_args
 import httpx
 import orjson
 
-from rs_server.errors import BadInput, NotFound, StationRefused
+from rs_server.errors import BadInput, NotFound, StationRefused, Unavailable
 from rs_server.settings import StationSettings
 from rs_server.stations import filters, instants, odata
-from rs_server.stations.items import value_at
+from rs_server.stations.items import COMPLETE, MISSING, STATE, disagreements, value_at
 from rs_server.stations.kinds import KINDS
 from rs_server.stations.metrics import StationMetrics
 from rs_server.stations.model import Orders, StationKind, ValueType
@@ -32,6 +32,11 @@ from rs_server.stations.station import Collection, Found, Row, Station, Wanted
 
 OrderStatus = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
 
+RETIRE_S = 60.0  # how long a station that left the settings stays open at least
+
+MOST_LOOKED_AT = 50  # orders, to find one that may have been taken
+
+_UNKNOWN = frozenset({400, 404, 405, 501})  # how stations say that they do not know an address or an option
 _ENTITY_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
@@ -77,24 +82,91 @@ class Download:
     chunks: AsyncIterator[bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A station, the settings that it was opened with, and what closes it."""
+
+    station: Station
+    settings: StationSettings
+    closing: AsyncExitStack
+
+
+Opener = Callable[[str, StationSettings], Awaitable[Opened]]
+
+
 class Stations:
     """All configured stations."""
 
-    def __init__(self, stations: Sequence[Station], public_url: str, metrics: StationMetrics) -> None:
+    def __init__(self, opener: Opener, public_url: str, metrics: StationMetrics) -> None:
         self.metrics = metrics
-        self._stations = {station.name: station for station in stations}
+        self.refused = ""  # why the settings that are there now are not in use
+        self.retire_s = RETIRE_S
         self._public_url = public_url
+        self._opener = opener
+        self._opened: dict[str, Opened] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._stations: dict[str, Station] = {}
         self._owner: dict[tuple[str, str], Station] = {}
-        for station in stations:
-            for collection in station.collections:
-                other = self._owner.setdefault((station.kind.name, collection), station)
-                if other is not station:
-                    raise ValueError(f"stations {other.name} and {station.name} both have a collection {collection}")
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of all stations."""
         return tuple(self._stations)
+
+    @property
+    def settings(self) -> Mapping[str, StationSettings]:
+        """The settings of each."""
+        return {name: each.settings for name, each in self._opened.items()}
+
+    async def renew(self, settings: Mapping[str, StationSettings]) -> None:
+        """Take on other settings. Stations whose settings are the same go on untouched.
+
+        ``ValueError`` names a station or collection that cannot be honoured; then all goes on as it was.
+        """
+        kept = {name: each for name, each in self._opened.items() if settings.get(name) == each.settings}
+        fresh: dict[str, Opened] = {}
+        try:
+            for name in settings.keys() - kept.keys():
+                fresh[name] = await self._opener(name, settings[name])
+            opened = {name: kept.get(name) or fresh[name] for name in settings}
+            owner = _owners([each.station for each in opened.values()])
+        except ValueError:
+            for each in fresh.values():
+                await each.closing.aclose()
+            raise
+        gone = [each for name, each in self._opened.items() if name not in kept]
+        self._opened, self._owner = opened, owner
+        self._stations = {name: each.station for name, each in opened.items()}
+        for each in gone:
+            self._retire(each)
+
+    async def settled(self) -> None:
+        """Raise ``Unavailable`` while the settings that are there now are not in use."""
+        if self.refused:
+            raise Unavailable(f"the settings of the stations are those from before: {self.refused}")
+
+    async def aclose(self) -> None:
+        """Close all of them."""
+        for task in self._retiring:
+            task.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+        for each in self._opened.values():
+            await each.closing.aclose()
+
+    def _retire(self, opened: Opened) -> None:
+        """Close a station that is in the settings no more, once what is under way there has ended."""
+
+        async def close() -> None:
+            try:
+                await asyncio.sleep(self.retire_s)  # a search that has found it may still ask it for a further page
+                await opened.station.session.quiet()
+            finally:
+                await opened.closing.aclose()
+
+        self.metrics.breaker(opened.station.name, open=False)
+        task = asyncio.create_task(close())
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
 
     def collections(self, service: str) -> list[Collection]:
         """The collections of one kind of station, by id."""
@@ -150,6 +222,21 @@ class Stations:
             return []
         return list(answer.get(kind.quality) or ())
 
+    async def verified(self, service: str, collection: str, item: dict[str, Any]) -> None:
+        """Hold a session that looks complete against what its station says of it: it is not, where they disagree."""
+        if item["properties"].get(COMPLETE) is not True:
+            return
+        kind = self._station(service, collection).kind
+        try:
+            told = await self.quality(service, collection, item)
+            found = disagreements(kind, item, told)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StationRefused(
+                self.station_of(service, collection), f"what it says of its files cannot be read: {error!r}"
+            ) from error
+        if found:
+            item["properties"].update({COMPLETE: False, STATE: "incomplete", MISSING: found})
+
     def takes_orders(self, service: str, collection: str) -> bool:
         """Whether items of the collection may have to be ordered."""
         return self._station(service, collection).kind.orders is not None
@@ -160,15 +247,45 @@ class Stations:
         answer = await session.send(rule.place.format(id=product), {"Priority": priority})
         return _state(station, answer)
 
+    async def ordered(self, station: str, product: str, since: datetime, others: Container[str]) -> OrderState | None:
+        """The order of a product that the station took since then, newest first; ``others`` are not looked at.
+
+        None where there is no such order, or where the station does not tell which product an order brings.
+        """
+        rule, session = _ordering(self._stations[station]), self._stations[station].session
+        options: dict[str, str | int] = {
+            "$filter": f"{rule.submitted} ge {instants.utc(since.isoformat())}",
+            "$orderby": f"{rule.submitted} desc",
+            "$top": MOST_LOOKED_AT,
+        }
+        try:
+            for each in _listed(station, await session.query(rule.entity_set, options)):
+                state = _state(station, each)
+                if state.id in others or state.status in ("failed", "cancelled"):
+                    continue
+                brings = await session.query(f"{rule.entity_set}({state.id})/{rule.product}", {})
+                if any(one.get("Id") == product for one in brings.get("value") or [brings]):
+                    return state
+        except StationRefused as error:
+            if error.members.get("answered") not in _UNKNOWN:
+                raise
+        return None
+
+    async def cancel(self, station: str, order: str) -> bool:
+        """Tell the station that an order is not wanted any more; whether it knows of such a thing."""
+        rule, session = _ordering(self._stations[station]), self._stations[station].session
+        try:
+            await session.send(rule.cancel.format(id=order), {})
+        except StationRefused as error:
+            return error.members.get("answered") is None  # then it was done, and only the answer was nothing to read
+        return True
+
     async def orders(self, station: str, ids: Sequence[str]) -> dict[str, OrderState]:
         """How far these orders are, by id; one that the station does not know is left out."""
         rule, session = _ordering(self._stations[station]), self._stations[station].session
         asked = " or ".join(map(odata.is_key, ids))
         answer = await session.query(rule.entity_set, {"$filter": asked, "$top": len(ids)})
-        found = answer.get("value")
-        if not isinstance(found, list):
-            raise StationRefused(station, "it answered JSON that is not a list of orders")
-        states = [_state(station, each) for each in found]
+        states = [_state(station, each) for each in _listed(station, answer)]
         return {state.id: state for state in states if state.id in ids}
 
     @asynccontextmanager
@@ -256,12 +373,30 @@ async def open_stations(
     ``ValueError`` names a station or collection that cannot be honoured. ``issuer`` is where callers log in.
     ``transport`` stands in for the network.
     """
-    async with AsyncExitStack() as stack:
-        opened, metrics = [], StationMetrics()
-        for name, each in settings.items():
+    metrics = StationMetrics()
+
+    async def opener(name: str, each: StationSettings) -> Opened:
+        async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(open_session(name, each, transport=transport, metrics=metrics))
-            opened.append(_station(name, each, session, kinds, issuer))
-        yield Stations(opened, public_url.rstrip("/"), metrics)
+            return Opened(_station(name, each, session, kinds, issuer), each, stack.pop_all())
+
+    stations = Stations(opener, public_url.rstrip("/"), metrics)
+    try:
+        await stations.renew(settings)
+        yield stations
+    finally:
+        await stations.aclose()
+
+
+def _owners(stations: Sequence[Station]) -> dict[tuple[str, str], Station]:
+    """Which station has a collection of a service."""
+    owner: dict[tuple[str, str], Station] = {}
+    for station in stations:
+        for collection in station.collections:
+            other = owner.setdefault((station.kind.name, collection), station)
+            if other is not station:
+                raise ValueError(f"stations {other.name} and {station.name} both have a collection {collection}")
+    return owner
 
 
 def _station(
@@ -292,6 +427,14 @@ def _ordering(station: Station) -> Orders:
     if station.kind.orders is None:
         raise BadInput(f"station {station.name} takes no orders")
     return station.kind.orders
+
+
+def _listed(station: str, answer: Mapping[str, Any]) -> list[Any]:
+    """The orders of an answer."""
+    found = answer.get("value")
+    if not isinstance(found, list):
+        raise StationRefused(station, "it answered JSON that is not a list of orders")
+    return found
 
 
 def _state(station: str, answer: Mapping[str, Any]) -> OrderState:

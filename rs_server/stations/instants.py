@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -11,6 +12,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _MICROSECOND = timedelta(microseconds=1)
 _UTC_TEXT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
+_UTC_TEXTS = re.compile(rf"(?:{_UTC_TEXT.pattern})*", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -63,6 +65,11 @@ def strict(text: str) -> int:
 def utc(text: str) -> str:
     """The same moment as RFC 3339 text that ends in Z; what already does is not touched."""
     return text if _UTC_TEXT.fullmatch(text) else str(Instant(micros(text)))
+
+
+def are_utc(texts: Iterable[str]) -> bool:
+    """Whether ``utc`` leaves all of them as they are."""
+    return _UTC_TEXTS.fullmatch("".join(texts)) is not None
 
 
 def span(text: str) -> tuple[Instant, Instant]:

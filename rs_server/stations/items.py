@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby, repeat
 from operator import itemgetter
 from typing import Any
 from urllib.parse import quote
@@ -16,12 +18,16 @@ from rs_server.stations.model import Extension, Files, Property, StationKind, Va
 
 STAC_VERSION = "1.1.0"
 COMPLETE = "rs:complete"  # whether all files of a session are there; cadip: names are closed to us
+STATE = "rs:state"  # complete, growing, or incomplete: not complete, and nothing came for a while
+MISSING = "rs:missing"  # of an incomplete session: what is not there, as far as that can be known
+IDLE_S = 1_800.0  # after so many seconds without a new file a session does not grow any more
 
 AUTHENTICATION = "https://stac-extensions.github.io/authentication/v1.1.0/schema.json"
 _REFS, _OIDC = "auth:refs", "oidc"
 _OUTSIDE = frozenset({"id", "geometry"})  # members of the item itself
 _ASSET = ("href", "title", "type", "roles", "externalIds")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+").fullmatch  # names of files rarely need quoting, which is slow
+_PLAIN = re.compile(r'[^"\\\x00-\x1f\ud800-\udfff]*').fullmatch  # may stand between quotes in JSON as it is
 
 Entity = dict[str, Any]
 Attributes = Mapping[str, Any]
@@ -52,8 +58,17 @@ class Place:
 class Mapper:
     """The readers of one kind, made once."""
 
-    def __init__(self, kind: StationKind, issuer: str | None = None) -> None:
+    def __init__(
+        self,
+        kind: StationKind,
+        issuer: str | None = None,
+        *,
+        idle_s: float = IDLE_S,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.kind = kind
+        self._idle_us = int(idle_s * 1e6)
+        self._clock = clock
         self._login = _login(issuer) if issuer else None
         self._scheme, self._type, self._role = kind.name, kind.assets.type, kind.assets.role
         self._own = _Reading(kind.properties)
@@ -90,7 +105,7 @@ class Mapper:
         if self._login:
             own["auth:schemes"] = self._login
         if rule:
-            own[COMPLETE] = is_complete(rule, entity, parts)
+            own.update(self._progress(rule, entity, parts))
         return {
             "type": "Feature",
             "stac_version": STAC_VERSION,
@@ -101,19 +116,31 @@ class Mapper:
             **({"bbox": geometry.box_of(footprint)} if footprint else {}),
             "properties": own,
             "links": _links(place, item_id),
-            "assets": {source["Name"]: self._asset(downloads, source) for source in sources},
+            "assets": self._assets(downloads, sources),
         }
 
-    def _asset(self, downloads: str, source: Entity) -> orjson.Fragment:
-        """An asset as JSON text: pages have thousands of them, and nobody looks into one before it is sent."""
-        text = self._texts.of(downloads, source)
-        if text is None:
-            name = source["Name"]
-            ids = [{"scheme": self._scheme, "value": source["Id"]}]
-            given = [f"{downloads}/{_segment(name)}", name, self._type, [self._role], ids]
-            given += [[_OIDC]] if self._login else []
-            return orjson.Fragment(orjson.dumps(self._of_assets.read(source, *given)))
-        return orjson.Fragment(text)
+    def _progress(self, rule: Files, entity: Entity, parts: Mapping[Part, Entity]) -> dict[str, Any]:
+        """Whether a session is complete; if it is not, whether it grows, and what is missing if it does not."""
+        if is_complete(rule, entity, parts):
+            return {COMPLETE: True, STATE: "complete"}
+        last_us = max(map(_published, (entity, *parts.values())))
+        if self._clock() * 1e6 - last_us < self._idle_us:
+            return {COMPLETE: False, STATE: "growing"}
+        return {COMPLETE: False, STATE: "incomplete", MISSING: missing(rule, entity, parts)}
+
+    def _assets(self, downloads: str, sources: Sequence[Entity]) -> orjson.Fragment | dict[str, Any]:
+        """The assets as JSON text: pages have thousands of them, and nobody looks into one before it is sent."""
+        text = self._texts.of(downloads, sources)
+        if text is not None:
+            return orjson.Fragment(text)
+        return {source["Name"]: self._asset(downloads, source) for source in sources}
+
+    def _asset(self, downloads: str, source: Entity) -> dict[str, Any]:
+        name = source["Name"]
+        ids = [{"scheme": self._scheme, "value": source["Id"]}]
+        given = [f"{downloads}/{_segment(name)}", name, self._type, [self._role], ids]
+        given += [[_OIDC]] if self._login else []
+        return self._of_assets.read(source, *given)
 
     def _extensions(self, properties: Mapping[str, Any]) -> list[str]:
         return [*self._always, *(each.url for each in self._on_use if _uses(each, properties))]
@@ -127,28 +154,70 @@ def _login(issuer: str) -> dict[str, Any]:
 
 def newest(rule: Files, files: Iterable[Entity]) -> dict[Part, Entity]:
     """The files in order, each part once: of a part sent again, the one published last."""
-    found: dict[Part, Entity] = {}
-    for file in files:
-        part = int(file[rule.series]), int(file[rule.number])
-        if part not in found or _published(file) > _published(found[part]):
-            found[part] = file
+    given = [((int(file[rule.series]), int(file[rule.number])), file) for file in files]
+    found = dict(given)
+    if len(found) < len(given):
+        found = {}
+        for part, file in given:
+            if part not in found or _published(file) > _published(found[part]):
+                found[part] = file
     return dict(sorted(found.items(), key=_first))
 
 
 def is_complete(rule: Files, entity: Entity, parts: Mapping[Part, Entity]) -> bool:
-    """Whether each channel is there, begins with 1, has no gap and ends with a file marked as its last.
+    """Whether each channel is there, begins with 1, has no gap and ends with the one file marked as its last.
 
     The parts come in order.
     """
-    ends: dict[int, int] = {}  # last number of each series; once it is marked as final nothing may follow
-    for (series, number), file in parts.items():
-        if number != ends.get(series, 0) + 1:
-            return False
-        ends[series] = number
-        if file.get(rule.last) is True and (series, number + 1) in parts:
-            return False
-    final = all(parts[end].get(rule.last) is True for end in ends.items())
-    return final and len(ends) == int(entity.get(rule.count) or 0)
+    ends = dict(iter(parts))  # last number of each series
+    if len(ends) != int(entity.get(rule.count) or 0) or len(parts) != sum(ends.values()):
+        return False
+    if any(number < 1 for _, number in parts):
+        return False
+    return [part for part, file in parts.items() if file.get(rule.last) is True] == list(ends.items())
+
+
+def missing(rule: Files, entity: Entity, parts: Mapping[Part, Entity]) -> list[str]:
+    """What an item lacks, in words: ``channel 1: 3-4``, ``channel 2: the end, after 19``."""
+    word, series = rule.series.lower(), {number for number, _ in parts}
+    found: list[str] = []
+    for each in sorted(series):
+        numbers = {number for of, number in parts if of == each}
+        gaps = sorted(set(range(1, max(numbers))) - numbers)
+        found += [
+            f"{word} {each}: {first}-{last}" if last > first else f"{word} {each}: {first}"
+            for first, last in _runs(gaps)
+        ]
+        if parts[each, max(numbers)].get(rule.last) is not True:
+            found.append(f"{word} {each}: the end, after {max(numbers)}")
+    lacking = int(entity.get(rule.count) or 0) - len(series)
+    return [*found, *([f"{lacking} {word}{'s' if lacking > 1 else ''}"] if lacking > 0 else [])]
+
+
+def disagreements(kind: StationKind, item: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Where the files of an item differ from how many files and bytes its station says that each series has."""
+    rule, (chunks, volume) = kind.assets.files, kind.totals
+    if rule is None or not chunks:
+        return []
+    word, series = rule.series.lower(), _stac_name(kind, rule.series)
+    found: list[str] = []
+    for each in told:
+        files = [asset for asset in item["assets"].values() if asset[series] == int(each[rule.series])]
+        size = sum(asset.get("file:size", 0) for asset in files)
+        for name, there, unit in ((chunks, len(files), "files"), (volume, size, "bytes")):
+            if each.get(name) is not None and int(each[name]) != there:
+                found.append(f"{word} {each[rule.series]}: {there} of {each[name]} {unit}")
+    return found
+
+
+def _stac_name(kind: StationKind, source: str) -> str:
+    return next(each.stac for each in kind.assets.properties if each.sources == (source,))
+
+
+def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Numbers in order as first and last of each run: 3 4 9 → 3-4, 9-9."""
+    runs = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
+    return [(run[0][1], run[-1][1]) for run in (list(pairs) for _, pairs in runs)]
 
 
 def attributes_of(entity: Entity) -> Attributes:
@@ -192,10 +261,14 @@ def _links(place: Place, item_id: str) -> list[dict[str, str]]:
 
 
 class _AssetTexts:
-    """The JSON text of assets whose values are all there and all plain, which nearly all are: a template filled."""
+    """The JSON text of assets whose values are all there and all plain, which nearly all are: a template filled.
+
+    Values are checked and decoded column by column, all files of an item at once.
+    """
 
     def __init__(self, kind: StationKind, *, with_login: bool) -> None:
         of, properties = kind.assets, kind.assets.properties
+        own = {each.stac for each in properties}
         given: dict[str, Any] = {
             "href": "%s/%s",
             "title": "%s",
@@ -204,33 +277,55 @@ class _AssetTexts:
             "externalIds": [{"scheme": kind.name, "value": "%s"}],
             **({_REFS: [_OIDC]} if with_login else {}),
         }
-        head = orjson.dumps(given).decode().removesuffix("}")
+        shown = {name: value for name, value in given.items() if name not in own}
+        head = orjson.dumps(shown).decode().removesuffix("}")
         tail = [f",{orjson.dumps(each.stac).decode()}:{_TEMPLATE.get(each.type, '"%s"')}" for each in properties]
-        self._template = "".join([head, *tail, "}"])
-        self._usable = all(_is_plain(each) for each in properties) and not {each.stac for each in properties} & {*given}
-        self._pick = itemgetter("Name", "Name", "Id", *(each.sources[0] for each in properties))
-        self._types = (str, str, str, *(_JSON_TYPE[each.type] for each in properties))
-        self._moments = self._places(properties, ValueType.INSTANT)
-        self._booleans = self._places(properties, ValueType.BOOLEAN)
-        self._texts = (1, 2, *self._places(properties, ValueType.TEXT), *self._places(properties, ValueType.GUID))
+        self._fill = "".join(['"%s":', head, *tail, "}"]).__mod__
+        self._usable = all(map(_is_plain, properties))
+        self._pick = itemgetter("Name", "Id", *(each.sources[0] for each in properties))
+        self._columns = [
+            _COLUMNS.get(each.type, _texts) if each.decode is as_is else _decoded(each) for each in properties
+        ]
 
-    def of(self, downloads: str, source: Entity) -> str | None:
-        """The asset, or None if it must be put together value by value."""
+    def of(self, downloads: str, sources: Sequence[Entity]) -> str | None:
+        """The object of all assets, or None if one must be put together value by value."""
+        if not (self._usable and sources):
+            return None
         try:
-            values: list[Any] = [*self._pick(source)] if self._usable else []
-        except KeyError:
-            return None
-        if tuple(map(type, values)) != self._types or not _UNRESERVED("".join([values[at] for at in self._texts])):
-            return None
-        for at in self._moments:
-            values[at] = instants.utc(values[at])
-        for at in self._booleans:
-            values[at] = "true" if values[at] else "false"
-        return self._template % (downloads, *values)
+            names, keys, *columns = zip(*map(self._pick, sources), strict=True)
+            if not _UNRESERVED("".join([*names, *keys])):
+                return None
+            shown = [column(values) for column, values in zip(self._columns, columns, strict=True)]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None  # the other way tells what is wrong, and where
+        rows = zip(names, repeat(downloads), names, names, keys, *shown)
+        return f"{{{','.join(map(self._fill, rows))}}}"
 
-    @staticmethod
-    def _places(properties: Sequence[Property], type_: ValueType) -> tuple[int, ...]:
-        return tuple(at for at, each in enumerate(properties, start=3) if each.type is type_)
+
+def _texts(values: Sequence[Any]) -> Sequence[Any]:
+    """Texts that may stand between quotes as they are; ``TypeError`` or ``ValueError`` for others."""
+    if not _PLAIN("".join(values)):
+        raise ValueError("a text must be escaped")
+    return values
+
+
+def _moments(values: Sequence[Any]) -> Sequence[Any]:
+    return values if instants.are_utc(values) else [instants.utc(value) for value in values]
+
+
+def _numbers(values: Sequence[Any]) -> Sequence[Any]:
+    if set(map(type, values)) != {int}:
+        raise TypeError("not all are whole numbers")
+    return values
+
+
+def _booleans(values: Sequence[Any]) -> Sequence[Any]:
+    return ["true" if _boolean(value) else "false" for value in values]
+
+
+def _decoded(of: Property) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """A text that is written in another way; join takes no None."""
+    return lambda values: _texts([of.decode(value) for value in values])
 
 
 class _Reading:
@@ -260,7 +355,8 @@ class _Reading:
 
 def _is_plain(of: Property) -> bool:
     (source, *others) = of.sources
-    return not (others or of.otherwise or of.decode is not as_is or source.startswith("@") or "/" in source)
+    known = of.type is ValueType.TEXT or (of.decode is as_is and of.type in (ValueType.GUID, *_COLUMNS))
+    return known and not (others or of.otherwise or source.startswith("@") or "/" in source)
 
 
 def _reader(of: Property) -> Callable[[Entity, Attributes], Any]:
@@ -270,9 +366,15 @@ def _reader(of: Property) -> Callable[[Entity, Attributes], Any]:
     if of.otherwise:
         getters.append(_getter(of.otherwise))
     first, rest = getters[0], getters[1:]
+    (source, *_), own = of.sources, not of.sources[0].startswith("@")
+    bare = source.removeprefix("@")
 
     def one(entity: Entity, attributes: Attributes) -> Any:
         value = first(entity, attributes)
+        return None if value is None else decode(value)
+
+    def plain(entity: Entity, attributes: Attributes) -> Any:  # most are: a step less for each of them
+        value = (entity if own else attributes).get(bare)
         return None if value is None else decode(value)
 
     def first_present(entity: Entity, attributes: Attributes) -> Any:
@@ -283,7 +385,7 @@ def _reader(of: Property) -> Callable[[Entity, Attributes], Any]:
         values = [get(entity, attributes) for get in getters]
         return None if None in values else decode(*values)
 
-    return first_present if of.otherwise else several if rest else one
+    return first_present if of.otherwise else several if rest else one if own and "/" in source else plain
 
 
 def _getter(source: str) -> Callable[[Entity, Attributes], Any]:
@@ -301,18 +403,13 @@ def _boolean(value: Any) -> bool:
     return value
 
 
-_JSON_TYPE: Mapping[ValueType, type] = {
-    ValueType.TEXT: str,
-    ValueType.GUID: str,
-    ValueType.INTEGER: int,
-    ValueType.DOUBLE: float,
-    ValueType.BOOLEAN: bool,
-    ValueType.INSTANT: str,
-    ValueType.LIST: list,
-    ValueType.GEOMETRY: dict,
-    ValueType.OBJECT: dict,
+_TEMPLATE = {ValueType.INTEGER: "%d", ValueType.BOOLEAN: "%s"}  # all others are quoted
+_COLUMNS: Mapping[ValueType, Callable[[Sequence[Any]], Sequence[Any]]] = {
+    ValueType.TEXT: _texts,
+    ValueType.INTEGER: _numbers,
+    ValueType.BOOLEAN: _booleans,
+    ValueType.INSTANT: _moments,
 }
-_TEMPLATE = {ValueType.INTEGER: "%d", ValueType.DOUBLE: "%r", ValueType.BOOLEAN: "%s"}  # all others are quoted
 _COERCE: Mapping[ValueType, Callable[[Any], Any]] = {
     ValueType.TEXT: str,
     ValueType.GUID: str,

@@ -95,6 +95,9 @@ class Orders:
 
     place: str
     entity_set: str
+    product: str  # the navigation from an order to what it brings
+    submitted: str  # when an order was placed
+    cancel: str  # not every station knows it
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,11 @@ class StationKind:
     properties: tuple[Property, ...]
     assets: Assets
     extensions: tuple[Extension, ...]
+    most_items: int = (
+        1_000  # of a page; a larger limit is answered with pages of this size (OGC API – Features §7.15.2)
+    )
     quality: str = ""  # the navigation to what a station says of each series of an item's files
+    totals: tuple[str, str] = ("", "")  # there, how many files and bytes a series has
     orders: Orders | None = None
     by_name: dict[str, Property] = field(init=False, repr=False, compare=False)
 

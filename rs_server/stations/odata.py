@@ -42,6 +42,7 @@ Predicate = str | bool  # OData text; True is everything, False nothing
 OPERATORS: dict[Comparison, str] = {"=": "eq", "<>": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
 
 _LONGEST_LIST = 3
+_LISTED = frozenset({ValueType.TEXT, ValueType.INTEGER})
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _WILDCARDS = re.compile(r"(?<!\\)(?:\\\\)*[%_]")
@@ -73,17 +74,18 @@ class SortKey:
         return self.by.sources[0]
 
 
-def push(found: Filter) -> Pushed:
-    """The strongest ``$filter`` that no entity of the answer fails."""
+def push(found: Filter, *, lists: bool = False) -> Pushed:
+    """The strongest ``$filter`` that no entity of the answer fails; with ``lists`` the station understands ``in``."""
     match found:
         case bool():
             return Pushed(found)
         case All(terms):
-            parts = [push(term) for term in terms]
+            parts = [push(term, lists=lists) for term in terms]
             return Pushed(_and([part.filter for part in parts]), _left_out(parts), _exact(parts))
         case AnyOf(terms):
-            parts = [push(term) for term in terms]
-            return Pushed(_or([part.filter for part in parts]), _left_out(parts), _exact(parts))
+            parts = [push(term, lists=lists) for term in terms]
+            texts = _with_lists(terms, parts) if lists else [part.filter for part in parts]
+            return Pushed(_or(texts), _left_out(parts), _exact(parts))
         case leaf:
             pushed = _leaf(leaf)
             return Pushed(pushed, (leaf,) if pushed is True else (), exact=_is_exact(leaf, pushed))
@@ -94,8 +96,10 @@ def both(*filters: Predicate) -> Predicate:
     return _and(filters)
 
 
-def any_equal(path: str, values: Sequence[str]) -> str:
+def any_equal(path: str, values: Sequence[str], *, lists: bool = False) -> str:
     """A text property has one of these values."""
+    if lists and len(values) > 1:
+        return f"{path} in ({','.join(literal(ValueType.TEXT, value) for value in values)})"
     return " or ".join(f"{path} eq {literal(ValueType.TEXT, value)}" for value in values)
 
 
@@ -163,6 +167,42 @@ def _beyond(key: SortKey, value: Any) -> Predicate:
     if key.descending and (key.by.otherwise or not key.by.required):
         return _or([further, f"{key.path} eq null"])
     return further
+
+
+def _with_lists(terms: Sequence[Filter], parts: Sequence[Pushed]) -> list[Predicate]:
+    """What is pushed of the terms of an ``or``, the equalities of one property as one ``in``."""
+    found: list[Predicate] = []
+    groups: dict[str, tuple[Property, list[str]]] = {}
+    for term, part in zip(terms, parts, strict=True):
+        listed = _listable(term) if isinstance(part.filter, str) else None
+        if listed is None:
+            found.append(part.filter)
+            continue
+        property_, text = listed
+        groups.setdefault(property_.stac, (property_, []))[1].append(text)
+    return [*found, *(_in(property_, texts) for property_, texts in groups.values())]
+
+
+def _listable(term: Filter) -> tuple[Property, str] | None:
+    """The property and the literal of an equality that asks one source for one value."""
+    match term:
+        case Compare("=", Ref(property_), Constant(value)) if property_.type in _LISTED and not property_.local:
+            plain = property_.match is Match.EXACT and not (
+                property_.also or property_.spellings or property_.otherwise
+            )
+            if not plain or len(property_.sources) > 1:
+                return None
+            if property_.type is ValueType.INTEGER:
+                return property_, literal(ValueType.INTEGER, value)
+            encoded = _encoded(property_, str(value))
+            return (property_, literal(ValueType.TEXT, encoded[0])) if encoded else None
+    return None
+
+
+def _in(property_: Property, texts: Sequence[str]) -> str:
+    (source,), type_ = property_.sources, property_.type
+    test = f" in ({','.join(texts)})" if len(texts) > 1 else f" eq {texts[0]}"  # many stations refuse a list of one
+    return _attribute(source, type_, f" and att/{_cast(type_)}/Value{test}") if source[0] == "@" else f"{source}{test}"
 
 
 def _left_out(parts: Sequence[Pushed]) -> tuple[Leaf, ...]:

@@ -7,9 +7,10 @@
        └───────────┘ the station takes no more now, or is down: the reason says which
     waiting, queued, in_progress ──▶ cancelled
 
-Several processes may tend the orders: a row is claimed in the database before the station is asked. One that was
-being sent when its process died is sent again, so a station may see an order twice, and none is lost. Who has few
-orders at a station comes before who has many.
+Several processes may tend the orders: a row is claimed in the database before the station is asked. One whose answer
+never came, as its process died or the connection broke, may be at the station: before it is sent again, it is looked
+for among what the station took since, by its product. Only a station that does not tell the product of an order may
+see one twice; none is lost. Who has few orders at a station comes before who has many.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ STAC_STATUS: Mapping[Status, str] = {  # STAC order extension 1.1
 
 _SENT_AGAIN_AFTER_S = 120  # longer than a station may take to answer
 _PRIORITY = 50
+_CLOCKS_S = 300  # how far the clock of a station may be from ours
 _NEVER = frozenset({400, 404, 409, 410, 422})  # answers that will be the same next time
 _MOST_SHOWN = 1_000
 _SEND_LOCK = 0x7273_6F72  # one process at a time chooses what is sent next
@@ -72,6 +74,7 @@ class Order:
     estimated: datetime | None
     completed: datetime | None
     expires: datetime | None
+    tried: datetime | None
 
     @property
     def alive(self) -> bool:
@@ -146,13 +149,24 @@ class Orders:
         return await self._all(_MINE, values)
 
     async def cancel(self, who: Principal, order_id: UUID) -> Order:
-        """Want it no more. The order ends with the last one who wants it; a station that took it may go on with it."""
+        """Want it no more. The order ends with the last who wants it, also at a station that knows of cancelling."""
         order = await self.get(who, order_id)
         if not order.alive:
             raise Conflict(f"order {order_id} is {order.status} already")
         login = who.login if who.login in order.owners else order.owners[0]
         found = await self._one(_LEAVE, {"id": order_id, "login": login})
-        return found or await self.get(who, order_id)
+        if found is None:
+            return await self.get(who, order_id)
+        return await self._call_off(found) if found.status == "cancelled" and found.station_order else found
+
+    async def _call_off(self, order: Order) -> Order:
+        """Tell the station; the order says whether it was told."""
+        try:
+            known = await self._stations.cancel(order.station, str(order.station_order))
+            reason = "" if known else "cancelled here; the station knows no cancelling, and may go on with it"
+        except (StationError, TooManyRequests) as error:
+            reason = f"cancelled here; the station could not be told, and may go on with it: {error.detail}"
+        return await self._one(_REASON, {"id": order.id, "reason": reason}) or order
 
     async def about(self, station: str, products: Sequence[str]) -> dict[str, Order]:
         """The last order of each product, where it is alive or its product still online because of it."""
@@ -200,7 +214,7 @@ class Orders:
     async def _send(self, order: Order) -> bool:
         """Send it; whether the station may be sent another."""
         try:
-            state = await self._stations.order(order.station, order.product, _PRIORITY)
+            state = await self._found(order) or await self._stations.order(order.station, order.product, _PRIORITY)
         except (TooManyRequests, StationError) as error:
             if error.members.get("answered") in _NEVER:
                 await self._rows(_FAIL, {"id": order.id, "reason": error.detail})
@@ -209,12 +223,28 @@ class Orders:
             self._held[order.station] = datetime.now(UTC) + timedelta(seconds=wait)
             await self._put_back(order, error, wait)
             return False
-        await self._record(order.id, state)
+        recorded = await self._record(order.id, state)
+        if recorded and recorded.status == "cancelled":  # meanwhile
+            await self._call_off(recorded)
         return True
+
+    async def _found(self, order: Order) -> OrderState | None:
+        """The order at its station, if it was sent before and its answer never came."""
+        if order.tried is None:
+            return None
+        known = await self._rows(_KNOWN, {"station": order.station})
+        since = order.tried - timedelta(seconds=_CLOCKS_S)
+        others = {str(row["station_order"]) for row in known}
+        state = await self._stations.ordered(order.station, order.product, since, others)
+        log.info("order_sent_before", order=str(order.id), station=order.station, found=state is not None)
+        return state
 
     async def _put_back(self, order: Order, error: RsError, wait_s: float) -> None:
         log.info("order_waits", order=str(order.id), station=order.station, reason=error.detail)
-        await self._rows(_PUT_BACK, {"id": order.id, "reason": error.detail, "wait_s": wait_s})
+        refused = isinstance(error, TooManyRequests) or error.members.get("answered") is not None
+        taken = None if refused and order.tried is None else order.tried or order.updated
+        values = {"id": order.id, "reason": error.detail, "wait_s": wait_s, "tried": taken}
+        await self._rows(_PUT_BACK, values)
 
     async def _follow(self, station: str) -> None:
         """Ask the station about its orders, all that are due in one call."""
@@ -233,7 +263,7 @@ class Orders:
                 state = OrderState(str(order.station_order), "failed", "the station does not know the order any more")
             await self._record(order.id, state)
 
-    async def _record(self, order_id: UUID, state: OrderState) -> None:
+    async def _record(self, order_id: UUID, state: OrderState) -> Order | None:
         values = {
             "id": order_id,
             "status": state.status,
@@ -244,7 +274,7 @@ class Orders:
             "expires": state.expires,
             "poll_s": self._settings.poll_s,
         }
-        await self._rows(_RECORD, values)
+        return await self._one(_RECORD, values)
 
     async def _one(self, query: LiteralString, values: Mapping[str, Any]) -> Order | None:
         found = await self._all(query, values)
@@ -295,8 +325,7 @@ _LEAVE: LiteralString = """
     UPDATE rs.orders
     SET owners = CASE WHEN cardinality(owners) > 1 THEN array_remove(owners, %(login)s::text) ELSE owners END,
         status = CASE WHEN cardinality(owners) > 1 THEN status ELSE 'cancelled' END,
-        reason = CASE WHEN cardinality(owners) > 1 OR station_order IS NULL THEN reason
-                      ELSE 'cancelled here; the station may go on with it' END,
+        reason = CASE WHEN cardinality(owners) > 1 THEN reason ELSE '' END,
         updated = now()
     WHERE id = %(id)s AND status IN ('waiting', 'sending', 'queued', 'in_progress')
     RETURNING *"""
@@ -314,7 +343,8 @@ _CLAIM: LiteralString = """
         GROUP BY 1
     )
     UPDATE rs.orders
-    SET status = 'sending', due = now() + make_interval(secs => %(again_s)s), updated = now()
+    SET status = 'sending', due = now() + make_interval(secs => %(again_s)s), updated = now(),
+        tried = CASE WHEN status = 'sending' THEN coalesce(tried, updated) ELSE tried END
     WHERE id = (
         SELECT o.id FROM rs.orders o LEFT JOIN under_way u ON u.login = o.owners[1]
         WHERE o.station = %(station)s AND o.status IN ('waiting', 'sending') AND o.due <= now()
@@ -324,11 +354,16 @@ _CLAIM: LiteralString = """
     RETURNING *"""
 _PUT_BACK: LiteralString = """
     UPDATE rs.orders
-    SET status = 'waiting', reason = %(reason)s, due = now() + make_interval(secs => %(wait_s)s), updated = now()
+    SET status = 'waiting', reason = %(reason)s, due = now() + make_interval(secs => %(wait_s)s), updated = now(),
+        tried = %(tried)s
     WHERE id = %(id)s AND status = 'sending'"""
 _FAIL: LiteralString = """
     UPDATE rs.orders SET status = 'failed', reason = %(reason)s, updated = now()
     WHERE id = %(id)s AND status = 'sending'"""
+_KNOWN: LiteralString = "SELECT station_order FROM rs.orders WHERE station = %(station)s AND station_order IS NOT NULL"
+_REASON: LiteralString = """
+    UPDATE rs.orders SET reason = %(reason)s, updated = now() WHERE id = %(id)s AND status = 'cancelled'
+    RETURNING *"""
 _DUE: LiteralString = """
     UPDATE rs.orders SET due = now() + make_interval(secs => %(poll_s)s)
     WHERE id IN (
@@ -345,7 +380,8 @@ _RECORD: LiteralString = """
         estimated = coalesce(%(estimated)s::timestamptz, estimated),
         completed = coalesce(%(completed)s::timestamptz, completed),
         expires = coalesce(%(expires)s::timestamptz, expires)
-    WHERE id = %(id)s"""
+    WHERE id = %(id)s
+    RETURNING *"""
 _NO_STATION: LiteralString = """
     UPDATE rs.orders SET status = 'failed', reason = 'the station is not in the settings any more', updated = now()
     WHERE station = %(station)s AND status IN ('waiting', 'sending', 'queued', 'in_progress')"""

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from rs_server.errors import BadInput
 from rs_server.stations import filters, geometry, oldquery, search
 from rs_server.stations.filters import Filter, conjunction
+from rs_server.stations.kinds.cadip import CADIP
 from rs_server.stations.model import Property, StationKind
 from rs_server.stations.odata import SortKey
 from rs_server.stations.paging import Binding
@@ -24,7 +25,13 @@ Crs = Literal["http://www.opengis.net/def/crs/OGC/1.3/CRS84"]
 CRS84: Crs = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
 
 FilterLanguage = Literal["cql2-text", "cql2-json"]
-Limit = Annotated[int, Field(ge=1, description=f"Items of a page; more than {MOST_ITEMS} count as {MOST_ITEMS}")]
+Limit = Annotated[
+    int,
+    Field(
+        ge=1,
+        description=f"Items of a page; more than {MOST_ITEMS} count as {MOST_ITEMS}, of sessions {CADIP.most_items}",
+    ),
+]
 
 _NOT_THE_SEARCH = {"token", "limit", "fields"}  # may change from page to page
 _QUERY: TypeAdapter[dict[str, dict[str, Any]]] = TypeAdapter(dict[str, dict[str, Any]])
@@ -125,7 +132,7 @@ class SearchBody(BaseModel):
             filter=conjunction([*self._filters(kind, foreign)]),
             collections=None if self.collections is None else tuple(self.collections),
             order=search.sort_order(kind, terms) if order is None else order,
-            limit=min(self.limit, MOST_ITEMS),
+            limit=min(self.limit, kind.most_items),
             fields=self.wanted_fields(),
         )
 

@@ -6,16 +6,18 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
+import aiohttp
 import httpx
 import orjson
 import structlog
+from httpx_aiohttp import AiohttpTransport
 
 from rs_server.errors import (
     NotFound,
@@ -55,6 +57,7 @@ class Session:
         settings: StationSettings,
         http: httpx.AsyncClient,
         *,
+        downloads: httpx.AsyncClient | None = None,
         metrics: StationMetrics | None = None,
         sleep: Sleep = asyncio.sleep,
         clock: Clock = time.monotonic,
@@ -62,10 +65,14 @@ class Session:
         self.name = name
         self._root = settings.url.rstrip("/")
         self._settings = settings
-        self._http = http
+        self._for_queries = http
+        self._for_downloads = downloads or http
         self._sleep = sleep
         self._hosts = {httpx.URL(self._root).host, *settings.redirect_hosts}
         self._metrics = metrics or StationMetrics()
+        self._under_way = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
         self._breaker = Breaker(name, settings.failures, settings.pause_s, clock=clock)
         self._queries = Gate(
             name,
@@ -83,14 +90,23 @@ class Session:
         """The JSON object that an OData query answers."""
         text = "&".join(f"{name}={quote(str(value), safe=_PLAIN)}" for name, value in options.items())
         async with self._watched(self._queries):
-            return self._object(await self._read(httpx.Request("GET", f"{self._root}/{path}?{text}")))
+            request = self._for_queries.build_request("GET", f"{self._root}/{path}?{text}")
+            return self._object(await self._read(request))
 
     async def send(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Post a JSON object, once, and read the one that is answered; ``TooManyRequests`` where a quota is used up."""
         async with self._watched(self._queries):
-            return self._object(await self._read(httpx.Request("POST", f"{self._root}/{path}", json=dict(body))))
+            request = self._for_queries.build_request("POST", f"{self._root}/{path}", json=dict(body))
+            content = await self._read(request)
+            return self._object(content) if content else {}  # 204
 
     def _object(self, content: bytes) -> dict[str, Any]:
+        """An answer, which has been read in pieces against its greatest length, parsed as a whole.
+
+        Parsing it in a stream (ijson with its C library) costs 2 to 3 times the CPU of orjson: 8.3 ms for 2.9 ms of
+        1 000 products, 126 ms for 62 ms of 1 000 sessions with 38 000 files. It saves little memory, as all rows of a
+        page are kept until it is sent. What bounds the memory is the length of a page: ``most_items`` of a kind.
+        """
         try:
             found = orjson.loads(content)
         except ValueError as error:
@@ -103,7 +119,7 @@ class Session:
         """The whole body of an answer, if it is not too long."""
         timeout_s = self._settings.timeout_s
         try:
-            async with asyncio.timeout(timeout_s), self._open(request) as response:
+            async with asyncio.timeout(timeout_s), self._open(self._for_queries, request) as response:
                 return await self._body(response)
         except TimeoutError as error:
             raise StationTimeout(self.name, f"no whole answer within {timeout_s:g} s") from error
@@ -129,8 +145,9 @@ class Session:
         self, path: str, headers: Mapping[str, str], again: Callable[[], Awaitable[None]] | None = None
     ) -> AsyncIterator[httpx.Response]:
         """A download, open at its first byte; read it with ``chunks``. ``again`` is awaited before each retry."""
-        request = httpx.Request("GET", f"{self._root}/{path}", headers={"Accept-Encoding": "identity", **headers})
-        async with self._watched(self._downloads), self._open(request, again) as response:
+        asked = {"Accept-Encoding": "identity", **headers}
+        request = self._for_downloads.build_request("GET", f"{self._root}/{path}", headers=asked)
+        async with self._watched(self._downloads), self._open(self._for_downloads, request, again) as response:
             if response.status_code == HTTPStatus.ACCEPTED:
                 raise NotOnline(
                     f"station {self.name} must bring it from its archive first",
@@ -154,7 +171,7 @@ class Session:
     async def _watched(self, gate: Gate) -> AsyncIterator[None]:
         """One request: within the limits, counted, and its failures remembered."""
         self._breaker.check()
-        async with gate.passed():
+        async with self._counted(), gate.passed():
             begin, outcome = time.perf_counter(), "ok"
             try:
                 yield
@@ -171,6 +188,21 @@ class Session:
                 self._metrics.answered(self.name, outcome, time.perf_counter() - begin)
                 self._metrics.breaker(self.name, open=self._breaker.open)
 
+    @asynccontextmanager
+    async def _counted(self) -> AsyncIterator[None]:
+        self._under_way += 1
+        self._quiet.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._quiet.set()
+
+    async def quiet(self) -> None:
+        """Wait until no request is under way."""
+        await self._quiet.wait()
+
     def _note(self, error: StationUnavailable | StationTimeout) -> None:
         wait = error.members.get("retry_after_s")
         if wait:
@@ -180,16 +212,18 @@ class Session:
 
     @asynccontextmanager
     async def _open(
-        self, request: httpx.Request, again: Callable[[], Awaitable[None]] | None = None
+        self, http: httpx.AsyncClient, request: httpx.Request, again: Callable[[], Awaitable[None]] | None = None
     ) -> AsyncIterator[httpx.Response]:
-        async with AsyncExitStack() as stack:
-            response = await (self._attempts(request, again) if request.method == "GET" else self._posted(request))
-            stack.push_async_callback(response.aclose)
+        opened = self._attempts(http, request, again) if request.method == "GET" else self._posted(http, request)
+        response = await opened
+        try:
             yield response
+        finally:
+            await response.aclose()
 
-    async def _posted(self, request: httpx.Request) -> httpx.Response:
+    async def _posted(self, http: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
         """An order, sent once: whether one that failed was taken nobody knows."""
-        response = await self._send(request, signed=False)
+        response = await self._send(http, request, signed=False)
         if response.status_code in _QUOTA:
             await response.aclose()
             wait = _seconds(response.headers.get("retry-after", ""))
@@ -199,12 +233,12 @@ class Session:
         return await self._checked(response)
 
     async def _attempts(
-        self, request: httpx.Request, again: Callable[[], Awaitable[None]] | None = None
+        self, http: httpx.AsyncClient, request: httpx.Request, again: Callable[[], Awaitable[None]] | None = None
     ) -> httpx.Response:
         """One retry policy: what may pass by itself is tried again after a wait of random length."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._once(request)
+                return await self._once(http, request)
             except StationUnavailable as error:
                 wait = max(error.members.get("retry_after_s") or 0.0, self._pause(attempt))
                 if attempt == ATTEMPTS or wait > LONGEST_WAIT_S:
@@ -218,21 +252,21 @@ class Session:
     def _pause(self, attempt: int) -> float:
         return random.uniform(0, BACKOFF_S * 2 ** (attempt - 1))  # noqa: S311 - jitter, not a secret
 
-    async def _once(self, request: httpx.Request) -> httpx.Response:
-        url, signed = request.url, False
+    async def _once(self, http: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+        step, signed = request, False
         for _ in range(REDIRECTS + 1):
-            response = await self._send(httpx.Request("GET", url, headers=_again(request)), signed=signed)
+            response = await self._send(http, step, signed=signed)
             if not response.has_redirect_location:
                 return await self._checked(response)
             await response.aclose()
-            url, signed = self._redirect(url, response)
+            url, signed = self._redirect(step.url, response)
+            step = http.build_request("GET", url, headers=_again(request))
         raise StationRefused(self.name, f"it redirects more than {REDIRECTS} times")
 
-    async def _send(self, request: httpx.Request, *, signed: bool) -> httpx.Response:
-        ready = self._http.build_request(request.method, request.url, headers=request.headers, content=request.content)
+    async def _send(self, http: httpx.AsyncClient, request: httpx.Request, *, signed: bool) -> httpx.Response:
         auth = None if signed else httpx.USE_CLIENT_DEFAULT
         try:
-            return await self._http.send(ready, stream=True, auth=auth)
+            return await http.send(request, stream=True, auth=auth)
         except httpx.TransportError as error:
             raise self._transport(error) from error
 
@@ -283,23 +317,44 @@ async def open_session(
     transport: httpx.AsyncBaseTransport | None = None,
     metrics: StationMetrics | None = None,
 ) -> AsyncIterator[Session]:
-    """A session that is closed at the end; ``transport`` stands in for the network in tests."""
-    async with httpx.AsyncClient(
-        auth=login(name, settings),
-        transport=transport,
-        timeout=httpx.Timeout(settings.idle_s, connect=min(CONNECT_S, settings.timeout_s), pool=None),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
-        trust_env=False,
-    ) as http:
-        yield Session(name, settings, http, metrics=metrics)
+    """A session that is closed at the end; ``transport`` stands in for the network in tests.
+
+    Queries and downloads have connections of their own. An answer to a query costs aiohttp, whose parser is C, a third
+    of what it costs httpx's own transport (0.3 ms of CPU in place of 0.85). Of downloads nearly all is their bytes.
+    """
+    known = login(name, settings)
+
+    def client(over: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            auth=known,
+            transport=over,
+            timeout=httpx.Timeout(settings.idle_s, connect=min(CONNECT_S, settings.timeout_s), pool=None),
+            limits=_CONNECTIONS,
+            trust_env=False,
+        )
+
+    async with client(transport or _Queries(limits=_CONNECTIONS, trust_env=False)) as http, client(transport) as files:
+        yield Session(name, settings, http, downloads=files, metrics=metrics)
 
 
+class _Queries(AiohttpTransport):
+    """Requests over aiohttp, with what it makes of an answer that is no HTTP as an error of httpx."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request."""
+        try:
+            return await super().handle_async_request(request)
+        except aiohttp.ClientError as error:
+            raise httpx.RemoteProtocolError(str(error)) from error
+
+
+_CONNECTIONS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 _PLAIN = "$'(),:/"  # stays readable in a query; all of it is legal there (RFC 3986 §3.4)
 
 
 def _again(request: httpx.Request) -> dict[str, str]:
-    """The headers that a request keeps on its way through redirects."""
-    return {name: value for name, value in request.headers.items() if name != "host"}
+    """The headers that a request keeps on its way through redirects; a login is added again where it may be."""
+    return {name: value for name, value in request.headers.items() if name not in ("host", "authorization")}
 
 
 def _seconds(retry_after: str) -> float | None:

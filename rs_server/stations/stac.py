@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+import orjson
+
 from rs_server.stations.items import STAC_VERSION, Place
 from rs_server.stations.model import Property, StationKind, ValueType
 from rs_server.stations.search import Fields
@@ -60,8 +62,12 @@ _JSON_TYPES: Mapping[ValueType, dict[str, str]] = {
     ValueType.GEOMETRY: {"$ref": "https://geojson.org/schema/Geometry.json"},
     ValueType.OBJECT: {"type": "object"},
 }
-_ALWAYS = ("type", "stac_version", "id", "collection")
-_MEMBERS = frozenset({*_ALWAYS, "geometry", "bbox", "links", "assets", "properties", "stac_extensions"})
+_MEMBERS = frozenset(
+    {
+        *("type", "stac_version", "stac_extensions", "id", "collection"),
+        *("geometry", "bbox", "links", "assets", "properties"),
+    }
+)
 
 Document = dict[str, Any]
 
@@ -158,12 +164,14 @@ def page(items: Sequence[Document], links: Sequence[Document], matched: int | No
 
 
 def narrowed(item: Document, fields: Fields) -> Document:
-    """The item with the members that are wanted, and those that say which item it is.
+    """The item with the members that are wanted, and no others: who wants an id or a type names it.
 
     A member that is named itself is kept, though it or the group that it is in is not wanted.
     """
     if not fields.include and not fields.exclude:
         return item
+    if any(path.startswith("assets.") for path in (*fields.include, *fields.exclude)):
+        item = {**item, "assets": orjson.loads(orjson.dumps(item["assets"]))}  # they are text already
     found = _included(item, fields.include) if fields.include else {**item, "properties": {**item["properties"]}}
     for path in fields.exclude:
         group, name = _split(path)
@@ -173,7 +181,7 @@ def narrowed(item: Document, fields: Fields) -> Document:
             found[group] = {key: value for key, value in found[group].items() if key != name}
         elif not name and not any(_split(each)[0] == group and _split(each)[1] for each in fields.include):
             found.pop(group, None)
-    return {**{name: item[name] for name in _ALWAYS}, **found}
+    return found
 
 
 def _included(item: Document, paths: Sequence[str]) -> Document:

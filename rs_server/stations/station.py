@@ -121,7 +121,7 @@ class Station:
         self.name = session.name
         self.kind = kind
         self.session = session
-        self.mapper = Mapper(kind, issuer)
+        self.mapper = Mapper(kind, issuer, idle_s=settings.session_idle_s)
         self.collections = {
             name: Collection(name, session.name, c.title, c.description, c.constraints, constraint(kind, c.constraints))
             for name, c in settings.collections.items()
@@ -129,6 +129,7 @@ class Station:
         self._page_size = settings.page_size
         self._scan_rows = settings.scan_rows
         self._counts = settings.counts
+        self._lists = settings.lists
         self._expands_files = True  # until the station says that it does not
 
     async def ping(self) -> None:
@@ -147,7 +148,7 @@ class Station:
     async def _rows(self, collection: str, wanted: Wanted, again: Again) -> Found:
         defined = self.collections[collection].filter
         found = within_collection(filters.conjunction([defined, wanted.filter]), collection)
-        asked = odata.push(found)
+        asked = odata.push(found, lists=self._lists)
         if asked.filter is False:
             return Found([], 0)
         return await _Scan(self, collection, wanted, asked, Check(found)).run(again)
@@ -258,7 +259,10 @@ class Station:
     async def _of_items(self, entity_set: str, rule: Files, rows: Sequence[Row], condition: str = "") -> list[Entity]:
         """All entities of a set that carry the id of one of these rows' items."""
         groups = batched((row.properties["id"] for row in rows), IDS_PER_QUERY, strict=False)
-        asked = (self._all(entity_set, f"{condition}({odata.any_equal(rule.belongs_to, ids)})") for ids in groups)
+        asked = (
+            self._all(entity_set, f"{condition}({odata.any_equal(rule.belongs_to, ids, lists=self._lists)})")
+            for ids in groups
+        )
         return [entity for group in await asyncio.gather(*asked) for entity in group]
 
     async def _all(self, entity_set: str, filter_: str) -> list[Entity]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,6 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rs_server.database import Database
 from rs_server.errors import Unavailable
 from rs_server.settings import StorageSettings
+from rs_server.storage.layout import Buckets
 
 if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
@@ -74,10 +75,13 @@ class KeyMaker(Protocol):
 class CredentialIssuer:
     """Hands out keys, and takes them back."""
 
-    def __init__(self, database: Database, keys: KeyMaker, settings: StorageSettings) -> None:
+    def __init__(
+        self, database: Database, keys: KeyMaker, settings: StorageSettings, buckets: Buckets | None = None
+    ) -> None:
         self._database = database
         self._keys = keys
         self._settings = settings
+        self._buckets = buckets or Buckets(settings.bucket)
 
     async def issue(self, login: str, purpose: str, scope: Scope, life: timedelta | None = None) -> Credentials:
         """Make a key for what ``login`` may do; default life: that of the settings."""
@@ -89,7 +93,7 @@ class CredentialIssuer:
                 "VALUES (%s, %s, %s, %s, %s, %s)",
                 [name, login, purpose, list(scope.read), list(scope.write), expires],
             )
-        access_key, secret_key = await self._keys.make(name, policy(self._settings.bucket, scope), expires)
+        access_key, secret_key = await self._keys.make(name, policy(self._buckets.all, scope), expires)
         log.info("storage_key_issued", name=name, login=login, purpose=purpose, expires=expires.isoformat())
         place = self._settings
         return Credentials(name, access_key, secret_key, place.endpoint, place.region, place.bucket, expires)
@@ -102,6 +106,20 @@ class CredentialIssuer:
                 "UPDATE rs.storage_credentials SET revoked = now() WHERE name = %s AND revoked IS NULL", [name]
             )
         log.info("storage_key_revoked", name=name)
+
+    async def revoke_all(self, purpose: str) -> int:
+        """End all keys that were made for a purpose; how many they were.
+
+        Each was noted before it was made, so none is forgotten, whoever died in between.
+        """
+        async with self._database.connection() as conn:
+            found = await conn.execute(
+                "SELECT name FROM rs.storage_credentials WHERE revoked IS NULL AND purpose = %s", [purpose]
+            )
+            names = [str(row["name"]) for row in await found.fetchall()]
+        for name in names:
+            await self.revoke(name)
+        return len(names)
 
     async def sweep(self) -> int:
         """Revoke the keys whose time is over; how many they were."""
@@ -117,20 +135,20 @@ class CredentialIssuer:
         return len(due)
 
 
-def policy(bucket: str, scope: Scope) -> dict[str, Any]:
-    """The scope as an IAM policy document."""
-    objects, whole = f"arn:aws:s3:::{bucket}/", f"arn:aws:s3:::{bucket}"
+def policy(buckets: Iterable[str], scope: Scope) -> dict[str, Any]:
+    """The scope, in each of these buckets, as an IAM policy document."""
+    whole = [f"arn:aws:s3:::{bucket}" for bucket in sorted(buckets)]
     everything = sorted({*scope.read, *scope.write})
     statements = [
-        _allow(["s3:GetObject"], [f"{objects}{prefix}*" for prefix in everything]),
+        _allow(["s3:GetObject"], [f"{bucket}/{prefix}*" for bucket in whole for prefix in everything]),
         {
-            **_allow(["s3:ListBucket"], [whole]),
+            **_allow(["s3:ListBucket"], whole),
             "Condition": {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in everything]}},
         },
     ]
     if scope.write:
         changes = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
-        statements.append(_allow(changes, [f"{objects}{prefix}*" for prefix in scope.write]))
+        statements.append(_allow(changes, [f"{bucket}/{prefix}*" for bucket in whole for prefix in scope.write]))
     return {"Version": "2012-10-17", "Statement": statements}
 
 

@@ -1,13 +1,15 @@
-"""Where a file lands in the object storage: ``owner/collection/item/asset`` in one bucket."""
+"""Where a file lands in the object storage: ``owner/collection/item/asset``, in the bucket that a rule names."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from rs_server.errors import BadInput
+from rs_server.settings import ANY, LifecycleRule
 
 # No slash, no wildcard, no control character, and no name that is or begins like "." or "..": a key says what it is,
 # and a prefix in an access policy covers what it spells.
@@ -34,6 +36,48 @@ class Location:
 
     bucket: str
     key: str
+
+
+class Buckets:
+    """Which bucket the files of a collection and a product type lie in."""
+
+    def __init__(self, default: str, rules: Iterable[LifecycleRule] = ()) -> None:
+        self._default = default
+        self._rules = tuple(rules)
+
+    @property
+    def all(self) -> frozenset[str]:
+        """Every bucket that files may lie in."""
+        return frozenset({self._default, *(rule.bucket for rule in self._rules if rule.bucket)})
+
+    def of(self, collection: Named, product_type: str | None) -> str:
+        """The bucket of new files."""
+        rule = deciding(self._rules, collection, product_type)
+        return (rule.bucket if rule is not None else None) or self._default
+
+    def of_any_type(self, collection: Named) -> frozenset[str]:
+        """The buckets that files of a collection may lie in, whatever their type."""
+        types = {None, *(rule.product_type for rule in self._rules if rule.product_type != ANY)}
+        return frozenset(self.of(collection, each) for each in types)
+
+
+def deciding(rules: Iterable[LifecycleRule], collection: Named, product_type: str | None) -> LifecycleRule | None:
+    """The most specific rule that fits: the owner weighs more than the collection, and that more than the type."""
+    asked = (collection.owner, collection.name, product_type)
+    fitting = [rule for rule in rules if _fits(rule, asked)]
+    return max(fitting, key=_weight) if fitting else None
+
+
+def _fits(rule: LifecycleRule, asked: tuple[str, str, str | None]) -> bool:
+    return all(said in (ANY, value) for said, value in zip(_said(rule), asked, strict=True))
+
+
+def _weight(rule: LifecycleRule) -> tuple[bool, ...]:
+    return tuple(said != ANY for said in _said(rule))
+
+
+def _said(rule: LifecycleRule) -> tuple[str, str, str]:
+    return rule.owner, rule.collection, rule.product_type
 
 
 def collection_prefix(collection: Named) -> str:

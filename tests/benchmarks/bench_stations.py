@@ -35,6 +35,7 @@ SESSIONS, PAGE = 1_000, 100
 PRODUCTS = 1_000_000
 HELD = 20_000  # rows that the canned station really has
 CALLERS = 32
+SEARCHES = 10  # of each of them in a round
 ROUNDS = 7
 
 
@@ -117,13 +118,21 @@ async def _first_page(station: Server, ours: Server) -> None:
 async def _concurrent(station: Server, ours: Server) -> None:
     """Searches of 32 callers at once."""
     plain, mine, before = [], [], ours.memory_mb()
+    plain_cpu, our_cpu = [], []
     async with _http(station) as direct, _http(ours) as stac:
         for _ in range(ROUNDS):
+            begin = time.process_time()
             plain.append(await _throughput(direct, _FIRST_PRODUCTS))
+            plain_cpu.append(time.process_time() - begin)
+            begin = ours.cpu_s()
             mine.append(await _throughput(stac, "/search?limit=10"))
+            our_cpu.append(ours.cpu_s() - begin)
     _say(f"{CALLERS} callers: plain", statistics.median(plain), "/s")
     _say(f"{CALLERS} callers: ours", statistics.median(mine), "/s")
     _say(f"{CALLERS} callers: throughput", statistics.median(mine) / statistics.median(plain), "x")
+    each = 1e3 / (CALLERS * SEARCHES)
+    _say(f"{CALLERS} callers: CPU of a plain client, each", each * min(plain_cpu), "ms")
+    _say(f"{CALLERS} callers: CPU of our server, each", each * min(our_cpu), "ms")
     _say(f"{CALLERS} callers: memory grew by", ours.memory_mb() - before, "MB")
 
 
@@ -143,14 +152,14 @@ async def _timed(http: httpx.AsyncClient, url: str) -> float:
     return time.perf_counter() - begin
 
 
-async def _throughput(http: httpx.AsyncClient, url: str, each: int = 10) -> float:
+async def _throughput(http: httpx.AsyncClient, url: str) -> float:
     async def caller() -> None:
-        for _ in range(each):
+        for _ in range(SEARCHES):
             await _timed(http, url)
 
     begin = time.perf_counter()
     await asyncio.gather(*(caller() for _ in range(CALLERS)))
-    return CALLERS * each / (time.perf_counter() - begin)
+    return CALLERS * SEARCHES / (time.perf_counter() - begin)
 
 
 # --- the two sides ----------------------------------------------------------------------------------------------------

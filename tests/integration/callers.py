@@ -14,6 +14,8 @@ from tests.conftest import Platform
 from tests.identity import Issuer
 from tests.serving import issuing, serving
 
+SHOW = {"Prefer": "return=representation"}  # the changed item in the answer
+
 
 class Callers:
     """Sends requests as whoever a test wants; all of them have a token of the test's own identity provider."""

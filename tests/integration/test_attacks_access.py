@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from rs_server.access.apikeys import new_key
 from rs_server.access.recent import Recent
 from tests.conftest import Platform
-from tests.integration.callers import calling, collection, item
+from tests.integration.callers import Callers, calling, collection, item
 from tests.integration.keycloak import Admin, bearer, log_in, tokens
 from tests.serving import serving
 
@@ -546,25 +546,38 @@ def test_slow_senders_do_not_slow_others_down(server: httpx.Client, alice: dict[
 
 
 def test_one_busy_caller_is_told_to_wait_and_others_are_not(platform: Platform) -> None:
-    with calling(platform, limits={"requests_per_s": 20}) as callers:
+    """By turns, alone and beside the busy one; the bound is wide, as the machine has other work too."""
+    with calling(platform, limits={"requests_per_s": 20}) as callers, ThreadPoolExecutor(1) as pool:
 
-        def median() -> float:
+        def p95(busy: bool) -> float:
+            halt = Event()
+            sending = pool.submit(_send_until, callers, halt) if busy else None
             took = []
-            for _ in range(15):
+            for _ in range(12):
                 begin = time.perf_counter()
                 assert callers.ask("quiet", "GET", "/auth/me").status_code == 200
                 took.append(time.perf_counter() - begin)
-                time.sleep(0.05)
-            return statistics.median(took)
+                time.sleep(0.06)
+            halt.set()
+            if sending is not None:
+                answers = sending.result()
+                assert {answer.status_code for answer in answers} <= {200, 429}
+                refused.extend(answer for answer in answers if answer.status_code == 429)
+            return sorted(took)[-2]
 
-        median()
-        answers = [callers.ask("busy", "GET", "/auth/me") for _ in range(200)]
-        refused = [answer for answer in answers if answer.status_code == 429]
-        assert len(answers) - len(refused) < 150  # twice the rate at once, and what comes back meanwhile
+        refused: list[httpx.Response] = []
+        rounds = [(p95(busy=False), p95(busy=True)) for _ in range(4)]
         assert refused
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
-        assert {answer.status_code for answer in answers} == {200, 429}
-        median()
+        alone, beside = (min(each) for each in zip(*rounds, strict=True))
+        assert beside < max(3 * alone, 0.05)  # client, server and database share this machine
+
+
+def _send_until(callers: Callers, halt: Event) -> list[httpx.Response]:
+    answers = []
+    while not halt.is_set():
+        answers.append(callers.ask("busy", "GET", "/auth/me"))
+    return answers
 
 
 # ---- H1: everything that is done is on record, once, and nothing else ------------------------------------------------

@@ -7,10 +7,14 @@ look-alike ids, hrefs, keys and presigned addresses are there.
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -20,7 +24,7 @@ import pytest
 import yaml
 
 from rs_server.access.policy import Principal, Right, Service, allows
-from tests.conftest import Platform
+from tests.conftest import Platform, new_platform
 from tests.integration.callers import Callers, calling, collection, item
 
 RUN = uuid4().hex[:6]
@@ -276,7 +280,7 @@ def test_a_page_goes_on_after_its_last_item_is_deleted(callers: Callers) -> None
     assert callers.ask(owner, "POST", f"{path}/bulk_items", json={"items": items}).status_code == 200
     page = callers.ask(owner, "GET", f"{path}/items?limit=2&sortby=id").json()
     (following,) = [link["href"] for link in page["links"] if link["rel"] == "next"]
-    assert callers.ask(owner, "DELETE", f"{path}/items/p1").status_code == 200
+    assert callers.ask(owner, "DELETE", f"{path}/items/p1").status_code == 204
     rest = callers.ask(owner, "GET", following).json()
     assert [each["id"] for each in rest["features"]] == ["p2", "p3"]
     assert callers.ask(owner, "DELETE", f"{path}?force=true").status_code == 200
@@ -354,3 +358,45 @@ def test_no_connection_left_or_no_time_is_told(platform: Platform) -> None:
         found = callers.ask(owner, "GET", f"{path}?limit=100").json()
         assert [each["id"] for each in found["features"]] == ["n9", "i1"]  # nothing that was refused was written
         assert callers.ask(owner, "DELETE", f"/catalog/collections/{full}?force=true").status_code == 200
+
+
+@pytest.fixture(scope="module")
+def own_database(request: pytest.FixtureRequest) -> Iterator[Platform]:
+    """A database that nobody else works on, as it is stopped and started."""
+    for installation in new_platform(request, "postgres", "s3"):
+        settings = {"RSPY_SETTINGS": str(installation.home / "config" / "server.yaml")}
+        command = [sys.executable, "-m", "rs_server.migrate"]
+        subprocess.run(command, env={**os.environ, **settings}, check=True, capture_output=True)
+        yield installation
+
+
+def test_nothing_acknowledged_is_lost_when_the_database_restarts(own_database: Platform) -> None:
+    owner, halt = f"restart{RUN}", Event()
+    full = f"{owner}_r"
+    path = f"/catalog/collections/{full}/items"
+    with calling(own_database) as callers, ThreadPoolExecutor(6) as pool:
+        assert callers.ask(owner, "POST", "/catalog/collections", json=collection(full)).status_code == 201
+
+        def write(writer: int) -> list[tuple[str, httpx.Response]]:
+            answers: list[tuple[str, httpx.Response]] = []
+            while not halt.is_set():
+                name = f"w{writer}-{len(answers)}"
+                answers.append((name, callers.ask(owner, "POST", path, json=item(name, full))))
+            return answers
+
+        writing = [pool.submit(write, number) for number in range(6)]
+        try:
+            for _ in range(2):
+                time.sleep(1)
+                own_database.rs("restart", "postgres")
+        finally:
+            time.sleep(1)
+            halt.set()
+        answers = [answer for each in writing for answer in each.result()]
+        assert {answer.status_code for _, answer in answers} <= {201, 503}
+        for _, answer in answers:
+            assert answer.status_code == 201 or answer.headers["retry-after"]
+        acknowledged = {name for name, answer in answers if answer.status_code == 201}
+        there = {name for (name,) in callers.rows("SELECT id FROM pgstac.items WHERE collection = %s", full)}
+        assert acknowledged <= there
+        assert callers.ask(owner, "POST", path, json=item("after", full)).status_code == 201

@@ -24,7 +24,7 @@ from rs_server.catalog.removal import Removal
 from rs_server.database import open_database
 from rs_server.storage.buckets import open_storage
 from tests.conftest import Platform
-from tests.integration.callers import Callers, calling, collection, item
+from tests.integration.callers import SHOW, Callers, calling, collection, item
 from tests.integration.jobs import s3, settings
 from tests.schemas import ROOT, item_faults
 
@@ -180,6 +180,31 @@ def test_files_lie_at_their_items_own_place(callers: Callers, bucket: Any, href:
     assert callers.ask(ALICE, "GET", f"{ITEMS}/{item_id}").status_code == 404
 
 
+# D2: what assets are called, and which of the two files (a.bin, b.bin) each names
+ASSETS: dict[str, dict[str, str]] = {
+    "a step up": {"../../x": "a.bin"},
+    "a path": {"/etc/passwd": "a.bin"},
+    "a backslash": {"a\\b": "a.bin"},
+    "NUL": {"a\x00b": "a.bin"},
+    "2 KB": {"x" * 2048: "a.bin"},
+    "nothing": {"": "a.bin"},
+    "two of one file": {"a": "a.bin", "b": "a.bin"},
+    "one good, two of one file": {"a": "b.bin", "b": "a.bin", "c": "a.bin"},
+}
+
+
+@pytest.mark.parametrize("case", ASSETS)
+def test_names_and_files_of_assets_are_their_own(callers: Callers, bucket: Any, case: str) -> None:
+    item_id = some_id()
+    put(bucket, key(item_id), key(item_id, "b.bin"))
+    document = item(item_id, OWN, assets={name: asset(item_id, file) for name, file in ASSETS[case].items()})
+    answer = callers.ask(ALICE, "POST", ITEMS, json=document)
+    assert answer.status_code == 400, answer.text
+    assert "assets" in answer.json()["detail"]
+    assert callers.ask(ALICE, "GET", f"{ITEMS}/{item_id}").status_code == 404
+    assert there(bucket, key(item_id, "")) == [key(item_id), key(item_id, "b.bin")]
+
+
 # what is said of a file · whether it is taken
 TOLD: list[tuple[dict[str, Any], int]] = [
     ({}, 201),
@@ -223,8 +248,8 @@ def test_the_served_item_is_valid_and_may_be_sent_back(callers: Callers, bucket:
     assert item_faults(served) == []
     assert served["assets"]["a"]["alternate"]["https"]["href"] == f"{callers.url}{ITEMS}/{item_id}/download/a"
     assert first.headers["location"] == f"{callers.url}{ITEMS}/{item_id}"
-    again = callers.ask(ALICE, "PUT", f"{ITEMS}/{item_id}", json=served)
-    assert again.status_code == 200, again.text
+    again = callers.ask(ALICE, "PUT", f"{ITEMS}/{item_id}", json=served, headers=SHOW)
+    assert (again.status_code, again.headers["preference-applied"]) == (200, SHOW["Prefer"]), again.text
     told, kept = again.json(), ("assets", "geometry", "bbox", "id", "collection", "stac_extensions")
     assert {name: told[name] for name in kept} == {name: served[name] for name in kept}
     (stored,) = callers.rows("SELECT content->'assets'->'a' FROM pgstac.items WHERE id = %s", item_id)[0]
@@ -245,8 +270,9 @@ class TestVersions:
             assert answer.status_code == 412, answer.text
         assert callers.ask(ALICE, "GET", path).json()["properties"]["n"] == 1
         answer = callers.ask(ALICE, "PUT", path, json=item(item_id, OWN), headers={"If-Match": tags[1]})
-        assert answer.status_code == 200, answer.text
-        assert callers.ask(ALICE, "DELETE", path, headers={"If-Match": "*"}).status_code == 200
+        assert (answer.status_code, answer.content) == (204, b""), answer.text
+        assert answer.headers["etag"] == callers.ask(ALICE, "GET", path).headers["etag"]
+        assert callers.ask(ALICE, "DELETE", path, headers={"If-Match": "*"}).status_code == 204
         assert callers.ask(ALICE, "DELETE", path).status_code == 404
 
     def test_fifty_at_once_are_told_apart(self, callers: Callers) -> None:
@@ -265,8 +291,8 @@ class TestVersions:
 
         with ThreadPoolExecutor(50) as pool:
             won = list(pool.map(lambda number: patch(number, **{"If-Match": tag}), range(50)))
-            assert sorted(won) == [200] + [412] * 49
-            assert set(pool.map(patch, range(100, 150))) == {200}
+            assert sorted(won) == [204] + [412] * 49
+            assert set(pool.map(patch, range(100, 150))) == {204}
         properties = callers.ask(ALICE, "GET", path).json()["properties"]
         assert {f"n{number}" for number in range(100, 150)} <= set(properties)
         assert sum(name in properties for name in (f"n{number}" for number in range(50))) == 1
@@ -284,8 +310,8 @@ class TestVersions:
 
         with ThreadPoolExecutor(20) as pool:
             answers = list(pool.map(change, methods))
-        assert set(answers) <= {200, 404}
-        assert [code for method, code in zip(methods, answers, strict=True) if method == "DELETE"].count(200) == 1
+        assert set(answers) <= {204, 404}
+        assert [code for method, code in zip(methods, answers, strict=True) if method == "DELETE"].count(204) == 1
         assert callers.ask(ALICE, "GET", f"{ITEMS}/{item_id}").status_code == 404
         assert there(bucket, key(item_id, "")) == []
 
@@ -303,9 +329,9 @@ class TestDeletion:
         )
         made(callers, document)
         answer = callers.ask(ALICE, "PATCH", f"{ITEMS}/{item_id}", json={"assets": {"b": None}})
-        assert answer.status_code == 200, answer.text
+        assert answer.status_code == 204, answer.text
         assert there(bucket, key(item_id, "")) == [key(item_id), key(item_id, "c.zarr/0"), key(item_id, "c.zarr/1")]
-        assert callers.ask(ALICE, "DELETE", f"{ITEMS}/{item_id}").status_code == 200
+        assert callers.ask(ALICE, "DELETE", f"{ITEMS}/{item_id}").status_code == 204
         assert there(bucket, key(item_id, "")) == []
 
     def test_a_forced_collection_goes_with_its_files(self, callers: Callers, bucket: Any) -> None:
@@ -330,7 +356,7 @@ class TestDeletion:
             token = {"Authorization": f"Bearer {cut_off.issuer.token(ALICE)}"}
             for each in (gone, again):
                 answer = cut_off.http.delete(f"{ITEMS}/{each}", headers=token)
-                assert answer.status_code == 200, answer.text
+                assert answer.status_code == 204, answer.text
         assert there(bucket, key(gone, "")) == [key(gone)]
         time.sleep(1.1)  # the storage tells times of files to the second
         put(bucket, key(again))
@@ -370,14 +396,16 @@ class TestLife:
         assert before - timedelta(seconds=1) <= published == _moment(first["updated"])
         assert expires - published == timedelta(days=DAYS)
         path = f"/catalog/collections/{SHORT}/items/{item_id}"
-        second = callers.ask(ALICE, "PUT", path, json=item(item_id, SHORT)).json()["properties"]
+        second = callers.ask(ALICE, "PUT", path, json=item(item_id, SHORT), headers=SHOW).json()["properties"]
         assert {name: second[name] for name in ("published", "expires", "created")} == {
             name: first[name] for name in ("published", "expires", "created")
         }
         assert _moment(second["updated"]) > published
         sooner = (published + timedelta(days=1)).isoformat()
         for asked, kept in ((sooner, timedelta(days=1)), ("2999-01-01T00:00:00Z", timedelta(days=1))):
-            told = callers.ask(ALICE, "PATCH", path, json={"properties": {"expires": asked}}).json()["properties"]
+            told = callers.ask(ALICE, "PATCH", path, json={"properties": {"expires": asked}}, headers=SHOW).json()[
+                "properties"
+            ]
             assert _moment(told["expires"]) - published == kept
 
     def test_the_rule_of_the_product_type(self, callers: Callers) -> None:
@@ -407,7 +435,9 @@ class TestLife:
             assert ("unpublished" in told["properties"], told["assets"] == {}) == (gone, gone)
             assert there(bucket, key(each, "", full=SHORT)) == ([] if gone else [key(each, full=SHORT)])
         put(bucket, key(ids[0], full=SHORT))
-        back = callers.ask(ALICE, "PUT", f"/catalog/collections/{SHORT}/items/{ids[0]}", json=documents[0])
+        back = callers.ask(
+            ALICE, "PUT", f"/catalog/collections/{SHORT}/items/{ids[0]}", json=documents[0], headers=SHOW
+        )
         assert back.status_code == 200, back.text
         properties = back.json()["properties"]
         assert "unpublished" not in properties
@@ -520,6 +550,28 @@ class TestKeys:
             with pytest.raises(ClientError, match="AccessDenied"):
                 attack()
         made(callers, item("new", OWN, assets={"a": asset("new")}))
+
+    def test_a_rules_bucket_is_opened_and_used(self, platform: Platform, bucket: Any) -> None:
+        """The rule of the product type names the bucket that a key is for, and that the item's files may lie in."""
+        other = f"rs-l0-{RUN}"
+        bucket.create_bucket(Bucket=other)
+        rule = {"product_type": "L0", "bucket": other}
+        with calling(platform, catalog={"lifecycle": [rule]}) as callers:
+            wanted = {"collection": OWN, "item": "B1", "write": True, "product_type": "L0"}
+            told = callers.ask(ALICE, "POST", "/storage/credentials", json=wanted).json()
+            assert (told["bucket"], told["prefix"]) == (other, key("B1", ""))
+            client = _client(told)
+            client.put_object(Bucket=other, Key=key("B1"), Body=CONTENT)
+            with pytest.raises(ClientError, match="AccessDenied"):
+                client.put_object(Bucket=other, Key=key("B2"), Body=CONTENT)
+            properties = {"datetime": "2024-01-01T00:00:00Z", "product:type": "L0"}
+            assets = {"a": {"href": f"s3://{other}/{key('B1')}"}}
+            made(callers, item("B1", OWN, properties=properties, assets=assets))
+            told = callers.ask(ALICE, "POST", "/storage/credentials", json={"collection": OWN, "item": "B1"}).json()
+            assert told["bucket"] == other
+            assert callers.ask(ALICE, "DELETE", f"{ITEMS}/B1").status_code == 204
+            assert bucket.list_objects_v2(Bucket=other).get("Contents", []) == []
+        bucket.delete_bucket(Bucket=other)
 
     def test_the_form_of_the_aws_sdks(
         self, callers: Callers, bucket: Any, platform: Platform, monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import pytest
 
 import rs_client
 from rs_client.reproduce import reproduce
+from rs_server.resources import open_resources
+from rs_server.storage.credentials import Scope
 from tests.faults.dpr_kills import (
     check_end,
     clusters,
@@ -156,6 +159,8 @@ class TestRuns:
         report = json.loads(text(platform, item["assets"]["report"]))
         assert report["report"]["units"][0]["identifier"] == "s1-l0"
         assert report["quality"]["input_octets"] == plan["bytes_to_read"]
+        station = report["quality"]["station"]  # its QualityInfo, channel by channel
+        assert (station["agrees"], sorted(station["channels"])) == (True, ["1", "2"])
         assert "Workflow progress: 100%" in text(platform, item["assets"]["log"])
 
     def _made_again(self, platform: Any, collection: str) -> None:
@@ -196,6 +201,20 @@ class TestRuns:
         killed = kill_once(platform, alice, session, after_s=9.0, dismissed=True)
         assert killed.status == "dismissed", killed.message
         assert eventually(lambda: clusters(platform) == [], 90)
+
+    def test_a_key_that_its_maker_did_not_live_to_use_is_swept(
+        self, platform: Any, alice: httpx.Client, session: dict[str, Any]
+    ) -> None:
+        job_id = start(alice, session, some_collection())
+        assert alice.delete(f"/jobs/{job_id}").status_code == 200
+
+        async def issue() -> None:
+            async with open_resources(settings(platform)) as opened:
+                await opened.credentials.issue("alice", f"job {job_id}", Scope(read=(), write=("alice/none/",)))
+
+        asyncio.run(issue())
+        assert open_keys(platform, job_id) == 1
+        assert eventually(lambda: open_keys(platform, job_id) == 0, 90)
 
     def test_a_failing_unit_says_what_failed_on_what_and_what_to_do(
         self, platform: Any, alice: httpx.Client, session: dict[str, Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
@@ -18,7 +19,7 @@ from tests.integration.callers import Callers, calling, collection, item
 
 RUN = uuid4().hex[:8]
 OWNER, FULL = f"alice{RUN}", f"alice{RUN}_c1"
-STATIONS = {"cadip": "sgs", "auxip": "adgs"}
+STATIONS = {"cadip": "sgs", "auxip": "adgs", "prip": "pdgs", "lta": "archive"}
 
 
 def role(right: Right, service: Service, resource: str) -> frozenset[str]:
@@ -41,8 +42,24 @@ PEOPLE = [
     Principal("neighbour", roles=every(Service.CATALOG, f"{OWNER}:c2", "other:c1", f"{OWNER}x:c1")),
     Principal("starred", roles=every(Service.CATALOG, "*:*")),
     *(Principal(f"reads-{name}", roles=role(Right.READ, Service(name), station)) for name, station in STATIONS.items()),
-    Principal("fetches", roles=every(Service.CADIP, "sgs") | every(Service.AUXIP, "*")),
-    Principal("elsewhere", roles=every(Service.CADIP, "mps") | every(Service.AUXIP, "sgs")),
+    Principal(
+        "fetches",
+        roles=every(Service.CADIP, "sgs")
+        | every(Service.AUXIP, "*")
+        | every(Service.PRIP, "pdgs")
+        | every(Service.LTA, "*"),
+    ),
+    *(
+        Principal(f"only-downloads-{name}", roles=role(Right.DOWNLOAD, Service(name), station))
+        for name, station in STATIONS.items()
+    ),
+    Principal(
+        "elsewhere",
+        roles=every(Service.CADIP, "mps")
+        | every(Service.AUXIP, "sgs")
+        | every(Service.PRIP, "archive")
+        | every(Service.LTA, "pdgs"),
+    ),
     Principal("sees", roles=role(Right.READ, Service.PROCESSES, "*")),
     Principal("runs", roles=every(Service.PROCESSES, *PROCESSES)),
     Principal("operator", roles=every(Service.AUTH, policy.API_KEYS, policy.AUDIT)),
@@ -69,7 +86,8 @@ def places(callers: Callers) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {"catalog": {"collection_id": FULL, "item_id": "i1"}}
     for kind, station in STATIONS.items():
         roles = every(Service(kind), station)
-        page = callers.ask("anybody", "GET", f"/{kind}/search?limit=1", roles=roles).json()["features"]
+        asked = {"limit": "1", **({"filter": '"rs:online" = true'} if kind == "lta" else {})}
+        page = callers.ask("anybody", "GET", f"/{kind}/search?{urlencode(asked)}", roles=roles).json()["features"]
         asset = next(iter(page[0]["assets"]))
         found[kind] = {"collection_id": page[0]["collection"], "item_id": page[0]["id"], "asset": asset}
     return found
@@ -89,7 +107,6 @@ BODIES: dict[Route, Any] = {
     ("POST", "/dpr/processes/{process_id}/execution"): {"inputs": {}},
     ("POST", "/dpr/processes/{process_id}/plan"): {"inputs": {}},
     ("POST", "/catalog/collections/{collection_id}/aggregate"): {},
-    ("POST", "/lta/orders"): {"collection": "of-a-station-that-is-not-there", "item": "nothing"},
     ("POST", "/processes/staging/subscriptions"): {"service": "cadip", "collection": "x", "search": {"limit": "many"}},
     ("POST", "/auth/api_keys"): {"name": "x", "owner": "somebody-else"},  # makes none
 }
@@ -140,12 +157,15 @@ def may(who: Principal, need: Need) -> bool:
     if need.level is Level.RIGHT:
         station = STATIONS.get(need.service, "")
         resource = need.resource.format(owner=OWNER, collection="c1", station=station, process_id="staging")
-        return policy.allows(who, need.right, need.service, resource)
+        reads = need.service not in STATIONS or policy.allows(who, Right.READ, need.service, resource)
+        return reads and policy.allows(who, need.right, need.service, resource)  # who may not read finds nothing
     return True
 
 
-def asked(callers: Callers, who: Principal, route: Route, path: str) -> int:
-    return callers.ask(who.login, route[0], path, roles=who.roles, json=BODIES.get(route)).status_code
+def body_of(route: Route, places: dict[str, dict[str, str]]) -> Any:
+    if route == ("POST", "/lta/orders"):  # what is online is not ordered from the station
+        return {"collection": places["lta"]["collection_id"], "item": places["lta"]["item_id"]}
+    return BODIES.get(route)
 
 
 LOGGED_IN = [route for route, need in NEEDS.items() if need.level is not Level.NOTHING]
@@ -153,15 +173,15 @@ LOGGED_IN = [route for route, need in NEEDS.items() if need.level is not Level.N
 
 @pytest.mark.parametrize("route", LOGGED_IN, ids=" ".join)
 def test_everybody_at_every_route(callers: Callers, places: dict[str, dict[str, str]], route: Route) -> None:
-    need, path = NEEDS[route], path_of(route, places)
-    anonymous = callers.http.request(route[0], path, json=BODIES.get(route))
+    need, path, body = NEEDS[route], path_of(route, places), body_of(route, places)
+    anonymous = callers.http.request(route[0], path, json=body)
     assert anonymous.status_code == 401
     assert anonymous.headers["www-authenticate"].startswith("Bearer")
     if route[1] in _PER_PERSON or any(part in route[1] for part in _OWN_TO_NOBODY):
         return
     faults = []
     for who in PEOPLE:
-        status = asked(callers, who, route, path)
+        status = callers.ask(who.login, route[0], path, roles=who.roles, json=body).status_code
         if not _as_it_should(status, allowed=may(who, need), need=need, route=route):
             faults.append((who.login, status))
     assert faults == []

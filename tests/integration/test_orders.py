@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import psycopg
 import pytest
+import schemathesis
+from fastapi import FastAPI
+from hypothesis import HealthCheck, given, settings, strategies
 from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
+from schemathesis.core.result import Ok
 
 from rs_platform.access import known_site
 from rs_platform.installation import Installation
@@ -28,13 +39,16 @@ from rs_server.stations.orders import Order, Orders
 from tests.asgi import client
 from tests.conftest import CHECKOUT, Platform
 from tests.schemas import item_faults
+from tests.serving import running
 from tests.unit.stations.archive import Archive
 from tests.unit.stations.stores import Dice
 
 PUBLIC_URL = "http://server.test"
 QUICK = OrderSettings(at_once=4, at_once_each=2, poll_s=0.001, again_s=0.001, tend_s=0.01)
 RIGHTS = ("read", "download")
-TABLE = CHECKOUT / "rs_server" / "migrations" / "40_orders.sql"
+MIGRATIONS = CHECKOUT / "rs_server" / "migrations"
+DOCUMENTED = frozenset({200, 201, 400, 404, 405, 409})
+TABLE = ("40_orders.sql", "52_orders_sent_once.sql")
 
 
 @dataclass(frozen=True)
@@ -75,7 +89,8 @@ def orders_database(platform: Platform) -> Iterator[DatabaseSettings]:
         try:
             with psycopg.connect(dsn) as mine:
                 mine.execute("CREATE SCHEMA rs")
-                mine.execute(TABLE.read_bytes())
+                for each in TABLE:
+                    mine.execute((MIGRATIONS / each).read_bytes())
             yield DatabaseSettings(dsn=SecretStr(dsn))
         finally:
             conn.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
@@ -133,8 +148,8 @@ async def test_a_product_is_ordered_once_whoever_asks(world: World) -> None:
     with pytest.raises(NotFound):
         await world.orders.get(world.caller("alice"), first.id)
     gone = await world.orders.cancel(world.caller("bob"), first.id)
-    assert gone.status == "cancelled"
-    assert "station may go on" in gone.reason
+    assert (gone.status, gone.reason) == ("cancelled", "")
+    assert world.archive.orders[str(first_at(world))]["Status"] == "cancelled"
     await world.orders.round()
     assert (await world.now(gone)).status == "cancelled"
 
@@ -195,6 +210,124 @@ async def test_an_order_that_was_being_sent_is_sent_again(world: World) -> None:
     assert (await world.now(order)).status == "queued"
 
 
+@pytest.mark.parametrize("refused", [404, 503])
+async def test_what_a_station_cannot_be_told_is_said(world: World, refused: int) -> None:
+    order = await world.order("alice", 0)
+    await world.orders.round()
+    world.archive.answer = lambda request: httpx.Response(refused) if "Cancel" in request.url.path else None
+    gone = await world.orders.cancel(world.caller("alice"), order.id)
+    assert gone.status == "cancelled"
+    assert ("knows no cancelling" if refused == 404 else "could not be told") in gone.reason
+    assert "may go on with it" in gone.reason
+
+
+async def test_an_order_whose_answer_was_lost_is_found_again(world: World) -> None:
+    orders = [await world.order("alice", number) for number in range(2)]
+    world.archive.answer = _taken_and_lost(world.archive)
+    await world.orders.round()
+    waits = [await world.now(order) for order in orders]
+    assert {order.status for order in waits} == {"waiting"}
+    assert len(world.archive.orders) == 1
+    world.archive.answer = lambda _: None
+    for _ in range(3):
+        await world.orders.round()
+    found = [await world.now(order) for order in orders]
+    assert {order.status for order in found} == {"queued"}
+    assert sorted(world.archive.product_of.values()) == sorted(order.product for order in orders)  # each of them once
+
+
+async def test_a_station_that_does_not_tell_what_orders_bring_loses_none(world: World) -> None:
+    order = await world.order("alice", 0)
+    world.archive.knows = set()
+    world.archive.answer = _taken_and_lost(world.archive)
+    await world.orders.round()
+    world.archive.answer = lambda _: None
+    await world.orders.round()
+    assert (await world.now(order)).status == "queued"
+    assert len(world.archive.orders) == 2
+
+
+async def test_a_process_that_dies_while_it_sends_orders_once(world: World, orders_database: DatabaseSettings) -> None:
+    """SIGKILL from the station, between taking the order and answering."""
+    order = await world.order("alice", 0)
+    with _killing(world.archive) as (address, victims):
+        arguments = [orders_database.dsn.get_secret_value(), world.station, address]
+        child = subprocess.Popen(  # noqa: ASYNC220 - the handler of the socket needs it at once
+            [sys.executable, "-c", _ROUND, *arguments]
+        )
+        victims.append(child)
+        assert await asyncio.to_thread(child.wait, 60) == -signal.SIGKILL
+    assert (await world.now(order)).status == "sending"
+    assert len(world.archive.orders) == 1
+    async with world.database.connection() as conn:
+        await conn.execute("UPDATE rs.orders SET due = now() WHERE id = %s", [order.id])
+    await world.orders.round()
+    found = await world.now(order)
+    assert (found.status, found.station_order) == ("queued", first_at(world))
+    assert len(world.archive.orders) == 1
+
+
+_ROUND = """
+import asyncio, sys
+from pydantic import SecretStr
+from rs_server.database import open_database
+from rs_server.settings import DatabaseSettings, OrderSettings, StationSettings
+from rs_server.stations.client import open_stations
+from rs_server.stations.orders import Orders
+
+async def main(dsn, name, address):
+    collections = {name: {"title": "All"}}
+    station = StationSettings.model_validate({"kind": "lta", "url": address, "collections": collections})
+    async with open_stations({name: station}) as stations:
+        async with open_database(DatabaseSettings(dsn=SecretStr(dsn))) as database:
+            await Orders(database, stations, OrderSettings()).round()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@contextmanager
+def _killing(archive: Archive) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """The archive behind a socket: it takes an order, and then kills who sent it."""
+    victims: list[subprocess.Popen[bytes]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            request = httpx.Request("POST", f"http://far{self.path}", content=body)
+            asyncio.run(archive.handle_async_request(request))
+            victims[0].kill()
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/odata/v1", victims
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def first_at(world: World) -> str:
+    """The first order that the archive took."""
+    return next(iter(world.archive.orders))
+
+
+def _taken_and_lost(archive: Archive) -> Callable[[httpx.Request], httpx.Response | None]:
+    """Takes an order, and breaks the connection before its answer."""
+
+    def answer(request: httpx.Request) -> httpx.Response | None:
+        if request.method != "POST":
+            return None
+        archive.take(request)
+        raise httpx.ReadError("the connection was reset")
+
+    return answer
+
+
 async def test_what_a_station_says_of_an_order_is_read_with_care(world: World) -> None:
     order = await world.order("alice", 0)
     await world.orders.round()
@@ -217,6 +350,67 @@ async def test_only_who_may_download_may_order(world: World) -> None:
         await world.orders.place(world.caller("eve", "download"), "lta", world.station, item)
     with pytest.raises(NotFound):
         await world.orders.place(world.caller("alice"), "lta", world.station, "nothing")
+
+
+class Anyone:
+    """An authenticator that lets one user do everything."""
+
+    async def authenticate(self, headers: Mapping[str, str], address: str) -> Principal:
+        return Principal(login="alice", everything=True)
+
+
+@pytest.fixture
+def address(orders_database: DatabaseSettings) -> Iterator[str]:
+    """The service of an archive of ten products, over HTTP; an order is there already."""
+    archive = Archive({**Dice(7).archived(number), "Online": False} for number in range(10))
+    known = {"collections": {"all": {"title": "All"}}, "kind": "lta", "url": "http://far/odata/v1"}
+    stations_known = {"archive": StationSettings.model_validate(known)}
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+        @asynccontextmanager
+        async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
+            async with (
+                open_database(orders_database) as database,
+                open_stations(stations_known, public_url=url, transport=archive) as stations,
+            ):
+                orders = Orders(database, stations, QUICK)
+                yield {"stations": stations, "orders": orders, "authenticator": Anyone()}
+
+        app = FastAPI(lifespan=lifespan)
+        app.mount("/lta", create_app(KINDS["lta"], Settings(public_url=url, secret=SecretStr("s"))))
+        with running(app, listening):
+            yield f"{url}/lta"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_request_about_orders_is_answered_by_an_error_of_ours(address: str) -> None:
+    """Requests made up from the OpenAPI description, and among them orders that are there."""
+    body = {"collection": "all", "item": Dice(7).archived(0)["Name"].partition(".")[0]}
+    made = httpx.post(f"{address}/orders", json=body, trust_env=False)
+    assert made.status_code == 201, made.text
+    seen: set[int] = set()
+    schema = schemathesis.openapi.from_dict(httpx.get(f"{address}/api", trust_env=False).json())
+    for result in schema.get_all_operations():
+        assert isinstance(result, Ok)
+        operation = result.ok()
+        if not operation.path.startswith("/orders"):
+            continue
+
+        @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @given(case=operation.as_strategy(), there=strategies.booleans())
+        def answered(case: schemathesis.Case[Any], there: bool) -> None:
+            if there and "order_id" in (case.path_parameters or {}):
+                case.path_parameters["order_id"] = made.json()["id"]
+            answer = case.call(base_url=address)
+            assert answer.status_code in DOCUMENTED, (case.method, case.path, case.query, answer.text)
+            if answer.status_code >= 400 and answer.status_code != 405:
+                assert answer.headers["content-type"][0] == "application/problem+json"
+            seen.add(answer.status_code)
+
+        answered()
+    assert {200, 404} <= seen
 
 
 class Logins:

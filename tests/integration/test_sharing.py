@@ -110,7 +110,7 @@ def test_each_right_is_its_own(callers: Callers) -> None:
     assert callers.ask(BOB, "POST", items, json=item("i2", SHARED)).status_code == 403
     share(callers, {"user": BOB, "rights": ["read", "write"]})
     assert callers.ask(BOB, "POST", items, json=item("i2", SHARED)).status_code == 201
-    assert callers.ask(BOB, "DELETE", f"{items}/i2").status_code == 200
+    assert callers.ask(BOB, "DELETE", f"{items}/i2").status_code == 204
     for method, path, body in (
         ("DELETE", "", None),
         ("PUT", "", collection(SHARED, description="stolen")),

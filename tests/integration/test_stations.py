@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
+import yaml
 from pystac_client import Client
 
 from tests.conftest import Platform
-from tests.integration.jobs import heal
+from tests.integration.jobs import accepted, ended, heal, some_collection
 
 SESSION = "S1A_20241114143038056552"
 
@@ -98,3 +103,63 @@ def test_a_new_session_is_seen_at_once(platform: Platform, alice: httpx.Client) 
     )
     assert [item["id"][:18] for item in found] == ["S1A_20241224180000"]
     assert found[0]["properties"]["rs:complete"] is True
+
+
+@pytest.fixture
+def settings_file(platform: Platform) -> Iterator[Path]:
+    """The settings of the running server and worker; afterwards they are as before, and taken on."""
+    file = platform.home / "config" / "server.yaml"
+    before = file.read_text()
+    yield file
+    _write(file, before)
+
+
+def test_a_station_is_settings_alone(alice: httpx.Client, settings_file: Path) -> None:
+    """Server and worker take it on while they run; a text that is wrong changes nothing, and is told."""
+    before = settings_file.read_text()
+    settings = yaml.safe_load(before)
+    collection = f"aux-{uuid4().hex[:8]}"
+    known = settings["stations"]["adgs"]
+    settings["stations"]["adgs-too"] = {**known, "collections": {collection: {"title": "The same files, again"}}}
+    _write(settings_file, yaml.safe_dump(settings))
+    path = f"/auxip/collections/{collection}"
+    _until(lambda: alice.get(path).status_code == 200)
+    item = alice.get(f"{path}/items?limit=1").raise_for_status().json()["features"][0]
+    job = ended(alice, _staged_by_worker(alice, item))
+    assert job["status"] == "successful", job["message"]
+    _write(settings_file, before.replace("kind: auxip", "kind: fax", 1))
+    _until(lambda: "kind fax" in _told(alice)["reason"])
+    assert alice.get(path).status_code == 200
+    _write(settings_file, before)
+    _until(lambda: alice.get(path).status_code == 404)
+    assert _told(alice)["ok"] is True
+    assert alice.get("/auxip/search?limit=1").json()["features"]
+
+
+def _staged_by_worker(alice: httpx.Client, item: dict[str, Any]) -> str:
+    """A job that the worker can end only if it knows the station as well."""
+    href = next(link["href"] for link in item["links"] if link["rel"] == "self")
+
+    inputs = {"items": [{"href": href}], "collection": some_collection()}
+    return accepted(alice.post("/processes/staging/execution", json={"inputs": inputs}))
+
+
+def _told(alice: httpx.Client) -> dict[str, Any]:
+    """What the server says of its settings of stations."""
+    found: dict[str, Any] = alice.get("/ready").json()["checks"]["settings of stations"]
+    return found
+
+
+def _write(file: Path, text: str) -> None:
+    """Replace a file at once, as whoever deploys does."""
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    new.chmod(0o600)
+    new.replace(file)
+
+
+def _until(true: Callable[[], bool], within_s: float = 30) -> None:
+    end = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.2)

@@ -14,7 +14,9 @@ CADIP = StationKind(
     description="Raw downlink sessions of the Sentinel satellites, channel by channel.",
     entity_set="Sessions",
     expand="Files",
+    most_items=250,  # of some 40 files each
     quality="QualityInfo",
+    totals=("TotalChunks", "TotalVolume"),
     extensions=(
         extensions.CADIP,
         extensions.EXTERNAL_IDS,

@@ -20,5 +20,11 @@ LTA = StationKind(
         prop("order:status", "Online", decode=values.online, queryable=False),  # of the moment: it is not searched
     ),
     assets=FILE,
-    orders=Orders(place="Products({id})/OData.CSC.Order", entity_set="Orders"),
+    orders=Orders(
+        place="Products({id})/OData.CSC.Order",
+        entity_set="Orders",
+        product="Product",
+        submitted="SubmissionDate",
+        cancel="Orders({id})/OData.CSC.Cancel",
+    ),
 )

@@ -15,7 +15,7 @@ from rs_server.storage.checksums import Checker
 from rs_server.storage.stac import ALTERNATE
 
 NAME = CollectionName("alice", "s1")
-BUCKETS = frozenset({"data", "l0"})
+ALLOWED = assets.Allowed(frozenset({"data", "l0"}), frozenset({"tiles.example.org"}))
 CONTENT = b"content"
 SHA256, OTHER = (f"1220{hashlib.sha256(content).hexdigest()}" for content in (CONTENT, b"other"))
 
@@ -47,7 +47,7 @@ def item(*hrefs: str, told: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 async def verified(document: dict[str, Any], bucket: Memory) -> None:
-    found = list(assets.files(document, NAME, BUCKETS))
+    found = list(assets.files(document, NAME, ALLOWED))
     await assets.verify(found, {"data": bucket, "l0": bucket})
 
 
@@ -61,7 +61,7 @@ async def verified(document: dict[str, Any], bucket: Memory) -> None:
     ],
 )
 def test_places_of_its_own(href: str) -> None:
-    (file,) = assets.files(item(href), NAME, BUCKETS)
+    (file,) = assets.files(item(href), NAME, ALLOWED)
     assert file.place.key.startswith("alice/s1/i1/")
 
 
@@ -84,7 +84,29 @@ def test_places_of_its_own(href: str) -> None:
 )
 def test_places_of_others(href: str) -> None:
     with pytest.raises(BadInput, match=r"assets\.a0\.href"):
-        list(assets.files(item(href), NAME, BUCKETS))
+        list(assets.files(item(href), NAME, ALLOWED))
+
+
+@pytest.mark.parametrize(
+    ("href", "allowed"),
+    [
+        ("https://tiles.example.org/a.tif", True),
+        ("http://tiles.example.org/a.tif", False),
+        ("https://tiles.example.org:8443/a.tif", False),
+        ("https://user@tiles.example.org/a.tif", False),
+        ("https://tiles.example.org.evil/a.tif", False),
+        ("https://tiles.example.org\\@evil/a.tif", False),
+        ("https://[tiles.example.org/a.tif", False),
+        ("//tiles.example.org/a.tif", False),
+    ],
+)
+def test_links_to_the_hosts_of_the_settings(href: str, allowed: bool) -> None:
+    if allowed:
+        assert list(assets.files(item(href), NAME, ALLOWED)) == []
+        assert assets.addresses(item(href)) == set()
+        return
+    with pytest.raises(BadInput, match=r"assets\.a0\.href"):
+        list(assets.files(item(href), NAME, ALLOWED))
 
 
 async def test_files_are_there_and_what_is_said() -> None:

@@ -113,3 +113,25 @@ def test_true_and_false_are_worked_out_here(given: Any, taken: Any) -> None:
 def test_large_filters_are_refused() -> None:
     with pytest.raises(UnsupportedFilter, match="larger"):
         checked({"op": "in", "args": [{"property": "id"}, ["x" * 100] * 10_000]})
+
+
+@pytest.mark.parametrize(
+    ("given", "spelt"),
+    [
+        ("A_CONTAINEDBY(tags, ('a'))", ["a_contained_by"]),
+        ("A_EQUALS(tags, ('a'))", ["and", "a_contains", "a_contained_by"]),
+        ("S_CONTAINS(POLYGON((0 0,1 0,1 1,0 0)), geometry)", ["s_within"]),
+        ("S_INTERSECTS(POLYGON((0 0,1 0,1 1,0 0)), geometry)", ["s_intersects"]),
+        ("NOT (S_WITHIN(geometry, POLYGON((0 0,1 0,1 1,0 0))))", ["not", "s_within"]),
+    ],
+)
+def test_what_pgstac_has_other_words_for(given: str, spelt: list[str]) -> None:
+    condition = parsed(given, "cql2-text")
+    inner = [each["op"] for each in condition["args"] if isinstance(each, dict) and "op" in each]
+    assert [condition["op"], *inner] == spelt
+    if condition["op"].startswith("s_"):
+        assert condition["args"][0] == {"property": "geometry"}
+
+
+def test_nothing_is_in_an_empty_list() -> None:
+    assert checked({"op": "in", "args": [{"property": "a"}, []]}) is False

@@ -10,20 +10,18 @@ import pytest
 from rs_server.catalog.lifecycle import Rules, stamped, withdrawn
 from rs_server.catalog.names import CollectionName
 from rs_server.settings import LifecycleRule
+from rs_server.storage.layout import Buckets
 
 NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
-RULES = Rules(
-    [
-        LifecycleRule(days=100),
-        LifecycleRule(product_type="L0", days=50, bucket="l0"),
-        LifecycleRule(owner="alice", days=40),
-        LifecycleRule(owner="alice", product_type="L0", days=30),
-        LifecycleRule(owner="alice", collection="s1", days=20),
-        LifecycleRule(owner="alice", collection="s1", product_type="L0", days=10),
-        LifecycleRule(owner="carol"),
-    ],
-    "data",
-)
+TABLE = [
+    LifecycleRule(days=100),
+    LifecycleRule(product_type="L0", days=50, bucket="l0"),
+    LifecycleRule(owner="alice", days=40),
+    LifecycleRule(owner="alice", product_type="L0", days=30),
+    LifecycleRule(owner="alice", collection="s1", days=20),
+    LifecycleRule(owner="alice", collection="s1", product_type="L0", days=10),
+    LifecycleRule(owner="carol"),
+]
 
 
 @pytest.mark.parametrize(
@@ -41,13 +39,23 @@ RULES = Rules(
 def test_the_most_specific_rule_decides(
     owner: str, collection: str, kind: str | None, days: int | None, bucket: str
 ) -> None:
-    terms = RULES.terms(CollectionName(owner, collection), kind)
-    assert (terms.kept, terms.bucket) == (None if days is None else timedelta(days=days), bucket)
-    assert RULES.buckets == {"data", "l0"}
+    name = CollectionName(owner, collection)
+    assert Rules(TABLE).kept(name, kind) == (None if days is None else timedelta(days=days))
+    assert Buckets("data", TABLE).of(name, kind) == bucket
+
+
+@pytest.mark.parametrize(
+    ("owner", "collection", "buckets"),
+    [("bob", "s1", {"data", "l0"}), ("alice", "s2", {"data"}), ("carol", "s1", {"data"})],
+)
+def test_the_buckets_of_a_collection_are_those_of_its_types(owner: str, collection: str, buckets: set[str]) -> None:
+    assert Buckets("data", TABLE).of_any_type(CollectionName(owner, collection)) == buckets
+    assert Buckets("data", TABLE).all == {"data", "l0"}
 
 
 def test_without_rules_items_stay() -> None:
-    assert Rules().terms(CollectionName("a", "b"), None).kept is None
+    assert Rules().kept(CollectionName("a", "b"), None) is None
+    assert Buckets("data").of(CollectionName("a", "b"), None) == "data"
 
 
 def _item(**properties: Any) -> dict[str, Any]:

@@ -1,14 +1,18 @@
 """The item of a product is valid STAC, whatever little the processor says."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rs_client.processing.safe import open_safe
 from rs_server.dpr.publish import Made, catalog_item, origin
 from tests.schemas import item_faults
 from tests.unit.dpr.session import PLACE, RUN, SESSION, some_order
+from tests.unit.processing import safe_product
 
 NOW = datetime(2026, 11, 24, 10, 0, 0, tzinfo=UTC)
 
@@ -53,6 +57,20 @@ async def test_what_the_processor_says_is_kept_and_our_part_is_ours() -> None:
     assert properties["eopf:origin_datetime"] == "2024-11-14T14:31:11.032Z"
     assert properties["created"] == properties["processing:datetime"] == "2026-11-24T10:00:00.000Z"
     assert "expires" not in properties
+
+
+@pytest.mark.filterwarnings("ignore:Remove 'dimensions' from attributes mapping:DeprecationWarning")  # EOPF's own
+async def test_what_eopf_says_of_a_safe_product_is_made_valid(tmp_path: Path) -> None:
+    """EOPF names extensions that are not used, providers without a name, and a box with its sides exchanged."""
+    with ExitStack() as stack:
+        said = open_safe(safe_product.write(tmp_path)[0].as_uri(), None, stack).attrs["stac_discovery"]
+    assert said["bbox"] == [30.0, 0.0, 20.0, 10.0]
+    item = await made(said)
+    assert item_faults(item) == []
+    assert item["bbox"] == [20.0, 0.0, 30.0, 10.0]
+    assert item["properties"]["product:timeliness"] == "PT3H"
+    assert "providers" not in item["properties"]
+    assert [each.rsplit("/", 3)[1] for each in item["stac_extensions"] if "eopf" in each] == ["eopf-stac-extension"]
 
 
 async def test_the_assets_and_where_it_came_from() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from distributed import Client, LocalCluster, get_worker
 from rs_client.processing import run
 from rs_client.processing.payload import run_payload
 from rs_client.processing.s1_l0 import SentinelOneLevelZero, cadu_block
+from tests.unit.processing import safe_product
 from tests.unit.processing.session import SAR, Small, small
 
 
@@ -67,3 +69,23 @@ def test_a_unit_runs_on_a_cluster_of_ones_own(sent: Small, cluster: LocalCluster
     group = made["l0"][f"apid_{SAR}"].to_dataset()
     assert group["data"].values.tobytes() == alone["l0"][f"apid_{SAR}"].to_dataset()["data"].values.tobytes()
     assert isinstance(alone["l0"], xr.DataTree)
+
+
+@pytest.mark.filterwarnings("ignore:Remove 'dimensions' from attributes mapping:DeprecationWarning")  # EOPF's own
+def test_a_safe_product_is_converted_by_the_worker_that_fetched_it(cluster: LocalCluster, tmp_path: Path) -> None:
+    """Others cannot see where it lies; what EOPF has put on the cluster is found all the same."""
+    product, _ = safe_product.write(tmp_path)
+    archive = shutil.make_archive(str(product), "zip", tmp_path, product.name)
+    output = tmp_path / "Z.zarr"
+    safe = {"processor": "safe-to-zarr", "inputs": [{"input": "safe", "href": Path(archive).as_uri()}]}
+    payload = {**safe, "output": output.as_uri(), "session": {"id": "Z"}}
+    with Client(cluster, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+        address, answer = client.submit(_on_a_worker, payload, pure=False).result()
+        worked = client.run(_has_loaded)
+    assert answer["size"] == sum(len(each) for each in content(output).values())
+    assert {worker for worker, loaded in worked.items() if loaded} == {address}
+
+
+def _has_loaded(dask_worker: Any) -> bool:
+    """Whether a worker has read packets of a SAFE product."""
+    return any("load_chunk" in str(entry) and "memory" in str(entry) for entry in dask_worker.state.log)

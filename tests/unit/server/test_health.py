@@ -42,7 +42,7 @@ CASES: list[tuple[list[Check], int, str]] = [
 async def test_ready(checks: list[Check], status: int, reason: str) -> None:
     app = FastAPI()
     health.install(app, telemetry.Metrics())
-    async with client(app, checks=tuple(checks)) as http:
+    async with client(app, checks=lambda: tuple(checks)) as http:
         answer = await http.get("/ready")
         assert (await http.get("/health")).status_code == 200
     assert answer.status_code == status

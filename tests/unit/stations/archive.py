@@ -6,7 +6,7 @@ Entities are the JSON that a station answers. An archive also takes orders, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -44,6 +44,7 @@ class Archive(httpx.AsyncBaseTransport):
         self.product_of: dict[str, str] = {}
         self.quota = 100
         self.refuses = 429
+        self.knows = {"Product", "OData.CSC.Cancel"}  # of what is done with an order
         self.requests: list[httpx.Request] = []
         self.answer: Callable[[httpx.Request], httpx.Response | None] = lambda _: None
 
@@ -56,9 +57,16 @@ class Archive(httpx.AsyncBaseTransport):
         if path.endswith("/$value"):
             return self._bytes(_key(path), request)
         if path.endswith("/OData.CSC.Order"):
-            return self._order(_key(path), orjson.loads(request.content))
+            return self.take(request)
+        entity, _, rest = path.partition(")/")
+        if entity.startswith("Orders(") and rest in self.knows:
+            return self._of_order(_key(path), rest)
         found = {"Products": self.products, "Orders": list(self.orders.values())}.get(path)
         return httpx.Response(404) if found is None else self._page(found, dict(parse_qsl(request.url.query.decode())))
+
+    def take(self, request: httpx.Request) -> httpx.Response:
+        """Take the order that a request is."""
+        return self._order(_key(request.url.path), orjson.loads(request.content))
 
     def advance(self, order: str, status: str, **more: Any) -> None:
         """Let an order go on; once it is completed its product is online."""
@@ -85,11 +93,18 @@ class Archive(httpx.AsyncBaseTransport):
             "Id": key,
             "Status": "queued",
             "StatusMessage": "request is queued",
-            "SubmissionDate": "2024-11-14T12:00:00.000Z",
+            "SubmissionDate": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
             "Priority": asked.get("Priority"),
         }
         self.product_of[key] = product
         return _json({"@odata.context": "$metadata#OData.CSC.Order", **self.orders[key]})
+
+    def _of_order(self, key: str, what: str) -> httpx.Response:
+        if what == "Product":
+            product = next(each for each in self.products if each["Id"] == self.product_of[key])
+            return _json({"@odata.context": "$metadata#Products/$entity", **product})
+        self.orders[key]["Status"] = "cancelled"
+        return httpx.Response(204)
 
     def _bytes(self, key: str, request: httpx.Request) -> httpx.Response:
         product = next((each for each in self.products if each["Id"] == key), None)

@@ -251,7 +251,8 @@ async def test_fields(auxip: httpx.AsyncClient) -> None:
 
     some = await first("id,properties.published,platform")
     assert set(some["properties"]) == {"published", "platform"}
-    assert set(some) == {"type", "stac_version", "id", "collection", "properties"}
+    assert set(some) == {"id", "properties"}
+    assert set(await first("geometry")) == {"geometry"}
     less = await first("-assets,-properties.platform,-geometry")
     assert not {"assets", "geometry"} & set(less)
     assert (await first("-properties,properties.platform"))["properties"] == {"platform": "sentinel-1a"}
@@ -447,3 +448,18 @@ async def test_a_scan_that_never_ends_is_refused_and_names_the_term(far: FarSide
         assert answer.status_code == 400
         assert "casei(id)" in answer.json()["detail"]
         assert "published" not in answer.json()["detail"]
+
+
+async def test_a_session_is_held_against_what_its_station_says_of_it() -> None:
+    far = FarSide()
+    told = [{"Channel": channel, "TotalChunks": 19 + channel // 2, "TotalVolume": None} for channel in (1, 2)]
+    far.answer = lambda request: (
+        httpx.Response(200, json={"QualityInfo": told}) if "QualityInfo" in str(request.url) else None
+    )
+    async with opened(far) as stations, service("cadip", stations) as http:
+        listed = (await http.get("/search")).json()["features"][0]["properties"]
+        item = (await http.get(f"/collections/s1-sgs/items/{SESSION}")).json()
+    assert (listed["rs:complete"], listed["rs:state"]) == (True, "complete")  # a page asks no station once an item
+    assert item["properties"]["rs:state"] == "incomplete"
+    assert item["properties"]["rs:missing"] == ["channel 2: 19 of 20 files"]
+    assert item["properties"]["rs:complete"] is False

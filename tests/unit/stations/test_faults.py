@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from rs_server.errors import StationTimeout, StationUnavailable
+from rs_server.simulators.app import TOKEN_PATH
+from rs_server.simulators.serving import running
+from rs_server.simulators.settings import SimulatorSettings
+from rs_server.stations.client import Stations, open_stations
 from tests.schemas import item_faults
-from tests.unit.stations.far import SESSION, FarSide, demo, opened, service
+from tests.unit.stations.far import PUBLIC_URL, SESSION, FarSide, demo, opened, service
 
 FIRST_FILE = f"DCS_04_{SESSION}_ch1_DSDB_00001.raw"
 DOWNLOAD = f"/collections/s1-sgs/items/{SESSION}/download/{FIRST_FILE}"
@@ -78,3 +85,68 @@ async def test_a_fault_does_not_show_in_the_rows(fault: dict[str, Any]) -> None:
         assert item_faults({**found[0], "assets": {}}) == []
         assert len(found[0]["assets"]) == 38
         assert (await http.get("/search", params={"filter": "id = 'other'"})).json()["features"] == []
+
+
+# the fault, on the wire · status of a search · what a download ends in: the octets, all of them but one, or an error
+ON_THE_WIRE: list[tuple[dict[str, Any], int, type[Exception] | str]] = [
+    ({"reset_at": 300}, 503, StationUnavailable),
+    ({"reset_at": 0}, 503, StationUnavailable),
+    ({"short_at": 300}, 503, StationUnavailable),
+    ({"length_delta": 5}, 503, StationUnavailable),
+    ({"flip_at": 0}, 502, "wrong"),  # whoever has the checksum of the file notices
+    ({"bytes_per_s": 4_000}, 504, "whole"),
+    ({"stall_at": 300}, 504, StationTimeout),
+    ({"reset_at": 300, "times": 1}, 503, StationUnavailable),  # the next one is answered
+    ({"jitter_s": 0.01}, 200, "whole"),
+]
+
+
+@pytest.fixture(scope="module")
+def wire() -> Iterator[str]:
+    settings = SimulatorSettings(
+        kind="cadip",
+        port=1,
+        client_id="rs",
+        client_secret=SecretStr("secret"),
+        admin_token=SecretStr("admin"),
+        scale=0.00001,
+    )
+    with running(settings) as url:
+        yield url
+
+
+@pytest.mark.parametrize(("fault", "searched", "ends"), ON_THE_WIRE, ids=lambda value: str(value).replace("'", ""))
+async def test_a_fault_of_the_connection_is_told(
+    wire: str, fault: dict[str, Any], searched: int, ends: type[Exception] | str
+) -> None:
+    wanted = {"url": f"{wire}/odata/v1", "token_url": f"{wire}{TOKEN_PATH}", "timeout_s": 3.0, "idle_s": 1.5}
+    known = {"sgs": demo()["sgs"].model_copy(update=wanted)}
+    async with (
+        httpx.AsyncClient(base_url=wire, headers={"Authorization": "Bearer admin"}, trust_env=False) as admin,
+        open_stations(known, public_url=PUBLIC_URL) as stations,
+        service("cadip", stations) as http,
+    ):
+        asset = (await stations.item("cadip", "s1-sgs", SESSION))["assets"][FIRST_FILE]
+        whole = await _fetched(stations, asset)
+        assert len(whole) == asset["file:size"]
+        try:
+            (await admin.put("/admin/faults", json={"requests": ["query"], **fault})).raise_for_status()
+            answer = await http.get("/search")
+            assert answer.status_code == searched, answer.text
+            if searched >= 400:
+                assert answer.json()["station"] == "sgs"
+            (await admin.put("/admin/faults", json={"requests": ["download"], **fault})).raise_for_status()
+            if isinstance(ends, str):
+                got = await _fetched(stations, asset)
+                assert len(got) == len(whole)
+                assert (got == whole) is (ends == "whole")
+            else:
+                with pytest.raises(ends):  # broken off, never taken for the end
+                    await _fetched(stations, asset)
+        finally:
+            (await admin.delete("/admin/faults")).raise_for_status()
+
+
+async def _fetched(stations: Stations, asset: dict[str, Any]) -> bytes:
+    async with stations.download("cadip", "s1-sgs", asset) as download:
+        return b"".join([chunk async for chunk in download.chunks])

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from rs_server.stations import items, multihash, platforms
+from rs_server.stations import instants, items, multihash, platforms
 from rs_server.stations.items import Malformed, Mapper, Place
 from rs_server.stations.kinds import KINDS
 from rs_server.stations.kinds.products import product_type, without_container
@@ -122,12 +122,50 @@ assert isinstance(RULE, Files)
     ],
 )
 def test_completion(channels: int | None, blocks: list[str], *, complete: bool) -> None:
-    files = [
+    assert RULE is not None
+    assert items.is_complete(RULE, {"NumChannels": channels}, items.newest(RULE, _files(blocks))) is complete
+
+
+@pytest.mark.parametrize(
+    ("channels", "blocks", "lacks"),
+    [
+        (1, ["1:1", "1:2"], ["channel 1: the end, after 2"]),
+        (1, ["1:1", "1:4", "1:6!"], ["channel 1: 2-3", "channel 1: 5"]),
+        (2, ["1:1!"], ["1 channel"]),
+        (2, [], ["2 channels"]),
+        (2, ["1:2!", "2:1"], ["channel 1: 1", "channel 2: the end, after 1"]),
+    ],
+)
+def test_what_is_missing_is_told(channels: int, blocks: list[str], lacks: list[str]) -> None:
+    assert RULE is not None
+    assert items.missing(RULE, {"NumChannels": channels}, items.newest(RULE, _files(blocks))) == lacks
+
+
+@pytest.mark.parametrize(("after_s", "state"), [(0, "growing"), (1_799, "growing"), (1_801, "incomplete")])
+def test_a_session_that_stopped_growing_says_so(after_s: float, state: str) -> None:
+    case = json.loads((CASES[0].parent.parent / "cadip" / "real_session.json").read_text())
+    last = max(instants.micros(file["PublicationDate"]) for file in case["files"]) / 1e6
+    mapper = Mapper(KINDS["cadip"], clock=lambda: last + after_s)
+    item = mapper.item(Place("", "c"), case["entity"], mapper.properties(case["entity"]), case["files"])
+    assert item["properties"]["rs:state"] == state
+    assert ("rs:missing" in item["properties"]) is (state == "incomplete")
+
+
+def test_files_are_held_against_what_the_station_says() -> None:
+    item = {"assets": {str(n): {"cadip:channel": n % 2 + 1, "file:size": 10} for n in range(4)}}
+    told = [
+        {"Channel": 1, "TotalChunks": 2, "TotalVolume": "20"},
+        {"Channel": "2", "TotalChunks": 3, "TotalVolume": 20},
+    ]
+    assert items.disagreements(KINDS["cadip"], item, told) == ["channel 2: 2 of 3 files"]
+    assert items.disagreements(KINDS["auxip"], item, told) == []
+
+
+def _files(blocks: list[str]) -> list[dict[str, Any]]:
+    return [
         {"Channel": int(each[0]), "BlockNumber": each.split(":")[1].rstrip("!"), "FinalBlock": "!" in each}
         for each in blocks
     ]
-    assert RULE is not None
-    assert items.is_complete(RULE, {"NumChannels": channels}, items.newest(RULE, files)) is complete
 
 
 # --- values -----------------------------------------------------------------------------------------------------------

@@ -191,3 +191,44 @@ def test_a_place_in_an_order() -> None:
         f"((DownlinkStop lt {moment} or DownlinkStop eq null) or (DownlinkStop eq {moment} and {tie}))"
     )
     assert str(Instant.of("2024-11-14T14:31:11.032Z")) == moment
+
+
+LISTED: list[tuple[str, str, str, str]] = [
+    ("cadip", "id in ('a', 'b''c')", "SessionId in ('a','b''c')", "(SessionId eq 'a' or SessionId eq 'b''c')"),
+    ("cadip", "id = 'a' or id = 'a'", "SessionId in ('a','a')", "(SessionId eq 'a' or SessionId eq 'a')"),
+    (
+        "cadip",
+        "platform in ('sentinel-1a', 'sentinel-1c')",
+        "Satellite in ('S1A','S1C')",
+        "(Satellite eq 'S1A' or Satellite eq 'S1C')",
+    ),
+    (
+        "cadip",
+        "id = 'a' or \"cadip:num_channels\" in (1, 2)",
+        "(SessionId eq 'a' or NumChannels in (1,2))",
+        "(SessionId eq 'a' or NumChannels eq 1 or NumChannels eq 2)",
+    ),
+    (
+        "prip",
+        "\"product:type\" in ('A', 'B')",
+        TYPE.format("productType", "A").replace("Value eq 'A'", "Value in ('A','B')"),
+        f"({TYPE.format('productType', 'A')} or {TYPE.format('productType', 'B')})",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "text", "listed", "spelt_out"), LISTED)
+def test_several_values_go_out_as_in_where_the_station_understands_it(
+    kind: str, text: str, listed: str, spelt_out: str
+) -> None:
+    found = filters.parse(KINDS[kind], text, "cql2-text")
+    asked = odata.push(found, lists=True)
+    assert asked.filter == listed
+    assert odata.push(found).filter == spelt_out
+    assert asked.exact == odata.push(found).exact
+    ODataParser().parse(ODataLexer().tokenize(str(asked.filter)))
+
+
+def test_a_list_of_one_is_none() -> None:
+    assert odata.any_equal("SessionId", ["a"], lists=True) == "SessionId eq 'a'"
+    assert odata.any_equal("SessionId", ["a", "b"], lists=True) == "SessionId in ('a','b')"

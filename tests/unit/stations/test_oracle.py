@@ -75,10 +75,12 @@ def _sortable(value: Any) -> tuple[bool, Any]:
     return value is not None, value
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[(kind, lists) for kind in KINDS for lists in (False, True)], ids=str)
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[tuple[World, Stations]]:
-    made = World(request.param, seed=int(os.environ.get("RSPY_TEST_SEED", "1")))
-    async with open_stations(made.settings, public_url=PUBLIC_URL, transport=made.far) as stations:
+    kind, lists = request.param
+    made = World(kind, seed=int(os.environ.get("RSPY_TEST_SEED", "1")))
+    known = {name: each.model_copy(update={"lists": lists}) for name, each in made.settings.items()}
+    async with open_stations(known, public_url=PUBLIC_URL, transport=made.far) as stations:
         yield made, stations
 
 
