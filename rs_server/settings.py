@@ -195,6 +195,13 @@ class StagingSettings(Section):
     grace_s: float = Field(3600, ge=0, description="How long objects that nothing refers to are kept")
 
 
+class JobSettings(Section):
+    """How long what is over is remembered, in days."""
+
+    keep_days: int = Field(90, ge=1, description="Jobs, with their logs and results, after their end")
+    keep_files_days: int = Field(7, ge=1, description="The rows of the files of ended staging jobs")
+
+
 class OrderSettings(Section):
     """How products of long-term archives are ordered, at each station."""
 
@@ -224,6 +231,7 @@ class Settings(BaseSettings):
     catalog: CatalogSettings = CatalogSettings()
     dask: DaskSettings = DaskSettings()
     staging: StagingSettings = StagingSettings()
+    jobs: JobSettings = JobSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     stations: dict[str, StationSettings] = Field(default_factory=dict)
     orders: OrderSettings = OrderSettings()

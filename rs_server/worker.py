@@ -30,6 +30,7 @@ from rs_server.processes.model import QUEUE
 from rs_server.processes.queue import Chore
 from rs_server.resources import Resources, open_carrier, open_resources, open_sweeper
 from rs_server.settings import Settings, load
+from rs_server.staging.retention import Retention
 from rs_server.staging.rows import CHANNEL
 
 log = structlog.get_logger(__name__)
@@ -48,11 +49,14 @@ class WorkerEnvironment(BaseSettings):
     # Preparation mostly waits for staging, which it must not keep from its turn.
     concurrency: dict[str, int] = {QUEUE: 4, PREPARATION: 16}
     kill_at: str | None = Field(None, description="For tests: dies of SIGKILL at a named point, e.g. 'complete:3'")
+    stop_at: str | None = Field(None, description="For tests: stands still at a named point until SIGCONT")
 
 
 async def work(settings: Settings, environment: WorkerEnvironment) -> None:
     """Work until told to stop."""
-    async with open_resources(settings, Killing(environment.kill_at).reached) as resources:
+    async with open_resources(
+        settings, Struck(kill=environment.kill_at, stop=environment.stop_at).reached
+    ) as resources:
         log.info("worker_started", concurrency=environment.concurrency)
         await _beside(
             resources.queue.work(resources.jobs.perform, environment.concurrency, _chores(resources)),
@@ -69,9 +73,13 @@ async def work(settings: Settings, environment: WorkerEnvironment) -> None:
 
 
 def _chores(resources: Resources) -> tuple[Chore, ...]:
-    """What keeps the catalog in order: files that no item names go, and items whose time is over are withdrawn."""
+    """What keeps order: files that no item names go, items whose time is over are withdrawn, old jobs forgotten."""
     removal, expiry = Removal(resources.database, resources.storage), Expiry(resources.database)
-    return Chore("withdraw_items", "*/5 * * * *", expiry.run), Chore("remove_files", "* * * * *", removal.sweep)
+    return (
+        Chore("withdraw_items", "*/5 * * * *", expiry.run),
+        Chore("remove_files", "* * * * *", removal.sweep),
+        Chore("prune_rows", "17 * * * *", Retention(resources.database, resources.settings.jobs).prune),
+    )
 
 
 async def _beside(main: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, None]) -> None:
@@ -94,19 +102,25 @@ async def _carry(resources: Resources) -> None:
         await carrier.work()
 
 
-class Killing:
-    """Ends the process as a power cut does, when a point of its work is reached for the nth time."""
+class Struck:
+    """Ends the process as a power cut does, or stops it, when a point of its work is reached for the nth time."""
 
-    def __init__(self, kill_at: str | None) -> None:
-        self._point, _, count = (kill_at or "").partition(":")
-        self._left = int(count or 1)
+    def __init__(self, *, kill: str | None = None, stop: str | None = None) -> None:
+        self._left: dict[str, tuple[int, signal.Signals]] = {}
+        for at, how in ((kill, signal.SIGKILL), (stop, signal.SIGSTOP)):
+            point, _, count = (at or "").partition(":")
+            if point:
+                self._left[point] = int(count or 1), how
 
     async def reached(self, point: str) -> None:
         """A point is reached."""
-        if point == self._point:
-            self._left -= 1
-            if self._left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+        if point not in self._left:
+            return
+        left, how = self._left.pop(point)
+        if left == 1:
+            os.kill(os.getpid(), how)
+        else:
+            self._left[point] = left - 1, how
 
 
 async def _sweep_staging(resources: Resources) -> NoReturn:

@@ -6,13 +6,15 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from rs_server.errors import BadInput
 
 _ITEM_PATH = re.compile(r"/(?P<service>[a-z]+)/collections/(?P<collection>[^/]+)/items/(?P<item>[^/]+)")
+
+_ASSET = re.compile(r"(?P<item>\S+/collections/[^/]+/items/[^/]+)/download/[^/]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,10 @@ class ByReference(BaseModel):
 
 
 class Inline(BaseModel):
-    """A whole STAC item, or a FeatureCollection of them: only the link ``self`` of each is used."""
+    """A whole STAC item, or a FeatureCollection of them: only what tells its address is used of each.
+
+    That is its link ``self``, or else the addresses of its assets, or its link ``collection`` with its id.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -87,13 +92,35 @@ def _addresses(number: int, item: ByReference | Inline) -> list[str]:
     if isinstance(item, ByReference):
         return [item.href]
     if item.value.get("type") == "FeatureCollection":
-        return [_self_link(number, feature) for feature in item.value.get("features") or []]
-    return [_self_link(number, item.value)]
+        return [_address(number, feature) for feature in item.value.get("features") or []]
+    return [_address(number, item.value)]
 
 
-def _self_link(number: int, item: Any) -> str:
-    links = item.get("links") if isinstance(item, Mapping) else None
-    for link in links or []:
-        if isinstance(link, Mapping) and link.get("rel") == "self" and isinstance(link.get("href"), str):
-            return str(link["href"])
-    raise BadInput(f"inputs.items.{number}.value: the item has no link 'self'", hint="give the item's address as href")
+def _address(number: int, item: Any) -> str:
+    """Where an item given whole is to be had: all that tells of it must agree on one address, but for a ``self``."""
+    document = item if isinstance(item, Mapping) else {}
+    if address := _linked(document, "self"):
+        return address
+    assets = document.get("assets")
+    hrefs = [str(each.get("href")) for each in _mappings(assets.values() if isinstance(assets, Mapping) else ())]
+    told = {found["item"] for href in hrefs if (found := _ASSET.fullmatch(href))}
+    if len(told) == 1:
+        return str(told.pop())
+    collection, name = _linked(document, "collection"), document.get("id")
+    if not told and collection and isinstance(name, str):
+        return f"{collection}/items/{quote(name, safe='')}"
+    reason = "its assets are of several items" if told else "it has no link 'self', and no asset of this server"
+    raise BadInput(
+        f"inputs.items.{number}.value: where the item is to be had cannot be told: {reason}",
+        hint="give the item's address as href",
+    )
+
+
+def _linked(item: Mapping[str, Any], rel: str) -> str | None:
+    links = item.get("links")
+    found = _mappings(links if isinstance(links, list) else ())
+    return next((str(link["href"]) for link in found if link.get("rel") == rel and link.get("href")), None)
+
+
+def _mappings(values: Iterable[Any]) -> list[Mapping[str, Any]]:
+    return [value for value in values if isinstance(value, Mapping)]

@@ -99,7 +99,8 @@ class JobRows:
                 [process, who.login, key],
             )
             row = await found.fetchone()
-        assert row is not None  # the insertion met it, and jobs are not deleted
+        if row is None:  # the one that the insertion met was forgotten at this very moment
+            return await self.add(process, who, request, key, trace, queue=queue, parent=parent)
         if row["request"] != request:
             raise Conflict(f"the idempotency key was used for another request, job {row['id']}")
         return _job(row), False

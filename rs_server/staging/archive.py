@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from rs_server.access.policy import Principal
@@ -15,10 +16,11 @@ _ENDED_BADLY = ("failed", "cancelled")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An order, and what it waits for in plain words; None when the files may be fetched."""
+    """An order, and what it waits for in plain words; None when the files may be fetched, until they ``expire``."""
 
     order: UUID
     waiting: str | None
+    expires: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Archive:
         if found.status in _ENDED_BADLY:
             reason = found.reason or "no reason was told"
             raise StationRefused(found.station, f"the order of {source.item} is {found.status}: {reason}")
-        return Asked(found.id, None if found.status == "completed" else _told(found))
+        return Asked(found.id, None if found.status == "completed" else _told(found), found.expires)
 
     async def _order(self, who: Principal, source: Reference, order: UUID | None) -> Order:
         if order is not None:

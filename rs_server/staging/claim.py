@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 
@@ -37,6 +38,8 @@ class Limits:
     ranges: int = 1
 
 
+SOON = timedelta(hours=6)  # files that their source takes away within this time are fetched before others
+BEFORE_ALL = 101  # their priority: callers choose from 0 to 100
 NO_STATION = Limits(64, 16)  # copies inside our own object storage
 
 
@@ -113,3 +116,11 @@ def lanes(sizes: Mapping[int, int], connections: int, ranges: int, wide_from: in
 def candidates(connections: int) -> int:
     """How many waiting files are worth looking at, to share that many connections out."""
     return connections * _BUNDLE_FILES
+
+
+def lines_of_user(limits: Mapping[str, Limits], free: int) -> int:
+    """How many lines of each user at each station are worth looking at, to share ``free`` connections out.
+
+    All those that have connections already may come before the one whose turn it is.
+    """
+    return free + max((limit.user_downloads for limit in limits.values()), default=0)

@@ -18,6 +18,11 @@ from rs_server.staging.source import File
 Put = Callable[[Part, bytearray], Coroutine[Any, Any, None]]
 
 
+def parts_in_memory(width: int) -> int:
+    """Most parts of one file that are in memory at a time, fetched over so many connections."""
+    return 2 * width + 1
+
+
 class InOrder:
     """Shows the parts to an inspector in the order of the file, in whichever they come."""
 
@@ -50,8 +55,9 @@ class Fetch:
 
     def __post_init__(self) -> None:
         # A part holds a slot from its first byte on, and the parts get theirs in order: the one that the checksum waits
-        # for always has one. So many parts are in memory at a time.
-        self._slots = asyncio.Semaphore(self.width + 2)
+        # for always has one. So many parts are in memory at a time: while those of all connections are put, and hashed,
+        # the connections go on; and one has twice that, as a part may wait for a slow answer of the object storage.
+        self._slots = asyncio.Semaphore(parts_in_memory(self.width))
         self._order = InOrder(self.inspector) if self.inspector else None
 
     async def all(self, runs: deque[tuple[Part, ...]]) -> None:

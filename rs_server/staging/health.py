@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,6 +12,9 @@ from rs_server.database import Database
 
 _FAILURES = 5  # in a row, of any files, until a station counts as down
 _LONGEST_CLOSED_S = 60.0
+_LATE_S = 0.2  # how late a request may be for its turn: a busy machine should not lose all turns of a fast pace
+_TURNS = 5  # that are missed in a row, until a request goes out all the same
+_SLICE_S = 0.1  # of a pace, booked at a time: each booking is a transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,7 @@ class Health:
     def __init__(self, database: Database, paces: Mapping[str, Pace]) -> None:
         self._database = database
         self._paces = paces
+        self._owed: Counter[str] = Counter()  # bytes that came and were not booked yet, by station
 
     async def failed(self, station: str, reason: str, retry_after_s: float | None) -> None:
         """A station did not answer, or said that it cannot: after several times in a row it is left alone for a while.
@@ -59,23 +65,32 @@ class Health:
             )
 
     async def before_request(self, station: str) -> None:
-        """Wait for the turn of a request to a station."""
+        """Wait for the turn of a request to a station; who comes too late for it, into that of another, waits again."""
         pace = self._paces.get(station, Pace())
-        if pace.requests_per_s is not None:
-            await self._wait(station, "next_request", 1 / pace.requests_per_s)
+        if pace.requests_per_s is None:
+            return
+        interval = 1 / pace.requests_per_s
+        for _ in range(_TURNS):
+            if await self._wait(station, "next_request", interval) < max(interval, _LATE_S):
+                return
 
     async def after_bytes(self, station: str, count: int) -> None:
-        """Wait until so many bytes may have been fetched from a station."""
+        """Wait until so many bytes may have been fetched from a station, to within a tenth of a second."""
         pace = self._paces.get(station, Pace())
-        if pace.bytes_per_s is not None:
-            await self._wait(station, "next_byte", count / pace.bytes_per_s)
+        if pace.bytes_per_s is None:
+            return
+        self._owed[station] += count
+        if self._owed[station] >= _SLICE_S * pace.bytes_per_s:
+            owed = self._owed.pop(station)  # of all files together: whoever comes to a slice waits for all of it
+            await self._wait(station, "next_byte", owed / pace.bytes_per_s)
 
     def is_paced(self, station: str) -> bool:
         """Whether the bytes of a station are counted."""
         return self._paces.get(station, Pace()).bytes_per_s is not None
 
-    async def _wait(self, station: str, column: str, seconds: float) -> None:
-        """Book the next free stretch of time, of all workers', and wait for it to begin."""
+    async def _wait(self, station: str, column: str, seconds: float) -> float:
+        """Book the next free stretch of time, of all workers', and wait for it to begin; how late it is then, in s."""
+        asked = time.monotonic()
         async with self._database.connection() as conn:
             found = await conn.execute(
                 f"INSERT INTO rs.stations AS s (name, {column}) "  # noqa: S608 - constants of ours
@@ -86,4 +101,6 @@ class Health:
             )
             row = await found.fetchone()
         assert row is not None  # it was inserted or updated
-        await asyncio.sleep(max(0.0, float(row["ahead"]) - seconds))
+        begin = max(0.0, float(row["ahead"]) - seconds)
+        await asyncio.sleep(begin - (time.monotonic() - asked))
+        return time.monotonic() - asked - begin

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -30,6 +31,7 @@ class Planned:
     """One file and the key it gets; ``checksum`` is a multihash in hexadecimal, where the source names one.
 
     ``station`` is empty for a file of our own object storage. A file that is ``offline`` must be ordered first.
+    ``expires`` is when its station takes the file away, where it says so.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Planned:
     size: int
     checksum: str | None
     offline: bool = False
+    expires: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,9 @@ def transfers(
         raise BadInput(f"{source.item} has no asset {', '.join(sorted(missing))}")
     if not chosen:
         raise BadInput(f"{source.item} has no files at the station yet")
-    offline = is_offline(item)
-    return tuple(_planned(source, name, asset, station, target, offline=offline) for name, asset in chosen.items())
+    planned = (_planned(source, name, asset, station, target) for name, asset in chosen.items())
+    offline, expires = is_offline(item), _expires(item) if station else None
+    return tuple(replace(each, offline=offline, expires=expires) for each in planned)
 
 
 def is_offline(item: Mapping[str, Any]) -> bool:
@@ -99,12 +103,18 @@ def _same(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
     )
 
 
-def _planned(
-    source: Reference, name: str, asset: Mapping[str, Any], station: str, target: Target, *, offline: bool
-) -> Planned:
+def _expires(item: Mapping[str, Any]) -> datetime | None:
+    """When the item is evicted, as its station says; what is no time is passed over: it only decides on the order."""
+    try:
+        return datetime.fromisoformat((item.get("properties") or {})["expires"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _planned(source: Reference, name: str, asset: Mapping[str, Any], station: str, target: Target) -> Planned:
     size = asset.get("file:size")
     if not isinstance(size, int) or size < 0:
         raise BadInput(f"the station does not tell the size of {name}, so it could not be checked")
     if source.service == Service.CATALOG:
         layout.parse(str(asset.get("href")))
-    return Planned(name, asset, station, target.key(source.item, name), size, asset.get("file:checksum"), offline)
+    return Planned(name, asset, station, target.key(source.item, name), size, asset.get("file:checksum"))

@@ -341,7 +341,7 @@ class _Step:
                     await self.of.rows.set_item(conn, item.id, ItemState.FAILED, error.detail)
             else:
                 async with self.run.transaction() as conn:
-                    await self.of.rows.note_order(conn, item.id, asked.order, asked.waiting)
+                    await self.of.rows.note_order(conn, item.id, asked)
 
     async def _asked(self, item: StagedItem, order: UUID | None, station: str) -> Asked:
         if self.of.archive is None:

@@ -13,13 +13,14 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.types.json import Jsonb
 
 from rs_server.database import Database, Row
 from rs_server.processes.model import Progress
 from rs_server.processes.references import Reference
 from rs_server.staging import claim
+from rs_server.staging.archive import Asked
 from rs_server.staging.claim import Busy, Lane, Limits, Line
 from rs_server.staging.plan import Planned
 
@@ -222,12 +223,12 @@ class StagingRows:
         """
         made = await conn.execute(
             "INSERT INTO rs.transfers AS mine "
-            "(job, item, owner, station, priority, name, asset, key, size, checksum, state) "
-            "SELECT %(job)s, item, %(owner)s, station, %(priority)s, name, asset, key, size, checksum, state "
+            "(job, item, owner, station, priority, name, asset, key, size, checksum, state, expires) "
+            "SELECT %(job)s, item, %(owner)s, station, %(priority)s, name, asset, key, size, checksum, state, expires "
             "FROM unnest(%(items)s::bigint[], %(stations)s::text[], %(names)s::text[], "
             "%(assets)s::jsonb[], %(keys)s::text[], "
-            "%(sizes)s::bigint[], %(checksums)s::text[], %(states)s::text[]) "
-            "AS new (item, station, name, asset, key, size, checksum, state) "
+            "%(sizes)s::bigint[], %(checksums)s::text[], %(states)s::text[], %(expire)s::timestamptz[]) "
+            "AS new (item, station, name, asset, key, size, checksum, state, expires) "
             "ON CONFLICT (item, name) DO UPDATE SET asset = excluded.asset, size = excluded.size, "
             "checksum = excluded.checksum, state = 'waiting', fence = mine.fence + 1, bytes_done = 0, "
             "validator = NULL, lane = NULL, lease_until = NULL "
@@ -245,6 +246,7 @@ class StagingRows:
                 "keys": [each.key for _, each in planned],
                 "sizes": [each.size for _, each in planned],
                 "checksums": [each.checksum for _, each in planned],
+                "expire": [each.expires for _, each in planned],
                 "states": ["ordered" if each.offline else "waiting" for _, each in planned],
             },
         )
@@ -350,14 +352,14 @@ class StagingRows:
             )
             return [(_item(row), row["archive_order"], row["station"]) for row in await found.fetchall()]
 
-    async def note_order(self, conn: AsyncConnection[Row], item: int, order: UUID, waiting: str | None) -> None:
+    async def note_order(self, conn: AsyncConnection[Row], item: int, asked: Asked) -> None:
         """Note the order of an item's files and what it waits for; with nothing left to wait for they are fetched."""
-        await conn.execute("UPDATE rs.staging_items SET archive_order = %s WHERE id = %s", [order, item])
+        await conn.execute("UPDATE rs.staging_items SET archive_order = %s WHERE id = %s", [asked.order, item])
         await conn.execute(
-            "UPDATE rs.transfers SET reason = %(waiting)s, "
+            "UPDATE rs.transfers SET reason = %(waiting)s, expires = coalesce(%(expires)s::timestamptz, expires), "
             "state = CASE WHEN %(waiting)s::text IS NULL THEN 'waiting' ELSE state END "
             "WHERE item = %(item)s AND state = 'ordered'",
-            {"waiting": waiting, "item": item},
+            {"waiting": asked.waiting, "expires": asked.expires, "item": item},
         )
         await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
 
@@ -368,14 +370,28 @@ class StagingRows:
     ) -> list[list[Transfer]]:
         """Take up to ``free`` connections' worth of transfers up: what is carried on each connection, in order."""
         async with self._database.connection() as conn:
-            await conn.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIMING])
-            lines, busy = await _lines(conn), await _busy(conn)
-            given = claim.choose(lines, busy, await _open(conn, limits), free) if lines else {}
-            taken: list[Lane] = []
+            async with conn.pipeline():  # all that is asked is sent at once
+                await conn.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIMING])
+                asked = await _lines(conn, claim.lines_of_user(limits, free)), await _busy(conn), await _closed(conn)
+                stood, busy, closed = [await each.fetchall() for each in asked]
+            lines = [_stood(row) for row in stood]
+            given = claim.choose(
+                [each.line for each in lines if each.open],
+                [Busy(**row) for row in busy],
+                _open(limits, closed),
+                free,
+            )
+            waiting = await _waiting(conn, given)
+            lanes: list[Lane] = []
             for (job, station), connections in given.items():
-                sizes = await _waiting(conn, job, station, claim.candidates(connections))
-                taken += claim.lanes(sizes, connections, limits[station].ranges, wide_from)
-            return await _taken(conn, taken, lease_s)
+                sizes = waiting[job, station]
+                lanes += claim.lanes(sizes, connections, limits[station].ranges, wide_from)
+            taken = await _taken(conn, lanes, lease_s)
+            done = {
+                place for place, connections in given.items() if len(waiting[place]) < claim.candidates(connections)
+            }
+            await _clear(conn, [each for each in lines if not each.open or each.place in done])
+            return taken
 
     async def renew(self, pulses: Sequence[Pulse], lease_s: float) -> set[int]:
         """Renew the leases of running transfers; those that are still the carrier's."""
@@ -571,36 +587,83 @@ class StagingRows:
             return await (await conn.execute(query, values)).fetchone()
 
 
-async def _lines(conn: AsyncConnection[Row]) -> list[Line]:
-    """The lines that wait: one step along an index for each, however many files stand in them."""
-    found = await conn.execute(
-        "WITH RECURSIVE line AS ("
-        "(SELECT job, station FROM rs.transfers WHERE state = 'waiting' ORDER BY job, station LIMIT 1) "
-        "UNION ALL SELECT next.job, next.station FROM line, LATERAL (SELECT job, station FROM rs.transfers "
-        "WHERE state = 'waiting' AND (job, station) > (line.job, line.station) ORDER BY job, station LIMIT 1) AS next) "
-        "SELECT line.job, line.station, first.owner, first.priority FROM line "
-        "JOIN rs.jobs j ON j.id = line.job, LATERAL "
-        "(SELECT owner, priority FROM rs.transfers WHERE state = 'waiting' AND job = line.job "
-        "AND station = line.station LIMIT 1) AS first WHERE j.status IN ('accepted', 'running') ORDER BY j.created"
+@dataclass(frozen=True, slots=True)
+class _Stood:
+    """A line as the table has it; one that is not ``open`` is of a job that has ended."""
+
+    line: Line
+    version: int
+    open: bool
+
+    @property
+    def place(self) -> tuple[UUID, str]:
+        return self.line.job, self.line.station
+
+
+async def _lines(conn: AsyncConnection[Row], most: int) -> AsyncCursor[Row]:
+    """The lines whose turn it may be, ``most`` of each user at each station: however many others there are.
+
+    Of one user's, those with files that their source is about to take away come first, then the urgent and the old.
+    """
+    return await conn.execute(
+        "WITH RECURSIVE place AS ((SELECT owner, station FROM rs.lines ORDER BY owner, station LIMIT 1) "
+        "UNION ALL SELECT next.* FROM place, LATERAL (SELECT owner, station FROM rs.lines "
+        "WHERE (owner, station) > (place.owner, place.station) ORDER BY owner, station LIMIT 1) AS next), "
+        "head AS (SELECT l.*, 1 AS urgent FROM place, LATERAL (SELECT * FROM rs.lines WHERE owner = place.owner "
+        "AND station = place.station AND expires < now() + %(soon)s ORDER BY expires LIMIT %(most)s) AS l "
+        "UNION ALL SELECT l.*, 0 AS urgent FROM place, LATERAL (SELECT * FROM rs.lines WHERE owner = place.owner "
+        "AND station = place.station ORDER BY priority DESC, since, job LIMIT %(most)s) AS l) "
+        "SELECT DISTINCT ON (since, job, station) head.*, j.status IS NOT NULL AS open FROM head "
+        "LEFT JOIN rs.jobs j ON j.id = head.job AND j.status IN ('accepted', 'running') "
+        "ORDER BY since, job, station, urgent DESC",
+        {"soon": claim.SOON, "most": most},
     )
-    return [Line(**row) for row in await found.fetchall()]
 
 
-async def _busy(conn: AsyncConnection[Row]) -> list[Busy]:
-    found = await conn.execute(
-        "SELECT job, owner, station, sum(width)::int AS connections FROM (SELECT DISTINCT ON (lane) "
-        "job, owner, station, width FROM rs.transfers WHERE state = 'running') AS lanes GROUP BY job, owner, station"
+def _stood(row: Row) -> _Stood:
+    priority = claim.BEFORE_ALL if row["urgent"] else row["priority"]
+    return _Stood(Line(row["job"], row["owner"], row["station"], priority), row["version"], row["open"])
+
+
+async def _clear(conn: AsyncConnection[Row], lines: Sequence[_Stood]) -> None:
+    """Take lines away in which nobody stands any more.
+
+    Who joins one at this moment either holds its row, and it stays, or has changed its version, or makes it anew.
+    """
+    if not lines:
+        return
+    await conn.execute(
+        "DELETE FROM rs.lines WHERE (job, station) IN (SELECT l.job, l.station FROM rs.lines l JOIN "
+        "unnest(%s::uuid[], %s::text[], %s::bigint[]) AS seen (job, station, version) USING (job, station, version) "
+        "WHERE NOT EXISTS (SELECT 1 FROM rs.transfers t JOIN rs.jobs j ON j.id = t.job "
+        "WHERE t.state = 'waiting' AND t.job = l.job AND t.station = l.station "
+        "AND j.status IN ('accepted', 'running')) "
+        "FOR UPDATE OF l SKIP LOCKED)",
+        [[each.line.job for each in lines], [each.line.station for each in lines], [each.version for each in lines]],
     )
-    return [Busy(**row) for row in await found.fetchall()]
 
 
-async def _open(conn: AsyncConnection[Row], limits: Mapping[str, Limits]) -> dict[str, Limits]:
-    """The limits as they are now: nothing at a station that is closed, one connection to see whether it is back."""
-    found = await conn.execute(
+async def _busy(conn: AsyncConnection[Row]) -> AsyncCursor[Row]:
+    """The connections in use: one step along an index for each lane, however many files it has."""
+    return await conn.execute(
+        "WITH RECURSIVE each AS ((SELECT lane, job, owner, station, width FROM rs.transfers WHERE state = 'running' "
+        "ORDER BY lane LIMIT 1) UNION ALL SELECT next.* FROM each, LATERAL (SELECT lane, job, owner, station, width "
+        "FROM rs.transfers WHERE state = 'running' AND lane > each.lane ORDER BY lane LIMIT 1) AS next) "
+        "SELECT job, owner, station, sum(width)::int AS connections FROM each GROUP BY job, owner, station"
+    )
+
+
+async def _closed(conn: AsyncConnection[Row]) -> AsyncCursor[Row]:
+    """The stations that are left alone, or were until now."""
+    return await conn.execute(
         "SELECT name, closed_until > now() AS closed FROM rs.stations WHERE closed_until IS NOT NULL"
     )
+
+
+def _open(limits: Mapping[str, Limits], closed: Sequence[Row]) -> dict[str, Limits]:
+    """The limits as they are now: nothing at a station that is closed, one connection to see whether it is back."""
     now = dict(limits)
-    for row in await found.fetchall():
+    for row in closed:
         if row["closed"]:
             now.pop(row["name"], None)
         elif row["name"] in now:
@@ -608,13 +671,27 @@ async def _open(conn: AsyncConnection[Row], limits: Mapping[str, Limits]) -> dic
     return now
 
 
-async def _waiting(conn: AsyncConnection[Row], job: UUID, station: str, most: int) -> dict[int, int]:
+async def _waiting(
+    conn: AsyncConnection[Row], given: Mapping[tuple[UUID, str], int]
+) -> dict[tuple[UUID, str], dict[int, int]]:
+    """The first files of each line, with their sizes: those that their source takes away first, then in order."""
+    waiting: dict[tuple[UUID, str], dict[int, int]] = {place: {} for place in given}
+    if not given:
+        return waiting
     found = await conn.execute(
-        "SELECT id, size FROM rs.transfers WHERE state = 'waiting' AND job = %s AND station = %s "
-        "ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED",
-        [job, station, most],
+        "SELECT line.job, line.station, file.id, file.size "
+        "FROM unnest(%s::uuid[], %s::text[], %s::int[]) AS line (job, station, most), "
+        "LATERAL (SELECT id, size FROM rs.transfers WHERE state = 'waiting' AND job = line.job "
+        "AND station = line.station ORDER BY expires, id LIMIT line.most FOR UPDATE SKIP LOCKED) AS file",
+        [
+            [job for job, _ in given],
+            [station for _, station in given],
+            [claim.candidates(connections) for connections in given.values()],
+        ],
     )
-    return {row["id"]: row["size"] for row in await found.fetchall()}
+    for row in await found.fetchall():
+        waiting[row["job"], row["station"]][row["id"]] = row["size"]
+    return waiting
 
 
 async def _taken(conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: float) -> list[list[Transfer]]:

@@ -6,9 +6,10 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -68,8 +69,12 @@ class Source(Protocol):
         *,
         range_: str | None = None,
         if_range: str | None = None,
+        again: Callable[[], Awaitable[None]] | None = None,
     ) -> AbstractAsyncContextManager[Download]:
-        """The bytes of a file, or a range of them if it is still the one that ``if_range`` names."""
+        """The bytes of a file, or a range of them if it is still the one that ``if_range`` names.
+
+        ``again`` is awaited before each request that repeats the first.
+        """
         ...
 
 
@@ -162,6 +167,7 @@ class File:
                     self.asset,
                     range_=None if whole or not self.ranges else f"bytes={start}-{end - 1}",
                     if_range=None if whole else self.validator,
+                    again=partial(self.turns.before_request, self.station),
                 ) as download:
                     yield download
         except NotFound as error:

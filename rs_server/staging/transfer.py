@@ -3,6 +3,8 @@
 A small file is one object at once. A large one is a multipart upload, whose parts are noted as they get there: whoever
 takes the transfer up next goes on with those that are missing. The checksum is made on the way; of a file that was
 taken up half way, the bytes before have not been seen, so the object is read once more before it counts as whole.
+The state of a checksum cannot be kept with the parts: hashlib and blake3 give none out, and a station names the
+checksum of the whole file. It costs a read from our own object storage, not from the station, and only after a kill.
 """
 
 from __future__ import annotations

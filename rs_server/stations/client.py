@@ -297,17 +297,19 @@ class Stations:
         *,
         range_: str | None = None,
         if_range: str | None = None,
+        again: Callable[[], Awaitable[None]] | None = None,
     ) -> AsyncIterator[Download]:
         """The bytes of an asset of ``item``; ``range_`` is the value of a Range header, which a station may ignore.
 
-        With ``if_range``, an ETag or a date, the whole is sent when it is another file by now.
+        With ``if_range``, an ETag or a date, the whole is sent when it is another file by now. ``again`` is awaited
+        before a request is repeated: who keeps a pace with others waits for another turn there.
         """
         station = self._station(service, collection)
         path = station.kind.assets.download.format(id=_entity_id(asset))
         headers = (
             {"Range": range_, "If-Range": if_range} if range_ and if_range else {"Range": range_} if range_ else {}
         )
-        async with station.session.stream(path, headers) as response:
+        async with station.session.stream(path, headers, again) as response:
             yield Download(response.status_code, response.headers, station.session.chunks(response))
 
     @asynccontextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -141,11 +141,13 @@ class Session:
         return b"".join(chunks)
 
     @asynccontextmanager
-    async def stream(self, path: str, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
-        """A download, open at its first byte; read it with ``chunks``."""
+    async def stream(
+        self, path: str, headers: Mapping[str, str], again: Callable[[], Awaitable[None]] | None = None
+    ) -> AsyncIterator[httpx.Response]:
+        """A download, open at its first byte; read it with ``chunks``. ``again`` is awaited before each retry."""
         asked = {"Accept-Encoding": "identity", **headers}
         request = self._for_downloads.build_request("GET", f"{self._root}/{path}", headers=asked)
-        async with self._watched(self._downloads), self._open(self._for_downloads, request) as response:
+        async with self._watched(self._downloads), self._open(self._for_downloads, request, again) as response:
             if response.status_code == HTTPStatus.ACCEPTED:
                 raise NotOnline(
                     f"station {self.name} must bring it from its archive first",
@@ -209,8 +211,10 @@ class Session:
             self._breaker.failed()
 
     @asynccontextmanager
-    async def _open(self, http: httpx.AsyncClient, request: httpx.Request) -> AsyncIterator[httpx.Response]:
-        opened = self._attempts(http, request) if request.method == "GET" else self._posted(http, request)
+    async def _open(
+        self, http: httpx.AsyncClient, request: httpx.Request, again: Callable[[], Awaitable[None]] | None = None
+    ) -> AsyncIterator[httpx.Response]:
+        opened = self._attempts(http, request, again) if request.method == "GET" else self._posted(http, request)
         response = await opened
         try:
             yield response
@@ -228,7 +232,9 @@ class Session:
             )
         return await self._checked(response)
 
-    async def _attempts(self, http: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    async def _attempts(
+        self, http: httpx.AsyncClient, request: httpx.Request, again: Callable[[], Awaitable[None]] | None = None
+    ) -> httpx.Response:
         """One retry policy: what may pass by itself is tried again after a wait of random length."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -239,6 +245,8 @@ class Session:
                     raise
                 log.info("station_retry", station=self.name, attempt=attempt, reason=error.detail)
             await self._sleep(wait)
+            if again is not None:
+                await again()
         raise AssertionError("the last attempt returns or raises")
 
     def _pause(self, attempt: int) -> float:

@@ -1,7 +1,7 @@
 """The bucket: whole objects in, by streaming, or none at all.
 
-An object becomes visible when its last part is in. A writer that fails or is cancelled takes its parts away; the
-parts of one that was killed are found by ``abort_uploads``.
+An object becomes visible when its last part is in. A writer that fails or is cancelled takes its parts away. What
+must survive a kill is written by ``multipart``, whose uploads staging knows by its rows and sweeps.
 """
 
 from __future__ import annotations
@@ -153,21 +153,10 @@ class Storage:
             async for page in obstore.list(self._store, prefix):
                 await obstore.delete_async(self._store, [entry["path"] for entry in page])
 
-    async def abort_uploads(self, prefix: str) -> int:
-        """Take away the parts of unfinished uploads under a prefix; how many uploads there were."""
-        return await asyncio.to_thread(self._abort_uploads, prefix)
-
     async def ping(self) -> None:
         """Raise ``Unavailable`` unless the bucket answers."""
         with failures("looking at the bucket"):
             await obstore.list_with_delimiter_async(self._store, "ready/")
-
-    def _abort_uploads(self, prefix: str) -> int:
-        with failures(f"aborting uploads of {prefix}"):
-            uploads = self._admin.list_multipart_uploads(Bucket=self.bucket, Prefix=prefix).get("Uploads", [])
-            for upload in uploads:
-                self._admin.abort_multipart_upload(Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-        return len(uploads)
 
 
 @asynccontextmanager

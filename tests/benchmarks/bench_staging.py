@@ -3,7 +3,8 @@
 Run ``python tests/benchmarks/bench_staging.py [NAME …]``; it starts an installation of its own (database and object
 storage) and takes it away again. ``RS_BENCH_GB`` says how large the large file is (default 1), ``RS_BENCH_HOME`` names
 an installation that runs already. Each figure is a ratio of two things measured in one run, in turn; the best of each
-counts.
+counts. ``RS_BENCH_HUGE_GB`` (default 20) is the size of the file whose memory is compared with that of one of 1 GB: the
+object storage keeps it on disk, for a moment twice.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -37,13 +39,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from rs_server.database import open_database
 from rs_server.settings import DatabaseSettings
 from rs_server.staging.claim import Limits
-from rs_server.staging.rows import StagingRows
+from rs_server.staging.fetch import parts_in_memory
+from rs_server.staging.rows import Ended, StagingRows, State
 
 RS = Path(sys.prefix) / "bin" / "rs"
 MB, GB = 1_000_000, 1_000_000_000
 ROUNDS = 3
 BUCKET = "bench"
 PART = 8 * 1024 * 1024
+LANES = 8
 
 
 class Bench:
@@ -60,7 +64,7 @@ class Bench:
     def write(self, **station: Any) -> None:
         """The settings of the next worker: one station."""
         known = {"kind": "cadip", "collections": {"c": {"title": "c"}}, **station}
-        self.values |= {"stations": {"far": known}, "staging": {"lanes": 8}}
+        self.values |= {"stations": {"far": known}, "staging": {"lanes": LANES}}
         (self.folder / "server.yaml").write_text(yaml.safe_dump(self.values))
 
     def run(self, *module: str) -> subprocess.Popen[bytes]:
@@ -222,6 +226,7 @@ def large(bench: Bench) -> None:
     for name, sizes in (("one large file", [size]), ("38 x 64 MB", [64 * MB] * 38 if size >= GB else [8 * MB] * 38)):
         ours, theirs = [], []
         with far(bench, ranges=1) as url, worker(bench) as process:
+            idle = process.memory_info().rss
             for _ in range(ROUNDS):
                 before, begin = process.cpu_times(), time.monotonic()
                 bench.ended(bench.job(sizes))
@@ -231,14 +236,38 @@ def large(bench: Bench) -> None:
                 asyncio.run(loop_copy(bench, url, sizes, 4))
                 theirs.append((time.monotonic() - begin, time.process_time() - cpu))
                 bench.clear()
-            memory = process.memory_info().rss
+            peak = most_memory(process)
         total = sum(sizes)
         say(f"{name}: staging", total / MB / min(ours)[0], "MB/s")
         say(f"{name}: copy loop", total / MB / min(theirs)[0], "MB/s")
         say(f"{name}: throughput to the loop's (>= 0.9)", min(theirs)[0] / min(ours)[0], "")
         say(f"{name}: CPU per GB, staging", min(cpu for _, cpu in ours) / total * GB, "s")
         say(f"{name}: CPU to the loop's (<= 1.3)", min(c for _, c in ours) / min(c for _, c in theirs), "")
-        say(f"{name}: memory of the worker", memory / MB, "MB")
+        say_memory(name, idle, peak, min(LANES, len(sizes)))
+
+
+def memory(bench: Bench) -> None:
+    """Whether memory is the same, however large the file is."""
+    for size in (GB, int(float(os.environ.get("RS_BENCH_HUGE_GB", "20")) * GB)):
+        with far(bench, ranges=1), worker(bench) as process:
+            idle = process.memory_info().rss
+            bench.ended(bench.job([size]))
+            say_memory(f"one file of {size / GB:g} GB", idle, most_memory(process), 1)
+            bench.clear()
+
+
+def most_memory(process: psutil.Process) -> int:
+    """The most that a process has had in memory, in bytes."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def say_memory(name: str, idle: int, peak: int, files: int) -> None:
+    """Memory of a worker: idle, at most, and what of that is neither."""
+    parts = files * parts_in_memory(1) * PART
+    say(f"{name}: memory of the worker, idle", idle / MB, "MB")
+    say(f"{name}: memory of the worker, at most", peak / MB, "MB")
+    say(f"{name}: beyond idle and the parts in flight (<= 64)", (peak - idle - parts) / MB, "MB")
 
 
 def capped(bench: Bench) -> None:
@@ -299,7 +328,7 @@ def first_byte(bench: Bench) -> None:
 
 
 def queue(bench: Bench) -> None:
-    """How long a claim takes while 100 000 files wait, in 100 jobs of 10 users."""
+    """How long a claim takes while 100 000 files wait, in 100 jobs of 10 users, and 16 connections are in use."""
     bench.write(url="http://127.0.0.1:1/odata/v1")
     for number in range(100):
         bench.job([30_000] * 1000, owner=f"user{number % 10}", small_items=True)
@@ -307,18 +336,23 @@ def queue(bench: Bench) -> None:
     async def claims() -> list[float]:
         async with open_database(DatabaseSettings(dsn=bench.dsn)) as database:
             rows, taken = StagingRows(database), []
+            under_way: deque[list[Ended]] = deque()
             async with database.connection() as conn:
                 await conn.execute("ANALYZE rs.transfers")
-            for _ in range(200):
+            for _ in range(500):
                 begin = time.monotonic()
-                lanes = await rows.claim({"far": Limits(10**6, 10**6)}, 4, PART * 4, 60)
+                lanes = await rows.claim({"far": Limits(16, 4)}, 4, PART * 4, 60)
                 taken.append(time.monotonic() - begin)
                 assert len(lanes) == 4
+                under_way.append([Ended(file, State.DONE, "1e20") for lane in lanes for file in lane])
+                if len(under_way) > 3:
+                    await rows.end(under_way.popleft())
             return taken
 
     taken = sorted(asyncio.run(claims()))
-    say("claim of 4 connections among 100000 files, p50", taken[100] * 1000, "ms")
-    say("claim of 4 connections among 100000 files, p95 (<= 5)", taken[190] * 1000, "ms")
+    say("claim of 4 connections among 100000 files, least", taken[0] * 1000, "ms")
+    say("claim of 4 connections among 100000 files, p50", taken[250] * 1000, "ms")
+    say("claim of 4 connections among 100000 files, p95 (<= 5)", taken[475] * 1000, "ms")
     with psycopg.connect(bench.dsn) as conn:
         conn.execute("UPDATE rs.jobs SET status = 'dismissed', finished = now() WHERE owner LIKE 'user%'")
         conn.execute("DELETE FROM rs.transfers WHERE owner LIKE 'user%'")
@@ -334,7 +368,7 @@ def say(name: str, value: float, unit: str) -> None:
     sys.stdout.flush()
 
 
-ALL = {"queue": queue, "first_byte": first_byte, "large": large, "capped": capped, "small": small}
+ALL = {"queue": queue, "first_byte": first_byte, "large": large, "capped": capped, "small": small, "memory": memory}
 
 
 def main() -> None:

@@ -105,6 +105,11 @@ class Program:
         except psutil.NoSuchProcess:
             return False
 
+    @property
+    def stands_still(self) -> bool:
+        """Whether it was stopped, and not continued since."""
+        return self.runs and psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
+
     def send(self, how: signal.Signals) -> None:
         """Send a signal; nothing happens when it has ended."""
         with suppress(ProcessLookupError):
@@ -161,7 +166,8 @@ class Lab:
         nursery = self.others[0]
         assert nursery.stdin
         assert nursery.stdout
-        given = {"RSPY_SETTINGS": str(self.folder / "server.yaml"), "RSPY_WORKER_KILL_AT": "", **variables}
+        points = {"RSPY_WORKER_KILL_AT": "", "RSPY_WORKER_STOP_AT": ""}
+        given = {"RSPY_SETTINGS": str(self.folder / "server.yaml"), **points, **variables}
         asked = {"variables": given, "log": str(self.folder / f"{name}.log"), "arguments": arguments}
         nursery.stdin.write(json.dumps(asked) + "\n")
         nursery.stdin.flush()
@@ -179,13 +185,16 @@ class Lab:
             return api.get("/health").status_code == 200
         return False
 
-    def start_worker(self, name: str = "worker", kill_at: str = "") -> Program:
-        """Start a worker, which may be told to die at a point of its work."""
-        return self.start(name, "worker", RSPY_WORKER_KILL_AT=kill_at)
+    def start_worker(self, name: str = "worker", *, kill_at: str = "", stop_at: str = "") -> Program:
+        """Start a worker, which may be told to die at a point of its work, or to stand still there."""
+        return self.start(name, "worker", RSPY_WORKER_KILL_AT=kill_at, RSPY_WORKER_STOP_AT=stop_at)
 
     def kill(self, name: str) -> None:
-        """Kill one of our programs."""
-        self.programs[name].end(signal.SIGKILL)
+        """Kill one of our programs, or the database or the object storage."""
+        if name in self.programs:
+            self.programs[name].end(signal.SIGKILL)
+        else:
+            self.kill_service({"s3": "posix"}.get(name, name))
 
     def restart(self, *names: str) -> None:
         """Start programs anew, with the settings as they are now."""

@@ -101,12 +101,6 @@ class TestStreams:
         assert await storage.size(f"{prefix}a") is None
         assert unfinished(platform, storage, prefix) == []
 
-    async def test_what_a_killed_upload_left_is_found(self, platform: Any, storage: Storage) -> None:
-        prefix = f"test/{some_collection()}/item/"
-        s3(platform).create_multipart_upload(Bucket=storage.bucket, Key=f"{prefix}a")
-        assert await storage.abort_uploads(prefix) == 1
-        assert unfinished(platform, storage, prefix) == []
-
     async def test_no_more_than_an_item_is_deleted_at_once(self, storage: Storage) -> None:
         for prefix in ("", "alice/", "alice/s1-cadu/", "alice/s1-cadu/item"):
             with pytest.raises(ValueError, match="not the prefix of an item"):

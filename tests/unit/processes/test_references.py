@@ -78,6 +78,41 @@ def test_other_addresses_are_refused_by_place(href: str) -> None:
         referred([{"href": PATH}, {"href": href}])
 
 
-def test_an_inline_item_without_its_address_is_refused() -> None:
-    with pytest.raises(BadInput, match=r"inputs\.items\.0\.value.*self"):
-        referred([{"value": {"type": "Feature", "id": "x", "links": "none"}}])
+COLLECTION = {"rel": "collection", "href": "/cadip/collections/s1-sgs"}
+
+
+def asset(path: str = PATH) -> dict[str, Any]:
+    return {"href": f"{HOST}{path}/download/a.raw"}
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        pytest.param({"assets": {"a": asset(), "b": asset()}}, id="assets"),
+        pytest.param({"assets": {"a": asset(), "b": {"href": "s3://elsewhere/b"}}}, id="an asset of ours"),
+        pytest.param({"assets": {"a": asset()}, "links": [COLLECTION], "id": "other"}, id="assets before links"),
+        pytest.param({"links": [COLLECTION], "id": "S1A_1"}, id="collection and id"),
+        pytest.param({"links": [COLLECTION], "id": "S1A_1", "assets": {"a": {"href": "s3://x/y"}}}, id="assets in S3"),
+    ],
+)
+def test_an_inline_item_tells_where_it_is_to_be_had(whole: dict[str, Any]) -> None:
+    assert referred([{"value": {"type": "Feature", **whole}}]) == (ONE,)
+
+
+def test_the_id_of_an_inline_item_is_no_path() -> None:
+    with pytest.raises(BadInput, match="not the address of an item"):
+        referred([{"value": {"links": [COLLECTION], "id": "a/../../b"}}])
+
+
+@pytest.mark.parametrize(
+    ("whole", "why"),
+    [
+        ({"type": "Feature", "id": "x", "links": "none"}, "self"),
+        ({"assets": {"a": asset(), "b": asset(PATH + "x")}}, "several items"),
+        ({"assets": {"a": {"href": "https://elsewhere/cadip/collections/c/items/i/download/a"}}}, "elsewhere"),
+        ({"assets": "none", "links": [None, {"rel": "self"}]}, "self"),
+    ],
+)
+def test_an_inline_item_without_its_address_is_refused(whole: dict[str, Any], why: str) -> None:
+    with pytest.raises(BadInput, match=rf"inputs\.items\.0.*{why}"):
+        referred([{"value": whole}])

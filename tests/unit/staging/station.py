@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -162,6 +162,7 @@ class Station:
         *,
         range_: str | None = None,
         if_range: str | None = None,
+        again: Callable[[], Awaitable[None]] | None = None,
     ) -> AsyncIterator[Answer]:
         """A file, or a range of it."""
         name = next(name for name, known in self.session["assets"].items() if known["href"] == asset["href"])

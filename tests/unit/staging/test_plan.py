@@ -1,5 +1,6 @@
 """From an item of a source to transfers: keys, and what cannot be staged; and whether an edition is another one."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -21,6 +22,19 @@ def test_each_file_gets_its_place() -> None:
         f"alice/s1-cadu/{SESSION}/job/{name_of(channel, block)}" for channel in (1, 2) for block in (1, 2)
     ]
     assert {(each.station, each.size, each.offline) for each in made} == {("sgs", 4088, False)}
+
+
+@pytest.mark.parametrize(
+    ("told", "expires"),
+    [
+        ("2026-11-26T00:00:00Z", datetime(2026, 11, 26, tzinfo=UTC)),
+        ("some day", None),
+        (None, None),
+    ],
+)
+def test_when_its_station_takes_a_file_away(told: str | None, expires: datetime | None) -> None:
+    source = {**item(), "properties": {**item()["properties"], "expires": told}}
+    assert {each.expires for each in transfers(SOURCE, source, "sgs", TARGET)} == {expires}
 
 
 def test_only_the_assets_wanted() -> None:

@@ -1,0 +1,220 @@
+"""Whose turn it is, paces, and what is forgotten, in a database of their own: no worker takes anything away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+from pydantic import SecretStr
+
+import rs_server
+from rs_platform.access import known_site
+from rs_platform.installation import Installation
+from rs_server.database import Database, open_database
+from rs_server.processes.references import Reference
+from rs_server.settings import DatabaseSettings, JobSettings
+from rs_server.staging.claim import Limits
+from rs_server.staging.health import Health, Pace
+from rs_server.staging.plan import Planned
+from rs_server.staging.retention import Retention
+from rs_server.staging.rows import Ended, ItemState, NewItem, Order, StagingRows, State, Transfer
+from tests.conftest import Platform
+
+MIGRATIONS = Path(rs_server.__file__).parent / "migrations"
+TABLES = ("20", "21", "22", "23", "24", "50", "60", "61")
+LIMITS = {"sgs": Limits(100, 100), "": Limits(100, 100)}
+
+
+@pytest.fixture(scope="module")
+def tables(platform: Platform) -> Iterator[DatabaseSettings]:
+    """A database with the tables of jobs and of staging alone."""
+    superuser = known_site(Installation(platform.home)).superuser
+    name = f"staging_{uuid4().hex[:8]}"
+    with psycopg.connect(superuser, autocommit=True) as conn:
+        conn.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        dsn = superuser.rpartition("/")[0] + f"/{name}"
+        try:
+            with psycopg.connect(dsn) as mine:
+                mine.execute("CREATE SCHEMA rs")
+                for number in TABLES:
+                    (script,) = MIGRATIONS.glob(f"{number}_*.sql")
+                    mine.execute(script.read_bytes())
+            yield DatabaseSettings(dsn=SecretStr(dsn))
+        finally:
+            conn.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+@pytest.fixture
+async def database(tables: DatabaseSettings) -> AsyncIterator[Database]:
+    """The same, with nothing in it."""
+    async with open_database(tables) as opened:
+        async with opened.connection() as conn:
+            await conn.execute("TRUNCATE rs.jobs, rs.lines, rs.stations, rs.staging_totals CASCADE")
+        yield opened
+
+
+@pytest.fixture
+def rows(database: Database) -> StagingRows:
+    """What is tried."""
+    return StagingRows(database)
+
+
+async def ask(database: Database, query: str, *values: Any) -> list[dict[str, Any]]:
+    """What the database says."""
+    async with database.connection() as conn:
+        found = await conn.execute(query.encode(), values)
+        return await found.fetchall() if found.description else []
+
+
+async def job(database: Database, owner: str = "ann") -> UUID:
+    """A job that runs."""
+    (row,) = await ask(
+        database,
+        "INSERT INTO rs.jobs (process, owner, principal, request, status) "
+        "VALUES ('staging', %s, '{}', '{}', 'running') RETURNING id",
+        owner,
+    )
+    return UUID(str(row["id"]))
+
+
+async def add(
+    database: Database,
+    rows: StagingRows,
+    of: UUID,
+    names: list[str],
+    owner: str = "ann",
+    priority: int = 50,
+    **planned: Any,
+) -> None:
+    """Files to be carried, of one more item."""
+    async with database.connection() as conn:
+        source = Reference("cadip", "c", uuid4().hex)
+        (item,) = (await rows.add_items(conn, of, [NewItem(source, {}, ItemState.CARRYING)])).values()
+        files = [(item, Planned(name, {}, "sgs", f"{item}/{name}", 10, None, **planned)) for name in names]
+        await rows.add_transfers(conn, Order(of, owner, priority), files)
+
+
+async def claimed(rows: StagingRows, free: int = 1, limits: dict[str, Limits] = LIMITS) -> list[Transfer]:
+    """What a carrier takes up."""
+    return [each for lane in await rows.claim(limits, free, 100, 60) for each in lane]
+
+
+async def test_a_line_is_there_as_long_as_somebody_stands_in_it(database: Database, rows: StagingRows) -> None:
+    first, second = await job(database), await job(database, "bob")
+    await add(database, rows, first, [f"a{n}" for n in range(20)])
+    await add(database, rows, second, ["b"], owner="bob")
+    taken = [each.name for each in await claimed(rows, 2)]
+    assert sorted(taken) == sorted([f"a{n}" for n in range(16)] + ["b"])
+    assert [each["job"] for each in await ask(database, "SELECT job FROM rs.lines")] == [first]
+    rest = await claimed(rows)
+    assert [each.name for each in rest] == ["a16", "a17", "a18", "a19"]
+    assert await ask(database, "SELECT * FROM rs.lines") == []
+    await rows.end([Ended(each, State.WAITING) for each in rest])
+    assert [each.name for each in await claimed(rows)] == ["a16", "a17", "a18", "a19"]
+
+
+async def test_of_one_users_jobs_the_urgent_then_the_old_come_first(database: Database, rows: StagingRows) -> None:
+    jobs = [await job(database) for _ in range(3)]
+    for of, priority in zip(jobs, (50, 90, 50), strict=True):
+        await add(database, rows, of, [str(jobs.index(of))], priority=priority)
+    assert [each.name for _ in jobs for each in await claimed(rows)] == ["1", "0", "2"]
+
+
+async def test_what_its_source_takes_away_soon_comes_first(database: Database, rows: StagingRows) -> None:
+    now = datetime.now(UTC)
+    calm, urgent = await job(database), await job(database)
+    await add(database, rows, calm, ["calm"], priority=100)
+    await add(database, rows, urgent, ["later"], priority=0, expires=now + timedelta(days=3))
+    await add(database, rows, urgent, ["soon"], priority=0, expires=now + timedelta(hours=1))
+    assert [each.name for each in await claimed(rows)] == ["soon", "later"]
+    assert [each.name for each in await claimed(rows)] == ["calm"]
+
+
+async def test_the_line_of_a_job_that_ended_is_taken_away(database: Database, rows: StagingRows) -> None:
+    over, other = await job(database), await job(database)
+    await add(database, rows, over, ["over"])
+    await add(database, rows, other, ["other"])
+    await ask(database, "UPDATE rs.jobs SET status = 'dismissed' WHERE id = %s", over)
+    assert [each.name for each in await claimed(rows, 4)] == ["other"]
+    assert await ask(database, "SELECT * FROM rs.lines") == []
+
+
+async def test_a_closed_station_is_not_asked_for_anything(database: Database, rows: StagingRows) -> None:
+    await add(database, rows, await job(database), ["a"])
+    await ask(database, "INSERT INTO rs.stations (name, closed_until) VALUES ('sgs', now() + interval '1 h')")
+    assert await claimed(rows) == []
+    await ask(database, "UPDATE rs.stations SET closed_until = now() - interval '1 s'")
+    assert [each.name for each in await claimed(rows)] == ["a"]
+
+
+async def test_nobody_is_forgotten_in_a_line_while_others_join_and_leave(database: Database, rows: StagingRows) -> None:
+    """Lines run empty and are joined at the same time, over and over; every file is taken up once."""
+    jobs = [await job(database, f"user{n % 2}") for n in range(4)]
+    taken: list[str] = []
+    joined = asyncio.Event()
+
+    async def join(number: int) -> None:
+        for turn in range(25):
+            await add(database, rows, jobs[number], [f"{number}-{turn}"], owner=f"user{number % 2}")
+            await asyncio.sleep(0.001 * (turn % 4))
+
+    async def leave() -> None:
+        while True:
+            over = joined.is_set()
+            found = await claimed(rows, 2)
+            taken.extend(each.name for each in found)
+            await rows.end([Ended(each, State.DONE, "1e20") for each in found])
+            if over and not found:
+                return
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(2):
+            group.create_task(leave())
+        async with asyncio.TaskGroup() as joining:
+            for number in range(4):
+                joining.create_task(join(number))
+        joined.set()
+    assert sorted(taken) == sorted(f"{number}-{turn}" for number in range(4) for turn in range(25))
+
+
+async def test_bytes_are_booked_in_slices_and_none_is_forgotten(database: Database) -> None:
+    health = Health(database, {"sgs": Pace(bytes_per_s=1_000_000)})
+    begin = time.monotonic()
+    for _ in range(60):
+        await health.after_bytes("sgs", 10_000)
+    assert time.monotonic() - begin >= 0.45  # 0.6 s of bytes, the last slice of which is waited for by nobody
+    bookings = await ask(database, "SELECT 1 FROM rs.stations WHERE name = 'sgs' AND next_byte > now()")
+    assert len(bookings) == 1
+
+
+async def test_what_is_long_over_is_forgotten(database: Database, rows: StagingRows) -> None:
+    fresh, files_over, unswept, over, parent = [await job(database) for _ in range(5)]
+    child = await job(database)
+    await ask(database, "UPDATE rs.jobs SET parent = %s WHERE id = %s", parent, child)
+    for of in (fresh, files_over, unswept, over):
+        await add(database, rows, of, ["a", "b"])
+    await claimed(rows, 50)
+    await ask(database, "UPDATE rs.transfers SET state = 'done', swept = true WHERE job <> %s", unswept)
+    await ask(database, "UPDATE rs.transfers SET state = 'failed' WHERE job = %s", unswept)
+    for days, which in ((1, [fresh]), (10, [files_over, unswept, child]), (100, [over, parent])):
+        await ask(
+            database,
+            "UPDATE rs.jobs SET status = 'successful', finished = now() - make_interval(days => %s) WHERE id = ANY(%s)",
+            days,
+            which,
+        )
+    assert await Retention(database, JobSettings()).prune() == (2, 1)
+    kept = await ask(database, "SELECT DISTINCT job FROM rs.transfers")
+    assert {each["job"] for each in kept} == {fresh, unswept}
+    left = {each["id"] for each in await ask(database, "SELECT id FROM rs.jobs")}
+    assert left == {fresh, files_over, unswept, parent, child}  # the parent waits for its child
+    await ask(database, "UPDATE rs.jobs SET finished = finished - interval '100 days' WHERE id = %s", child)
+    assert await Retention(database, JobSettings()).prune() == (0, 2)
