@@ -32,6 +32,8 @@ def down(installation: Installation) -> int:
     left = {process.pid: process for process in (*family, *processes.belonging(installation))}
     alive = [process for process in left.values() if processes.is_alive(process)]
     processes.end(alive)
+    if installation.sockets != installation.run:  # outside the home, nobody else would take it away
+        shutil.rmtree(installation.sockets, ignore_errors=True)
     return len(alive)
 
 
