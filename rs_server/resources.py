@@ -37,7 +37,7 @@ from rs_server.staging.sweep import Sweeper
 from rs_server.staging.transfer import Reached, World, nowhere
 from rs_server.stations.client import Stations, open_stations
 from rs_server.stations.orders import Orders
-from rs_server.stations.renewal import renewing
+from rs_server.stations.renewal import Renewal
 from rs_server.storage.buckets import Storage, open_storage
 from rs_server.storage.credentials import CredentialIssuer, key_maker
 from rs_server.storage.layout import Buckets
@@ -52,6 +52,7 @@ class Resources:
     settings: Settings
     database: Database
     stations: Stations
+    renewal: Renewal | None
     orders: Orders
     storage: Storage
     uploads: Uploads
@@ -74,7 +75,7 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
     async with (
         open_database(settings.database) as database,
         open_stations(settings.stations, public_url=settings.public_url, issuer=settings.access.issuer) as stations,
-        _renewed(stations, settings.source),
+        _renewed(stations, settings.source) as renewal,
         open_storage(settings.storage) as storage,
         open_queue(settings.database) as queue,
     ):
@@ -96,6 +97,7 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
                 settings=settings,
                 database=database,
                 stations=stations,
+                renewal=renewal,
                 orders=orders,
                 storage=storage,
                 uploads=uploads,
@@ -113,14 +115,15 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
 
 
 @asynccontextmanager
-async def _renewed(stations: Stations, source: Path | None) -> AsyncIterator[None]:
+async def _renewed(stations: Stations, source: Path | None) -> AsyncIterator[Renewal | None]:
     """Meanwhile the stations follow the file of the settings, if they come from one."""
     if source is None:
-        yield
+        yield None
         return
-    task = asyncio.create_task(renewing(stations, source, lambda: load(source).stations))
+    renewal = Renewal(stations, source, lambda: load(source).stations)
+    task = asyncio.create_task(renewal.follow())
     try:
-        yield
+        yield renewal
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
+from uuid import UUID
 
 import structlog
 from pydantic import Field
@@ -59,7 +60,7 @@ async def work(settings: Settings, environment: WorkerEnvironment) -> None:
     ) as resources:
         log.info("worker_started", concurrency=environment.concurrency)
         await _beside(
-            resources.queue.work(resources.jobs.perform, environment.concurrency, _chores(resources)),
+            resources.queue.work(_performing(resources), environment.concurrency, _chores(resources)),
             resources.queue.tend(resources.jobs.lost),
             _carry(resources),
             _sweep_staging(resources),
@@ -70,6 +71,17 @@ async def work(settings: Settings, environment: WorkerEnvironment) -> None:
             _show_life(resources, environment.heartbeat),
         )
     log.info("worker_stopped")
+
+
+def _performing(resources: Resources) -> Callable[[UUID], Awaitable[None]]:
+    """Works a job with settings of the stations that are no older than those it was admitted with."""
+
+    async def perform(job: UUID) -> None:
+        if resources.renewal is not None:
+            await resources.renewal.look()
+        await resources.jobs.perform(job)
+
+    return perform
 
 
 def _chores(resources: Resources) -> tuple[Chore, ...]:

@@ -22,18 +22,33 @@ Read = Callable[[], Mapping[str, StationSettings]]
 Stamp = tuple[int, int, int]
 
 
-async def renewing(stations: Stations, source: Path, read: Read, every_s: float = EVERY_S) -> NoReturn:
-    """Look at the file every few seconds, which costs one call of the system; settings that are wrong change nothing.
+class Renewal:
+    """Compares the file with what was seen of it: its time, size and number behind any links.
 
-    The time, size and number of the file behind any links are compared: a mounted ConfigMap is replaced by link.
+    A mounted ConfigMap is replaced by link. To look costs one call of the system; settings that are wrong change
+    nothing.
     """
-    seen: Stamp | None = None
-    while True:
-        stamp = await asyncio.to_thread(_stamp, source)
-        if stamp is not None and stamp != seen:
-            seen = stamp
-            await take_on(stations, read)
-        await asyncio.sleep(every_s)
+
+    def __init__(self, stations: Stations, source: Path, read: Read) -> None:
+        self._stations = stations
+        self._source = source
+        self._read = read
+        self._seen: Stamp | None = None
+        self._one = asyncio.Lock()
+
+    async def look(self) -> None:
+        """Take the settings on if they have changed; for who must not work with older ones than others have."""
+        async with self._one:
+            stamp = await asyncio.to_thread(_stamp, self._source)
+            if stamp is not None and stamp != self._seen:
+                self._seen = stamp
+                await take_on(self._stations, self._read)
+
+    async def follow(self, every_s: float = EVERY_S) -> NoReturn:
+        """Look every few seconds."""
+        while True:
+            await self.look()
+            await asyncio.sleep(every_s)
 
 
 async def take_on(stations: Stations, read: Read) -> None:

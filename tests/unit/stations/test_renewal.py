@@ -13,7 +13,7 @@ import yaml
 from rs_server.errors import Unavailable
 from rs_server.settings import StationSettings, load
 from rs_server.stations.client import Stations
-from rs_server.stations.renewal import renewing, take_on
+from rs_server.stations.renewal import Renewal, take_on
 from tests.unit.stations.far import FarSide, demo, opened, service, station
 
 PATIENCE_S = 10.0
@@ -87,7 +87,7 @@ async def test_settings_that_are_wrong_change_nothing(tmp_path: Path, text: str,
 async def test_the_file_is_watched(tmp_path: Path) -> None:
     file = tmp_path / "server.yaml"
     async with opened(FarSide()) as stations:
-        watch = asyncio.create_task(renewing(stations, file, lambda: load(file).stations, every_s=0.01))
+        watch = asyncio.create_task(Renewal(stations, file, lambda: load(file).stations).follow(every_s=0.01))
         await asyncio.sleep(0.05)  # there is no file yet
         assert stations.names == ("sgs", "adgs")
         for name in ("one", "two"):
