@@ -1,9 +1,11 @@
-"""How deep a request's body may be nested: libraries that walk it recursively would end the whole process."""
+"""What a request's body may hold, and how deep it may be nested: libraries that walk it would end the whole process."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
+import orjson
 from fastapi import Request
 
 from rs_server.errors import BadInput
@@ -15,6 +17,7 @@ _NO_NUMBERS = (b"NaN", b"Infinity")
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _STRING = re.compile(rb'"[^"]*"')
 _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b'"[]{}'))
+_NOT_KEPT = ("Integer exceeds", "str is not valid UTF-8")  # as orjson says it
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 
 
@@ -51,3 +54,16 @@ def depth(body: bytes) -> int:
             return level
         left = left.replace(b"[]", b"")
     return DEEPEST + 1
+
+
+def as_json(value: Any) -> bytes:
+    """JSON of what a caller sent; ``BadInput`` for what a reader of JSON takes and nobody can pass on.
+
+    That is a whole number of more than 64 bits, or half of a surrogate pair.
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError as error:
+        if not str(error).startswith(_NOT_KEPT):
+            raise
+        raise BadInput(f"the request holds a value that cannot be kept: {error}") from error

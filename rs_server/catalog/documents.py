@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import orjson
 import shapely
 
+from rs_server.bodies import as_json
 from rs_server.errors import BadInput
 
 Document = Mapping[str, Any]
@@ -33,7 +33,7 @@ def check_items(items: Iterable[Document]) -> None:
     for item in items:
         name = _item(item)
         if item.get("geometry") is not None:
-            shapes[name] = orjson.dumps(item["geometry"])
+            shapes[name] = as_json(item["geometry"])
     _shapes(shapes)
 
 

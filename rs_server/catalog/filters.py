@@ -12,8 +12,8 @@ import re
 from typing import Any
 
 import cql2
-import orjson
 
+from rs_server.bodies import as_json
 from rs_server.errors import UnsupportedFilter
 
 LONGEST = 16_384  # characters, in a URL
@@ -47,7 +47,7 @@ def checked(condition: Any) -> Any:
     """The same filter, if it is a condition and not too deep; pgstac takes true and false alone, not within others."""
     if _depth(condition) > DEEPEST * 2:  # an operation is two levels: itself and its arguments
         raise UnsupportedFilter(f"the filter is nested more than {DEEPEST} levels deep")
-    if len(orjson.dumps(condition)) > LARGEST:
+    if len(as_json(condition)) > LARGEST:
         raise UnsupportedFilter(f"the filter is larger than {LARGEST} bytes")
     _require_condition(condition)
     _require_known(condition)

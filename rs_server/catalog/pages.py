@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from hydraters import hydrate
 
+from rs_server.bodies import as_json
 from rs_server.errors import BadInput
 
 COUNTED = 10_000  # matches are counted up to here; of more, the database's estimate is told
@@ -86,7 +87,7 @@ async def page(
 ) -> Page:
     """Search; ``request`` is pgstac's, already narrowed, without ids (``names``), limit (``wanted``) and token."""
     keys, backwards = (place.keys, place.backwards) if place else (None, False)
-    rows = await conn.fetch(_SEARCH, orjson.dumps(request).decode(), wanted, keys, backwards, COUNTED, names)
+    rows = await conn.fetch(_SEARCH, as_json(request).decode(), wanted, keys, backwards, COUNTED, names)
     *found, last = rows
     more, found = len(found) > wanted, found[:wanted]
     if backwards:
@@ -102,7 +103,7 @@ async def page(
 
 async def condition(conn: Any, request: Mapping[str, Any], names: Sequence[str] | None) -> str:
     """What the items of a search are found by, as SQL; what the request says stands in it as literals."""
-    text: str = await conn.fetchval(_CONDITION, orjson.dumps(request).decode(), names)
+    text: str = await conn.fetchval(_CONDITION, as_json(request).decode(), names)
     return text
 
 

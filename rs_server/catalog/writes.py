@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import orjson
 import shapely
 from fastapi import Request
 from hydraters import dehydrate
 
+from rs_server.bodies import as_json
 from rs_server.catalog import pages
 from rs_server.catalog.connections import Contended
 from rs_server.catalog.documents import instant
@@ -93,7 +93,7 @@ def _columns(items: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> tup
     """Items as the columns that they are stored in: ids, shapes, starts, ends, contents."""
     spans = [_span(item["properties"]) for item in items]
     contents = [_content(item, base) for item in items]
-    shapes = [None if item["geometry"] is None else orjson.dumps(item["geometry"]) for item in items]
+    shapes = [None if item["geometry"] is None else as_json(item["geometry"]) for item in items]
     return (
         [item["id"] for item in items],
         list(shapely.to_wkb(shapely.from_geojson(shapes))),
@@ -119,7 +119,7 @@ def _content(item: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     content = {name: value for name, value in own.items() if name not in _COLUMNS}
     if base["base_item_id"] is not None:
         content[BASE_TAG] = base["base_item_id"]
-    return orjson.dumps(content).decode()
+    return as_json(content).decode()
 
 
 async def delete(conn: Any, collection: str, item_id: str) -> None:

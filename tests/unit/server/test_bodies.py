@@ -8,7 +8,7 @@ import pytest
 from fastapi import Depends, FastAPI, Request
 
 from rs_server import errors
-from rs_server.bodies import DEEPEST, bounded_body, depth, no_number
+from rs_server.bodies import DEEPEST, as_json, bounded_body, depth, no_number
 from tests.asgi import client
 
 
@@ -56,3 +56,14 @@ async def test_deep_bodies_are_refused() -> None:
 )
 def test_what_is_no_number_of_json_is_found(text: bytes, word: str | None) -> None:
     assert no_number(text) == word
+
+
+@pytest.mark.parametrize("value", [10**30, {"args": [-(2**64)]}, "\ud800"])
+def test_what_json_takes_and_nobody_can_keep_is_refused(value: object) -> None:
+    with pytest.raises(errors.BadInput, match="cannot be kept"):
+        as_json(value)
+
+
+def test_our_own_mistakes_are_not_the_callers() -> None:
+    with pytest.raises(TypeError):
+        as_json({"a": {1, 2}})
