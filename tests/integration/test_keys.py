@@ -77,7 +77,7 @@ SCOPED: list[tuple[list[str] | None, str, str, Any, int]] = [
     ([READ], "PUT", f"/catalog/collections/{OPEN}/readers", {"readers": [{"user": "bob", "rights": ["read"]}]}, 403),
     ([READ, WRITE], "DELETE", f"/catalog/collections/{OPEN}", None, 403),
     ([READ, WRITE], "POST", ITEMS, item("i1", OPEN), 201),
-    ([READ, WRITE], "DELETE", f"{ITEMS}/i1", None, 200),
+    ([READ, WRITE], "DELETE", f"{ITEMS}/i1", None, 204),
     ([READ, OWN], "GET", f"/catalog/collections/{OPEN}/readers", None, 200),
     ([READ, OWN], "POST", "/catalog/collections", collection(f"alice_other{RUN}"), 403),
     ([READ], "POST", EXECUTE, {"inputs": {}}, 403),

@@ -48,7 +48,7 @@ def test_words_without_a_name_are_refused(word: str) -> None:
 
 
 RS = str(Path(sys.executable).parent / "rs")
-SCENARIOS = Path(__file__).parents[3] / "rs_server" / "simulators" / "scenarios"
+SCENARIOS = Path(__file__).parents[2] / "rs_server" / "simulators" / "scenarios"
 
 
 class Served:
