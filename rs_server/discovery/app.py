@@ -35,6 +35,7 @@ DESCRIPTION = "One search over everything that you may read, wherever it is. Sor
 LENIENT = "handling=lenient"
 
 _PLACE = "search"
+_BESIDE = {"prev": "Previous page", "next": "Next page"}
 
 
 def create_app(settings: Settings, catalog: ASGIApp | None, kinds: Mapping[str, StationKind] = KINDS) -> FastAPI:
@@ -86,26 +87,32 @@ class Discovery:
         return found
 
     async def search(self, request: Request, who: Principal, body: SearchBody, *, lenient: bool) -> Answer:
-        """The first rows of all sources, from where the token says."""
+        """The rows of all sources on one side of where the token says."""
         binding = body.binding(who.subject or who.login, _PLACE)
         places = Places.from_json(paging.opened(self._key, binding, body.token)) if body.token else Places()
         async with self._sources(request, who, body) as sources:
-            asked = [source for source in sources if source.name not in places.failed]
+            asked = [source for source in sources if places.asks(source.name)]
             count = min(body.limit, MOST_ITEMS)
-            found = await asyncio.gather(
-                *(source.hits(count + 1, places.at.get(source.name)) for source in asked), return_exceptions=True
+            answers = await asyncio.gather(
+                *(source.hits(count + 1, places.start(source.name)) for source in asked), return_exceptions=True
             )
-            warnings = _failures(asked, found, lenient=lenient)
-            rows = [each for each in found if isinstance(each, list)]
-            taken = merge.first(rows, count, descending=_descending(body))
+            warnings = _failures(asked, answers, lenient=lenient)
+            pairs = zip(asked, answers, strict=True)
+            found = {source.name: each for source, each in pairs if not isinstance(each, BaseException)}
+            taken = merge.taken_of(
+                list(found.values()), count, descending=_descending(body), backwards=places.back is not None
+            )
             items = await _items(asked, taken)
-        after = places.after(taken, frozenset(warnings))
-        more = sum(map(len, rows)) > len(taken)
-        token = paging.sealed(self._key, binding, after.as_json()) if more else None
+        around = places.around(found, taken, frozenset(warnings))
+        links = {
+            rel: paging.sealed(self._key, binding, beside.as_json())
+            for rel, beside in (("prev", around.before), ("next", around.after))
+            if beside is not None
+        }
         left_out = [
             {"source": name, "detail": "it failed before; search again to include it"} for name in places.failed
         ]
-        return Answer(items, token, [*warnings.values(), *left_out], lenient)
+        return Answer(items, links, [*warnings.values(), *left_out], lenient)
 
     @asynccontextmanager
     async def _sources(self, request: Request, who: Principal, body: SearchBody) -> AsyncIterator[list[Source]]:
@@ -123,17 +130,17 @@ class Discovery:
 
 
 class Answer:
-    """A page of items, and how it goes on."""
+    """A page of items, and the tokens of the pages beside it, by relation."""
 
     def __init__(
         self,
         items: list[stac.Document],
-        token: str | None,
+        tokens: Mapping[str, str],
         warnings: Sequence[Mapping[str, Any]],
         lenient: bool,  # noqa: FBT001
     ) -> None:
         self.items = items
-        self.token = token
+        self.tokens = tokens
         self.warnings = list(warnings)
         self.lenient = lenient
 
@@ -187,9 +194,9 @@ def _add_search(app: FastAPI, service: Discovery) -> None:
         answer = await service.search(request, who, body, lenient=LENIENT in prefer)
         kept = [(name, value) for name, value in request.query_params.multi_items() if name != "token"]
         links = [stac.link("self", stac.with_query(own, request.query_params.multi_items()), stac.GEOJSON)]
-        if answer.token:
-            href = stac.with_query(own, [*kept, ("token", answer.token)])
-            links.append(stac.link("next", href, stac.GEOJSON, "Next page", method="GET"))
+        for rel, token in answer.tokens.items():
+            href = stac.with_query(own, [*kept, ("token", token)])
+            links.append(stac.link(rel, href, stac.GEOJSON, _BESIDE[rel], method="GET"))
         return answer.response(body, [*links, _root(service)])
 
     @app.post("/search", response_class=GeoJson)
@@ -199,10 +206,10 @@ def _add_search(app: FastAPI, service: Discovery) -> None:
         """Search everything. ``Prefer: handling=lenient`` answers also when a station is down, and says which."""
         answer = await service.search(request, who, body, lenient=LENIENT in prefer)
         links = [stac.link("self", own, stac.GEOJSON, method="POST")]
-        if answer.token:
-            stated = body.model_dump(mode="json", by_alias=True, exclude_unset=True)
-            more = {"method": "POST", "body": {**stated, "token": answer.token}, "merge": False}
-            links.append(stac.link("next", own, stac.GEOJSON, "Next page", **more))
+        stated = body.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        for rel, token in answer.tokens.items():
+            more = {"method": "POST", "body": {**stated, "token": token}, "merge": False}
+            links.append(stac.link(rel, own, stac.GEOJSON, _BESIDE[rel], **more))
         return answer.response(body, [*links, _root(service)])
 
 

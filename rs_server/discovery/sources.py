@@ -13,7 +13,7 @@ import httpx
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rs_server.discovery.merge import Hit, Position
+from rs_server.discovery.merge import Hit, Position, Side, Start
 from rs_server.errors import BadInput, Unavailable
 from rs_server.stations import instants, oldquery
 from rs_server.stations.client import Stations
@@ -25,6 +25,7 @@ from rs_server.stations.search import SearchRequest
 
 CATALOG = "catalog"
 
+_AFTER_ALL = "\uffff"  # no collection's name comes after it
 _PASSED_ON = ("authorization", "x-api-key", "cookie")
 _INTERNAL = "http://catalog.internal"  # an address that never leaves the process
 
@@ -37,8 +38,8 @@ class Source(Protocol):
         """Its name in tokens and warnings."""
         ...
 
-    async def hits(self, count: int, after: Position | None) -> list[Hit]:
-        """Its first rows after a place."""
+    async def hits(self, count: int, start: Start | None) -> list[Hit]:
+        """Its first rows after a place, or those before one, nearest first."""
         ...
 
     async def items(self, hits: Sequence[Hit]) -> list[dict[str, Any]]:
@@ -61,10 +62,9 @@ class StationSource:
         """Kind and name of the station."""
         return f"{self.kind.name}:{self.station}"
 
-    async def hits(self, count: int, after: Position | None) -> list[Hit]:
-        """Its first rows after a place."""
-        cursor = Cursor(tuple(after[0]), after[1], after[2]) if after else None
-        asked = replace(self.request, cursor=cursor, limit=count)
+    async def hits(self, count: int, start: Start | None) -> list[Hit]:
+        """Its first rows after a place, or those before one, nearest first."""
+        asked = replace(self.request, cursor=_cursor(start), limit=count)
         rows = await self.stations.rows(self.kind.name, asked, self.collections)
         cursors = [row.cursor(asked.order, backwards=False) for row in rows]
         return [
@@ -90,9 +90,9 @@ class CatalogSource:
         """There is but one."""
         return CATALOG
 
-    async def hits(self, count: int, after: Position | None) -> list[Hit]:
-        """Its first items after a place."""
-        answer = await self.http.post("/catalog/search", json=self._asked(count, after))
+    async def hits(self, count: int, start: Start | None) -> list[Hit]:
+        """Its first items after a place, or those before one, nearest first."""
+        answer = await self.http.post("/catalog/search", json=self._asked(count, start))
         if answer.status_code == HTTPStatus.BAD_REQUEST:
             raise BadInput(f"the catalog cannot search so: {answer.json().get('detail', '')}")
         if answer.is_error:
@@ -103,19 +103,20 @@ class CatalogSource:
         """They came along."""
         return [hit.row for hit in hits]
 
-    def _asked(self, count: int, after: Position | None) -> dict[str, Any]:
+    def _asked(self, count: int, start: Start | None) -> dict[str, Any]:
         names = {"collections", "ids", "bbox", "intersects", "datetime"}
         stated = self.body.model_dump(mode="json", include=names, exclude_none=True)
-        direction = "desc" if self.descending else "asc"
-        terms = [*_filter_of(self.body), *([] if after is None else [_beyond(after, descending=self.descending)])]
+        backwards = start is not None and start[0] is not Side.AFTER
+        order = {"datetime": self.descending is not backwards, "collection": backwards, "id": backwards}
+        # Up to its last item is what a catalog has at all.
+        beyond = [] if start is None or start[0] is Side.UP_TO else [_beyond(start[1], order)]
+        terms = [*_filter_of(self.body), *beyond]
         condition = {"op": "and", "args": terms} if len(terms) > 1 else terms[0] if terms else None
         return {
             **stated,
             **({"filter": condition, "filter-lang": "cql2-json"} if condition else {}),
             "sortby": [
-                {"field": "datetime", "direction": direction},
-                {"field": "collection", "direction": "asc"},
-                {"field": "id", "direction": "asc"},
+                {"field": name, "direction": "desc" if descending else "asc"} for name, descending in order.items()
             ],
             "limit": count,
         }
@@ -135,12 +136,26 @@ def _filter_of(body: SearchBody) -> list[Any]:
     return old if body.filter is None else [*old, body.filter]
 
 
-def _beyond(after: Position, *, descending: bool) -> dict[str, Any]:
-    moment, collection, item_id = after
+def _cursor(start: Start | None) -> Cursor | None:
+    """The place as a station's search has it."""
+    if start is None:
+        return None
+    side, (values, collection, item_id) = start
+    if side is Side.UP_TO:
+        return Cursor(tuple(values), _AFTER_ALL, "", backwards=True)
+    return Cursor(tuple(values), collection, item_id, backwards=side is Side.BEFORE)
+
+
+def _beyond(place: Position, order: Mapping[str, bool]) -> dict[str, Any]:
+    """What comes after an item in an order; ``order``: whether it goes down, by name."""
+    moment, collection, item_id = place
     at = {"timestamp": instants.utc(moment)}
 
-    def term(op: str, name: str, value: Any) -> dict[str, Any]:
-        return {"op": op, "args": [{"property": name}, value]}
+    def beyond(name: str, value: Any) -> dict[str, Any]:
+        return {"op": "<" if order[name] else ">", "args": [{"property": name}, value]}
+
+    def equal(name: str, value: Any) -> dict[str, Any]:
+        return {"op": "=", "args": [{"property": name}, value]}
 
     def either(*terms: Any) -> dict[str, Any]:
         return {"op": "or", "args": list(terms)}
@@ -148,10 +163,8 @@ def _beyond(after: Position, *, descending: bool) -> dict[str, Any]:
     def both(*terms: Any) -> dict[str, Any]:
         return {"op": "and", "args": list(terms)}
 
-    tie = either(
-        term(">", "collection", collection), both(term("=", "collection", collection), term(">", "id", item_id))
-    )
-    return either(term("<" if descending else ">", "datetime", at), both(term("=", "datetime", at), tie))
+    tie = either(beyond("collection", collection), both(equal("collection", collection), beyond("id", item_id)))
+    return either(beyond("datetime", at), both(equal("datetime", at), tie))
 
 
 def datetime_order(kind: StationKind, *, descending: bool) -> tuple[SortKey, ...]:

@@ -56,6 +56,22 @@ def _pages(callers: Callers, limit: int, **parameters: Any) -> list[list[dict[st
 
 
 @pytest.mark.parametrize("direction", ["asc", "desc"])
+def test_the_way_back_shows_the_same_pages(callers: Callers, direction: str) -> None:
+    order = {"sortby": [{"field": "datetime", "direction": direction}]}
+    forward = _pages(callers, 9, **order)
+    page = _search(callers, limit=9, **order).raise_for_status().json()
+    while following := [link for link in page["links"] if link["rel"] == "next"]:
+        page = _search(callers, **following[0]["body"]).raise_for_status().json()
+    back = [page["features"]]
+    while before := [link for link in page["links"] if link["rel"] == "prev"]:
+        page = _search(callers, **before[0]["body"]).raise_for_status().json()
+        back.append(page["features"])
+    assert [[item["id"] for item in each] for each in reversed(back)] == [
+        [item["id"] for item in each] for each in forward
+    ]
+
+
+@pytest.mark.parametrize("direction", ["asc", "desc"])
 def test_stations_and_catalog_come_as_one_sequence(callers: Callers, direction: str) -> None:
     order = {"sortby": [{"field": "datetime", "direction": direction}]}
     whole = [each for page in _pages(callers, 1000, **order) for each in page]

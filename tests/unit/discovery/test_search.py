@@ -145,12 +145,16 @@ async def served(login: str = "carol") -> AsyncIterator[World]:
 async def _pages(http: httpx.AsyncClient, how: str, **body: Any) -> list[list[dict[str, Any]]]:
     """All pages of a search."""
     answer = await (http.post("/search", json=body) if how == "POST" else http.get("/search", params=body))
+    return [page["features"] for page in await _walk(http, answer, "next")]
+
+
+async def _walk(http: httpx.AsyncClient, answer: httpx.Response, rel: str) -> list[dict[str, Any]]:
+    """A page, and all that its links of a relation lead to."""
     pages = []
     while True:
         assert answer.status_code == 200, answer.text
-        page = answer.json()
-        pages.append(page["features"])
-        link = next((link for link in page["links"] if link["rel"] == "next"), None)
+        pages.append(answer.json())
+        link = next((link for link in pages[-1]["links"] if link["rel"] == rel), None)
         if link is None:
             return pages
         path = link["href"].removeprefix(f"{PUBLIC_URL}/stations")
@@ -177,6 +181,32 @@ async def test_everything_comes_once_and_in_order(how: str, direction: str) -> N
     assert searches == 1 + len(pages)
     moments = [instants.micros(item["properties"]["datetime"]) for item in whole]
     assert moments == sorted(moments, reverse=direction == "desc")
+
+
+@pytest.mark.parametrize("how", ["GET", "POST"])
+@pytest.mark.parametrize("direction", ["desc", "asc"])
+@pytest.mark.parametrize("limit", [1, 7, 15])
+async def test_the_way_back_shows_the_same_pages(how: str, direction: str, limit: int) -> None:
+    """From the last page to the first, and from each of those forward again."""
+    sortby: Any = (
+        [{"field": "datetime", "direction": direction}] if how == "POST" else f"{'-' * (direction == 'desc')}datetime"
+    )
+    body = {"limit": limit, "sortby": sortby}
+    async with served() as world:
+        http = world.http
+        answer = await (http.post("/search", json=body) if how == "POST" else http.get("/search", params=body))
+        forward = await _walk(http, answer, "next")
+        back = await _walk(http, await _follow(http, forward[-1], "prev"), "prev")
+        again = [(await _follow(http, page, "next")).json() for page in back]
+    shown = [[_key(item) for item in page["features"]] for page in forward]
+    assert [[_key(item) for item in page["features"]] for page in reversed(back)] == shown[:-1]
+    assert [[_key(item) for item in page["features"]] for page in reversed(again)] == shown[1:]
+
+
+async def _follow(http: httpx.AsyncClient, page: dict[str, Any], rel: str) -> httpx.Response:
+    (link,) = [link for link in page["links"] if link["rel"] == rel]
+    path = link["href"].removeprefix(f"{PUBLIC_URL}/stations")
+    return await http.request(link["method"], path, json=link.get("body"))
 
 
 @pytest.mark.parametrize(
