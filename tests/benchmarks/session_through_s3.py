@@ -7,6 +7,7 @@ The bucket is that of ``BENCH_S3_ENDPOINT``, ``…_BUCKET``, ``…_ACCESS_KEY``,
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -45,6 +46,7 @@ def main() -> None:
         list(_put(store, int(sys.argv[2]) * MB))
         return
     inputs = _inputs(store, bucket)
+    importlib.import_module("rs_client.processing.s1_l0")  # with eopf some 2 s, once in the life of a worker
     begin = time.perf_counter()
     if step == "whole":
         storage = {**keys.model_dump(), "secret_access_key": keys.secret_access_key.get_secret_value()}
