@@ -63,9 +63,8 @@ def describing() -> Callable[[], dict[str, str]]:
         import sys
         from importlib.metadata import distribution
 
-        found = {
-            "python": f"{sys.version_info.major}.{sys.version_info.minor}"
-        }  # the part that matters to what is sent
+        # Of Python itself, the part that matters to what is sent.
+        found = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
         for name in names:
             try:
                 found[name] = distribution(name).version

@@ -17,17 +17,13 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-import psycopg
 import pytest
 import schemathesis
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings, strategies
-from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
 from schemathesis.core.result import Ok
 
-from rs_platform.access import known_site
-from rs_platform.installation import Installation
 from rs_server.access.policy import Principal
 from rs_server.database import Database, open_database
 from rs_server.errors import Forbidden, NotAuthenticated, NotFound
@@ -37,7 +33,8 @@ from rs_server.stations.client import Stations, open_stations
 from rs_server.stations.kinds import KINDS
 from rs_server.stations.orders import Order, Orders
 from tests.asgi import client
-from tests.conftest import CHECKOUT, Platform
+from tests.conftest import Platform
+from tests.integration.databases import own_database
 from tests.schemas import item_faults
 from tests.serving import running
 from tests.unit.stations.archive import Archive
@@ -46,9 +43,8 @@ from tests.unit.stations.stores import Dice
 PUBLIC_URL = "http://server.test"
 QUICK = OrderSettings(at_once=4, at_once_each=2, poll_s=0.001, again_s=0.001, tend_s=0.01)
 RIGHTS = ("read", "download")
-MIGRATIONS = CHECKOUT / "rs_server" / "migrations"
 DOCUMENTED = frozenset({200, 201, 400, 404, 405, 409})
-TABLE = ("40_orders.sql", "52_orders_sent_once.sql")
+TABLE = ("40", "52")
 
 
 @dataclass(frozen=True)
@@ -81,19 +77,8 @@ class World:
 @pytest.fixture(scope="module")
 def orders_database(platform: Platform) -> Iterator[DatabaseSettings]:
     """A database with the table of orders alone: the platform's worker ends orders of stations that it cannot know."""
-    superuser = known_site(Installation(platform.home)).superuser
-    name = f"orders_{uuid4().hex[:8]}"
-    with psycopg.connect(superuser, autocommit=True) as conn:
-        conn.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
-        dsn = superuser.rpartition("/")[0] + f"/{name}"
-        try:
-            with psycopg.connect(dsn) as mine:
-                mine.execute("CREATE SCHEMA rs")
-                for each in TABLE:
-                    mine.execute((MIGRATIONS / each).read_bytes())
-            yield DatabaseSettings(dsn=SecretStr(dsn))
-        finally:
-            conn.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+    with own_database(platform, "orders", TABLE) as made:
+        yield made
 
 
 @pytest.fixture

@@ -6,18 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import psycopg
 import pytest
-from psycopg.sql import SQL, Identifier
-from pydantic import SecretStr
 
-import rs_server
-from rs_platform.access import known_site
-from rs_platform.installation import Installation
 from rs_server.database import Database, open_database
 from rs_server.processes.references import Reference
 from rs_server.settings import DatabaseSettings, JobSettings
@@ -27,8 +20,8 @@ from rs_server.staging.plan import Planned
 from rs_server.staging.retention import Retention
 from rs_server.staging.rows import Ended, ItemState, NewItem, Order, StagingRows, State, Transfer
 from tests.conftest import Platform
+from tests.integration.databases import own_database
 
-MIGRATIONS = Path(rs_server.__file__).parent / "migrations"
 TABLES = ("20", "21", "22", "23", "24", "50", "60", "61")
 LIMITS = {"sgs": Limits(100, 100), "": Limits(100, 100)}
 
@@ -36,20 +29,8 @@ LIMITS = {"sgs": Limits(100, 100), "": Limits(100, 100)}
 @pytest.fixture(scope="module")
 def tables(platform: Platform) -> Iterator[DatabaseSettings]:
     """A database with the tables of jobs and of staging alone."""
-    superuser = known_site(Installation(platform.home)).superuser
-    name = f"staging_{uuid4().hex[:8]}"
-    with psycopg.connect(superuser, autocommit=True) as conn:
-        conn.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
-        dsn = superuser.rpartition("/")[0] + f"/{name}"
-        try:
-            with psycopg.connect(dsn) as mine:
-                mine.execute("CREATE SCHEMA rs")
-                for number in TABLES:
-                    (script,) = MIGRATIONS.glob(f"{number}_*.sql")
-                    mine.execute(script.read_bytes())
-            yield DatabaseSettings(dsn=SecretStr(dsn))
-        finally:
-            conn.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+    with own_database(platform, "staging", TABLES) as made:
+        yield made
 
 
 @pytest.fixture
