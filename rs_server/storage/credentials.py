@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, LiteralString, Protocol
 
 import boto3
 import structlog
@@ -112,27 +112,22 @@ class CredentialIssuer:
 
         Each was noted before it was made, so none is forgotten, whoever died in between.
         """
+        return await self._revoke_open("purpose = %s", purpose)
+
+    async def sweep(self) -> int:
+        """Revoke the keys whose time is over; how many they were."""
+        return await self._revoke_open("expires < now() ORDER BY expires LIMIT %s", _SWEEP_LIMIT)
+
+    async def _revoke_open(self, which: LiteralString, value: object) -> int:
         async with self._database.connection() as conn:
             found = await conn.execute(
-                "SELECT name FROM rs.storage_credentials WHERE revoked IS NULL AND purpose = %s", [purpose]
+                f"SELECT name FROM rs.storage_credentials WHERE revoked IS NULL AND {which}",  # noqa: S608 - ours
+                [value],
             )
             names = [str(row["name"]) for row in await found.fetchall()]
         for name in names:
             await self.revoke(name)
         return len(names)
-
-    async def sweep(self) -> int:
-        """Revoke the keys whose time is over; how many they were."""
-        async with self._database.connection() as conn:
-            found = await conn.execute(
-                "SELECT name FROM rs.storage_credentials WHERE revoked IS NULL AND expires < now() "
-                "ORDER BY expires LIMIT %s",
-                [_SWEEP_LIMIT],
-            )
-            due = [str(row["name"]) for row in await found.fetchall()]
-        for name in due:
-            await self.revoke(name)
-        return len(due)
 
 
 def policy(buckets: Iterable[str], scope: Scope) -> dict[str, Any]:
