@@ -13,6 +13,7 @@ from rs_server import errors, memory, telemetry, tracing
 from rs_server.access import app as access_service
 from rs_server.access.authentication import Access, open_access
 from rs_server.access.changes import open_changes
+from rs_server.access.gate import Gate
 from rs_server.bodies import bounded_body
 from rs_server.bounds import Bounds
 from rs_server.catalog import app as catalog_service
@@ -74,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Bounds, most_bytes=settings.most_body_bytes)
     app.add_middleware(PublicAddress, public_url=settings.public_url)
     app.add_middleware(telemetry.RequestLog, metrics=metrics)
+    app.add_middleware(Gate, metrics=metrics)
     return app
 
 

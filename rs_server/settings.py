@@ -46,7 +46,7 @@ class AccessSettings(Section):
     leeway_s: float = Field(5, ge=0, description="Clock difference accepted between issuer and server, in seconds")
     key_guesses: int = Field(30, ge=1, description="Wrong API keys that one address may send within a minute")
     requests_per_s: float = Field(
-        500, gt=0, description="Requests of one caller in a second, on average; twice as many may come at once"
+        100, gt=0, description="Requests of one caller in a second, on average; twice as many may come at once"
     )
     directory: DirectorySettings | None = None
 

@@ -7,7 +7,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
@@ -101,8 +101,8 @@ class RequestLog:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        request_id, trace_id = _request_id(headers.get(REQUEST_ID_HEADER)), _trace_id(headers.get(TRACE_HEADER))
-        scope.setdefault("state", {})["request_id"] = request_id
+        named, trace_id = request_id(headers), _trace_id(headers.get(TRACE_HEADER))
+        scope.setdefault("state", {})["request_id"] = named
         path: str = scope["path"]
         started, status = time.perf_counter(), 500
 
@@ -110,24 +110,25 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = named
             await send(message)
 
         parent = f"00-{trace_id}-{secrets.token_hex(8)}-01"
         with (
-            structlog.contextvars.bound_contextvars(request_id=request_id, trace_id=trace_id),
-            tracing.span(f"{scope['method']} {_service(path)}", parent),
+            structlog.contextvars.bound_contextvars(request_id=named, trace_id=trace_id),
+            tracing.span(f"{scope['method']} {service(path)}", parent),
         ):
             try:
                 await self.app(scope, receive, send_with_id)
             finally:
                 seconds = time.perf_counter() - started
-                self.metrics.answered(_service(path), scope["method"], status, seconds)
+                self.metrics.answered(service(path), scope["method"], status, seconds)
                 self.log.info("request", method=scope["method"], path=path, status=status, ms=round(seconds * 1e3, 1))
 
 
-def _request_id(given: str | None) -> str:
-    """The caller's own id where it is harmless text, else a new one."""
+def request_id(headers: Mapping[str, str]) -> str:
+    """The caller's own id of a request where it is harmless text, else a new one."""
+    given = headers.get(REQUEST_ID_HEADER)
     return given if given and _REQUEST_ID.match(given) else secrets.token_hex(8)
 
 
@@ -137,6 +138,7 @@ def _trace_id(parent: str | None) -> str:
     return found[1] if found else secrets.token_hex(16)
 
 
-def _service(path: str) -> str:
+def service(path: str) -> str:
+    """The service that a path belongs to, as metrics name it."""
     first = path.strip("/").partition("/")[0]
     return first if first.isidentifier() and len(first) < 20 else "other"

@@ -33,6 +33,10 @@ class LocalAuthenticator:
         """The local user."""
         return LOCAL_USER
 
+    def refusal(self, headers: Mapping[str, str]) -> TooManyRequests | None:  # noqa: ARG002
+        """Nobody is told to wait."""
+        return None
+
     async def ready(self) -> None:
         """Nothing is needed."""
 
@@ -65,8 +69,13 @@ class CredentialAuthenticator:
         except (NotAuthenticated, TooManyRequests) as error:
             self._logins.refused(address, error.detail)
             raise
-        self._rates.take(who.subject)
+        self._rates.take(who.subject, key or authorization or "")
         return await self._grants.added(who)
+
+    def refusal(self, headers: Mapping[str, str]) -> TooManyRequests | None:
+        """The answer to a caller who asks too often and was told before, without looking anything up; else None."""
+        credential = headers.get(apikeys.HEADER) or headers.get("authorization")
+        return self._rates.refusal(credential) if credential else None
 
     async def ready(self) -> None:
         """Raise ``Unavailable`` unless credentials can be verified."""

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from ipaddress import IPv6Address, ip_address
 
 from rs_server.access.recent import Recent
@@ -65,15 +66,35 @@ class _Bucket:
 
 
 class Rates:
-    """Requests of one caller: so many a second in the long run, twice as many at once (a token bucket each)."""
+    """Requests of one caller: so many a second in the long run, twice as many at once (a token bucket each).
+
+    Whoever was refused once is known by the credential from then on, so that refusing it costs next to nothing.
+    """
 
     def __init__(self, per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_s = per_s
         self._clock = clock
         self._buckets: Recent[str, _Bucket] = Recent(size=REMEMBERED, max_age_s=math.inf, clock=clock)
+        self._busy: Recent[bytes, str] = Recent(size=REMEMBERED, max_age_s=math.inf, clock=clock)
 
-    def take(self, subject: str) -> None:
+    def take(self, subject: str, credential: str) -> None:
         """Count one request; raises ``TooManyRequests`` when it is one too many."""
+        bucket = self._filled(subject)
+        if bucket.level < 1:
+            self._busy.put(_known_as(credential), subject)
+            raise self._refusal(bucket)
+        bucket.level -= 1
+
+    def refusal(self, credential: str) -> TooManyRequests | None:
+        """The answer to a caller who was refused before and still asks too often; nothing is counted."""
+        subject = self._busy.get(_known_as(credential))
+        if subject is None:
+            return None
+        bucket = self._filled(subject)
+        return self._refusal(bucket) if bucket.level < 1 else None
+
+    def _filled(self, subject: str) -> _Bucket:
+        """The bucket of a caller, as full as it is by now."""
         now, most = self._clock(), 2 * self._per_s
         bucket = self._buckets.get(subject)
         if bucket is None:
@@ -81,10 +102,15 @@ class Rates:
             self._buckets.put(subject, bucket)
         bucket.level = min(most, bucket.level + (now - bucket.at) * self._per_s)
         bucket.at = now
-        if bucket.level < 1:
-            wait = math.ceil((1 - bucket.level) / self._per_s)
-            raise TooManyRequests(f"more than {self._per_s:g} requests a second", retry_after_s=max(1, wait))
-        bucket.level -= 1
+        return bucket
+
+    def _refusal(self, bucket: _Bucket) -> TooManyRequests:
+        wait = max(1, math.ceil((1 - bucket.level) / self._per_s))
+        return TooManyRequests(f"more than {self._per_s:g} requests a second", retry_after_s=wait)
+
+
+def _known_as(credential: str) -> bytes:
+    return sha256(credential.encode()).digest()  # no credential is kept
 
 
 def network(address: str) -> str:

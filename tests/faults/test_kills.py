@@ -50,8 +50,9 @@ def test_a_kill_at_a_named_point(lab: Lab, session: str, victim: str, point: str
     if victim != "worker":
         lab.kill(victim)
         worker.send(signal.SIGCONT)
+    lab.ended(job)
+    assert fetched_again(lab, kept) == []  # before anything is compared: that fetches the files as well
     right_end(lab, job, collection)
-    assert fetched_again(lab, kept) == []
 
 
 @pytest.mark.parametrize("number", range(RANDOM_ROUNDS))
@@ -62,8 +63,9 @@ def test_a_kill_at_any_time(lab: Lab, session: str, victim: str, number: int, di
     job = lab.stage("sgs", [session], collection)
     time.sleep(dice.uniform(0, 1.5))
     lab.kill(victim)
-    right_end(lab, job, collection)
+    lab.ended(job)
     assert sent_twice(lab) <= PARTS_UNDER_WAY * PART_BYTES
+    right_end(lab, job, collection)
 
 
 def parts_kept(lab: Lab, job: str) -> list[tuple[str, int]]:

@@ -81,22 +81,36 @@ def test_what_counts_as_one_place(address: str, place: str) -> None:
     assert network(address) == place
 
 
+def may(rates: Rates, subject: str) -> bool:
+    """Whether the caller is answered now."""
+    try:
+        rates.take(subject, f"key of {subject}")
+    except TooManyRequests as error:
+        return bool(error.members["retry_after_s"] != 1)
+    return True
+
+
 def test_rates() -> None:
     clock = Clock()
     rates = Rates(10, clock)
-    for _ in range(20):
-        rates.take("alice")
-    with pytest.raises(TooManyRequests) as error:
-        rates.take("alice")
-    assert error.value.members["retry_after_s"] == 1
-    rates.take("bob")
+    assert [may(rates, "alice") for _ in range(21)] == [True] * 20 + [False]
+    assert may(rates, "bob")
     clock.now += 0.5
-    for _ in range(5):
-        rates.take("alice")
-    with pytest.raises(TooManyRequests):
-        rates.take("alice")
+    assert [may(rates, "alice") for _ in range(6)] == [True] * 5 + [False]
     clock.now += 3600
-    for _ in range(20):
-        rates.take("alice")
-    with pytest.raises(TooManyRequests):
-        rates.take("alice")
+    assert [may(rates, "alice") for _ in range(21)] == [True] * 20 + [False]
+
+
+def test_who_was_refused_is_known_by_the_credential() -> None:
+    clock = Clock()
+    rates = Rates(1, clock)
+    assert rates.refusal("key of alice") is None
+    assert [may(rates, "alice") for _ in range(3)] == [True, True, False]
+    refusal = rates.refusal("key of alice")
+    assert refusal is not None
+    assert refusal.members["retry_after_s"] == 1
+    assert rates.refusal("another key") is None
+    clock.now += 1
+    assert rates.refusal("key of alice") is None
+    assert may(rates, "alice")
+    assert rates.refusal("key of alice") is not None
