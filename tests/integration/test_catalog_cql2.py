@@ -21,7 +21,11 @@ NAMES = ("alpha", "Beta", "BETA", "éclair", "Eclair", "a%b", "a_b", "axb", "it'
 PATTERNS = ("a%", "a\\%b", "a\\_b", "a_b", "%ta", "%", "_", "", "BETA", "it's", "é%", "1%")
 NUMBERS = (-3, 0, 1, 2, 5, 9, 10.5, 50, 100)
 TAGS = ("a", "b", "c")
-ALWAYS = {"id", "collection", "datetime", "geometry"}
+ALWAYS = {"id", "collection", "datetime", "geometry", "start_datetime", "end_datetime"}
+OF_SPANS = (
+    *("t_after", "t_before", "t_contains", "t_disjoint", "t_during", "t_equals", "t_finishedBy", "t_finishes"),
+    *("t_intersects", "t_meets", "t_metBy", "t_overlappedBy", "t_overlaps", "t_startedBy", "t_starts"),
+)
 
 Json = dict[str, Any]
 
@@ -47,7 +51,8 @@ class Made:
         kept = {name: value for name, value in properties.items() if pick.random() > 0.15}
         box = self.box()
         place = {"geometry": polygon(box), "bbox": box}
-        return item(f"q{number:03}", FULL, properties={**kept, "datetime": self.moment()}, **place)
+        when = {"datetime": self.moment()} if pick.random() < 0.3 else self.span()
+        return item(f"q{number:03}", FULL, properties={**kept, **when}, **place)
 
     def box(self) -> list[float]:
         west, south, size = self.random.uniform(-20, 15), self.random.uniform(-20, 15), self.random.uniform(0.5, 15)
@@ -55,6 +60,14 @@ class Made:
 
     def moment(self) -> str:
         return f"2024-{self.random.randint(1, 12):02}-{self.random.randint(1, 28):02}T00:00:00Z"
+
+    def span(self) -> Json:
+        start, end = self.months()
+        return {"datetime": start, "start_datetime": start, "end_datetime": end}
+
+    def months(self) -> list[str]:
+        """Begin and end, of few moments, so that spans meet and begin and end together."""
+        return [f"2024-{month:02}-01T00:00:00Z" for month in sorted(self.random.sample(range(1, 7), 2))]
 
     def filter(self, depth: int = 3) -> Json:
         """A condition, or some under and, or, not."""
@@ -110,6 +123,10 @@ class Made:
 
     def timed(self) -> Json:
         pick = self.random
+        if pick.random() < 0.5:
+            spans = [{"interval": [{"property": "start_datetime"}, {"property": "end_datetime"}]}]
+            spans.append({"interval": self.months()})
+            return {"op": pick.choice(OF_SPANS), "args": spans[:: pick.choice((1, -1))]}
         operation = pick.choice(("t_after", "t_before", "t_equals", "t_disjoint", "t_intersects", "t_during"))
         start, end = sorted((self.moment(), self.moment()))
         if operation == "t_during" or pick.random() < 0.5:
@@ -134,8 +151,14 @@ def verdict(condition: Json, document: Json) -> bool | None:
         return decides if decides in said else None if None in said else not decides
     if operation != "isNull" and not named(arguments) <= ALWAYS | set(document["properties"]):
         return None
-    found: bool = cql2.Expr(condition).matches(document)
+    found: bool = cql2.Expr(condition).matches(with_span(document))
     return found
+
+
+def with_span(document: Json) -> Json:
+    """The same item; what is of one moment begins and ends then."""
+    moment = document["properties"]["datetime"]
+    return {**document, "properties": {"start_datetime": moment, "end_datetime": moment, **document["properties"]}}
 
 
 def named(value: Any) -> set[str]:
