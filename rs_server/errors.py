@@ -144,18 +144,26 @@ def problem(
     **members: Any,
 ) -> JSONResponse:
     """An RFC 9457 problem document that carries the request id."""
-    body = {
+    request_id = request.scope.get("state", {}).get("request_id")
+    body = document(status, detail, type_=type_, instance=request.url.path, request_id=request_id, **members)
+    return JSONResponse(
+        body, status_code=status, media_type=PROBLEM_JSON, headers={**_HEADERS.get(status, {}), **(headers or {})}
+    )
+
+
+def document(
+    status: HTTPStatus, detail: str, *, type_: str, instance: str, request_id: str | None, **members: Any
+) -> dict[str, Any]:
+    """The members of a problem document; those without a value are left out."""
+    return {
         "type": type_,
         "title": status.phrase,
         "status": int(status),
         "detail": detail,
-        "instance": request.url.path,
-        "request_id": request.scope.get("state", {}).get("request_id"),
+        "instance": instance,
+        "request_id": request_id,
         **{name: value for name, value in members.items() if value not in (None, "")},
     }
-    return JSONResponse(
-        body, status_code=status, media_type=PROBLEM_JSON, headers={**_HEADERS.get(status, {}), **(headers or {})}
-    )
 
 
 def install(app: FastAPI) -> None:

@@ -124,7 +124,8 @@ async def open_access(
         tokens = TokenVerifier(settings, issuer, KeySet(key_set_url(settings, issuer), http))
         directory = Directory(settings.directory, http) if settings.directory else None
         verifier = KeyVerifier(keys, directory, Guesses(settings.key_guesses)) if directory else None
-        authenticator = CredentialAuthenticator(tokens, verifier, grants, logins, Rates(settings.requests_per_s))
+        rates = Rates(settings.requests_per_s, settings.requests_at_once)
+        authenticator = CredentialAuthenticator(tokens, verifier, grants, logins, rates)
         yield Access(authenticator, keys, grants, directory)
 
 

@@ -66,13 +66,14 @@ class _Bucket:
 
 
 class Rates:
-    """Requests of one caller: so many a second in the long run, twice as many at once (a token bucket each).
+    """Requests of one caller: so many a second in the long run, more at once after quiet (a token bucket each).
 
     Whoever was refused once is known by the credential from then on, so that refusing it costs next to nothing.
     """
 
-    def __init__(self, per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, per_s: float, at_once: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_s = per_s
+        self._at_once = at_once
         self._clock = clock
         self._buckets: Recent[str, _Bucket] = Recent(size=REMEMBERED, max_age_s=math.inf, clock=clock)
         self._busy: Recent[bytes, str] = Recent(size=REMEMBERED, max_age_s=math.inf, clock=clock)
@@ -95,12 +96,12 @@ class Rates:
 
     def _filled(self, subject: str) -> _Bucket:
         """The bucket of a caller, as full as it is by now."""
-        now, most = self._clock(), 2 * self._per_s
+        now = self._clock()
         bucket = self._buckets.get(subject)
         if bucket is None:
-            bucket = _Bucket(most, now)
+            bucket = _Bucket(self._at_once, now)
             self._buckets.put(subject, bucket)
-        bucket.level = min(most, bucket.level + (now - bucket.at) * self._per_s)
+        bucket.level = min(self._at_once, bucket.level + (now - bucket.at) * self._per_s)
         bucket.at = now
         return bucket
 

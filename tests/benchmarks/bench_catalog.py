@@ -333,7 +333,7 @@ def _ours(home: Path, access: dict[str, Any]) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     settings = {
         **_values(home),
-        "access": access,
+        "access": {**access, "requests_at_once": 10_000_000},
         "stations": {},
         "port": port,
         "public_url": url,

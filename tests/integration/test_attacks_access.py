@@ -363,7 +363,7 @@ def test_keycloak_changes_its_keys_under_load(platform: Platform, values: dict[s
     password = platform.password("alice")
     old = bearer(log_in(server, "alice", password))
     # more than a caller may ask for in a second is not what this is about
-    calm = {**values, "stations": {}, "access": {**values["access"], "requests_per_s": 100_000}}
+    calm = {**values, "stations": {}, "access": {**values["access"], "requests_at_once": 1_000_000}}
     with serving(calm) as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as other:
 
         def load(headers: dict[str, str]) -> list[int]:
@@ -547,7 +547,8 @@ def test_slow_senders_do_not_slow_others_down(server: httpx.Client, alice: dict[
 
 def test_one_busy_caller_is_told_to_wait_and_others_are_not(platform: Platform) -> None:
     """By turns, alone and beside the busy one; the bound is wide, as the machine has other work too."""
-    with calling(platform, limits={"requests_per_s": 20}) as callers, ThreadPoolExecutor(1) as pool:
+    limits = {"requests_per_s": 20, "requests_at_once": 40}
+    with calling(platform, limits=limits) as callers, ThreadPoolExecutor(1) as pool:
 
         def p95(busy: bool) -> float:
             halt = Event()

@@ -124,7 +124,7 @@ class Made:
     def timed(self) -> Json:
         pick = self.random
         if pick.random() < 0.5:
-            spans = [{"interval": [{"property": "start_datetime"}, {"property": "end_datetime"}]}]
+            spans: list[Json] = [{"interval": [{"property": "start_datetime"}, {"property": "end_datetime"}]}]
             spans.append({"interval": self.months()})
             return {"op": pick.choice(OF_SPANS), "args": spans[:: pick.choice((1, -1))]}
         operation = pick.choice(("t_after", "t_before", "t_equals", "t_disjoint", "t_intersects", "t_during"))

@@ -17,7 +17,7 @@ class Authenticator:
     """Counts whom it lets in."""
 
     def __init__(self) -> None:
-        self.rates = Rates(1)
+        self.rates = Rates(1, 2)
         self.reached = 0
 
     def refusal(self, headers: Mapping[str, str]) -> TooManyRequests | None:

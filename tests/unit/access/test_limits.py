@@ -92,7 +92,7 @@ def may(rates: Rates, subject: str) -> bool:
 
 def test_rates() -> None:
     clock = Clock()
-    rates = Rates(10, clock)
+    rates = Rates(10, 20, clock)
     assert [may(rates, "alice") for _ in range(21)] == [True] * 20 + [False]
     assert may(rates, "bob")
     clock.now += 0.5
@@ -103,7 +103,7 @@ def test_rates() -> None:
 
 def test_who_was_refused_is_known_by_the_credential() -> None:
     clock = Clock()
-    rates = Rates(1, clock)
+    rates = Rates(1, 2, clock)
     assert rates.refusal("key of alice") is None
     assert [may(rates, "alice") for _ in range(3)] == [True, True, False]
     refusal = rates.refusal("key of alice")
