@@ -23,7 +23,7 @@ from rs_server.stations import filters, instants, odata
 from rs_server.stations.items import COMPLETE, MISSING, STATE, disagreements, value_at
 from rs_server.stations.kinds import KINDS
 from rs_server.stations.metrics import StationMetrics
-from rs_server.stations.model import Orders, StationKind, ValueType
+from rs_server.stations.model import Orders, StationKind
 from rs_server.stations.odata import SortKey
 from rs_server.stations.paging import Cursor
 from rs_server.stations.search import SearchRequest, sort_order
@@ -480,19 +480,9 @@ def _compared(key: SortKey, a: Any, b: Any) -> int:
     if a is None or b is None:
         order = (a is not None) - (b is not None)
     else:
-        left, right = (_comparable(key.by.type, value) for value in (a, b))
+        left, right = key.comparable(a), key.comparable(b)
         order = (left > right) - (left < right)
     return -order if key.descending else order
-
-
-def _comparable(type_: ValueType, value: Any) -> Any:
-    match type_:
-        case ValueType.INSTANT:
-            return instants.micros(value)
-        case ValueType.INTEGER | ValueType.DOUBLE:
-            return float(value)
-        case _:
-            return value
 
 
 def _entity_id(asset: Mapping[str, Any]) -> str:
