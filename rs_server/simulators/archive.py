@@ -34,6 +34,7 @@ PRIP_PRODUCT = EntityType(
     collections=("Checksum",),
     enumerations={"ProductionType": "ProductionType"},
     indexed=products.INDEXED,
+    lasts=products.LASTS,
     media=True,
     footprint=True,
 )
@@ -43,6 +44,7 @@ LTA_PRODUCT = EntityType(
     navigations={"Attributes": products.ATTRIBUTE},
     collections=("Checksum",),
     indexed=products.INDEXED,
+    lasts=products.LASTS,
     media=True,
     footprint=True,
 )

@@ -29,6 +29,7 @@ COMMON: Mapping[str, Edm] = {
     "ContentDate/End": Edm.INSTANT,
 }
 INDEXED = ("PublicationDate", "Name", "ContentDate/Start")
+LASTS = ("ContentDate/Start", "ContentDate/End")
 
 type Value = str | int | float | bool | datetime
 

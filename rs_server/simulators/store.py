@@ -125,7 +125,8 @@ class EntitySet:
 
     def page(self, query: Query, page_size: int, now: datetime) -> Page:
         """Filter, sort, skip, take: in that order, whatever the order of the options."""
-        where = self._where(query.filter, micros(now))
+        first = query.order[0].path if query.order else ""
+        where = self._where(query.filter, micros(now), sorted_by=first)
         wanted = page_size if query.top is None else min(query.top, page_size)
         found = self._numbers(query, where, wanted + 1, now)
         more = len(found) > wanted and (query.top is None or query.top > wanted)
@@ -155,12 +156,27 @@ class EntitySet:
         total, changes, until = self._counts.get(expression, (0, -1, 0))
         if changes == self._changes and micros(now) < until:
             return total
-        where = self._where(expression, micros(now), everything=True)
-        total = self._number(Condition(f"SELECT count(*) FROM {self.table} e WHERE {where.sql}", where.values))
+        total = self._counted(expression, micros(now))
         if len(self._counts) >= _COUNTS_KEPT:
             self._counts.clear()
         self._counts[expression] = (total, self._changes, self._next_change(micros(now)))
         return total
+
+    def _counted(self, expression: odata.Expression | None, now: int) -> int:
+        """By the links of a shared value if that is all that is asked, less those who are not there at the moment."""
+        links = sql.linked(expression, self._context(now)) if isinstance(expression, odata.AnyOf) else None
+        if links is None:
+            where = self._where(expression, now, everything=True)
+            return self._number(Condition(f"SELECT count(*) FROM {self.table} e WHERE {where.sql}", where.values))
+        assert expression is not None
+        asked = sql.condition(expression, self._context(now))
+        there = sql.visible("e", now)
+        changes = " OR ".join(f"e.{changing}" for changing in CHANGING.values())
+        absent = f"SELECT count(*) FROM {self.table} e WHERE ({changes}) AND NOT ({there.sql}) AND {asked.sql}"
+        return self._number(links) - self._number(Condition(absent, (*there.values, *asked.values)))
+
+    def _context(self, now: int, *, everything: bool = False, sorted_by: str = "") -> sql.Context:
+        return sql.Context(self.table, "e", now, self._number, everything, sorted_by)
 
     def named(self, pattern: str, now: datetime) -> list[UUID]:
         """The keys of those whose name fits a shell pattern."""
@@ -173,11 +189,11 @@ class EntitySet:
 
     def of_all_times(self, expression: odata.Expression) -> list[Entity]:
         """What was, is or will be, and a filter describes."""
-        return self._entities(sql.condition(expression, sql.Context(self.table, "e", 0, self._number)))
+        return self._entities(sql.condition(expression, self._context(0)))
 
     def ever(self, expression: odata.Expression) -> bool:
         """Whether there is, was or will be what a filter describes."""
-        asked = sql.condition(expression, sql.Context(self.table, "e", 0, self._number))
+        asked = sql.condition(expression, self._context(0))
         return bool(
             self._number(Condition(f"SELECT EXISTS (SELECT 1 FROM {self.table} e WHERE {asked.sql})", asked.values))
         )
@@ -240,12 +256,14 @@ class EntitySet:
         )
         return [Row(document) for (document,) in found.fetchall()]
 
-    def _where(self, expression: odata.Expression | None, now: int, *, everything: bool = False) -> Condition:
+    def _where(
+        self, expression: odata.Expression | None, now: int, *, everything: bool = False, sorted_by: str = ""
+    ) -> Condition:
         """What is there at a moment and fits a filter; ``everything``: all of it is wanted, in no order."""
         there = sql.visible("e", now)
         if expression is None:
             return there
-        asked = sql.condition(expression, sql.Context(self.table, "e", now, self._number, everything))
+        asked = sql.whole(expression, self._context(now, everything=everything, sorted_by=sorted_by))
         return Condition(f"{there.sql} AND {asked.sql}", (*there.values, *asked.values))
 
     def _number(self, query: Condition) -> int:
@@ -381,7 +399,7 @@ class Store:
         for _, statement in later:
             self._database.execute(statement)
         self._database.execute("PRAGMA temp_store = MEMORY")
-        self._database.execute("PRAGMA optimize = 0x10002")  # so that the planner knows the tables
+        self._database.execute("ANALYZE")  # so that the planner knows the tables
         self._database.execute("PRAGMA user_version = 1")
         if self._path is not None:
             self._database.execute("PRAGMA journal_mode = WAL")
