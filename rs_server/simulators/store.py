@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -24,12 +25,14 @@ import shapely
 from rs_server.simulators import odata, sql
 from rs_server.simulators.clock import FOREVER, micros, moment
 from rs_server.simulators.model import Content, Edm, Entity, EntityType, Primitive
-from rs_server.simulators.query import Order, Query
+from rs_server.simulators.query import ALL, Order, Query
 from rs_server.simulators.sql import Condition, Table, quoted
 from rs_server.simulators.tables import CHANGING, Writer, create, indexes, tables_of
 
 _SETTINGS = ("synchronous = OFF", "temp_store = MEMORY", "cache_size = -65536")
 _COUNTS_KEPT = 256
+
+NOTHING: Mapping[str, Query] = MappingProxyType({})
 
 type Derive = Callable[[Mapping[str, Any]], Content | None]
 
@@ -40,6 +43,7 @@ class Row:
 
     document: str
     related: Mapping[str, str] = field(default_factory=dict)  # with commas between
+    counts: Mapping[str, int] = field(default_factory=dict)  # how many are related in all, where that was asked
 
     @property
     def key(self) -> UUID:
@@ -54,7 +58,10 @@ class Row:
     @property
     def text(self) -> str:
         """All of it."""
-        shown = "".join(f',"{name}":[{listed}]' for name, listed in self.related.items())
+        shown = "".join(
+            (f',"{name}@odata.count":{self.counts[name]}' if name in self.counts else "") + f',"{name}":[{listed}]'
+            for name, listed in self.related.items()
+        )
         return f"{self.document[:-1]}{shown}}}"
 
 
@@ -198,7 +205,7 @@ class EntitySet:
             self._number(Condition(f"SELECT EXISTS (SELECT 1 FROM {self.table} e WHERE {asked.sql})", asked.values))
         )
 
-    def row(self, key: UUID, now: datetime, expand: tuple[str, ...] = ()) -> Row | None:
+    def row(self, key: UUID, now: datetime, expand: Mapping[str, Query] = NOTHING) -> Row | None:
         """The entity of that key."""
         there = sql.visible("e", micros(now))
         found = self._database.execute(
@@ -281,36 +288,73 @@ class EntitySet:
         )
         return min(moments)
 
-    def _rows(self, rows: list[int], expand: tuple[str, ...], now: int) -> list[Row]:
+    def _rows(self, rows: list[int], expand: Mapping[str, Query], now: int) -> list[Row]:
         """The rows of those numbers, in that order, with what is related to them."""
         kept = [name for name in expand if self.table.related[name].type.shared]
         shown = {
-            row: (document, dict(zip(kept, shared, strict=True)))
+            row: (document, shared)
             for row, document, *shared in self._database.execute(
                 f"SELECT row, document{_listed(kept)} FROM {self.table} WHERE row IN (SELECT value FROM json_each(?))",
                 (json.dumps(rows),),
             )
         }
-        joined = {name: self._related(name, rows, now) for name in expand if name not in kept}
+        texts = dict[str, Mapping[int, str]]()
+        for name, nested in expand.items():
+            if name not in kept:
+                texts[name] = self._related(name, nested.filter, rows, now)
+                continue
+            at = kept.index(name)
+            texts[name] = {row: shared[at] for row, (_, shared) in shown.items()}
+            if nested.filter is not None:
+                texts[name] = self._fitting(name, nested.filter, texts[name], now)
         return [
-            Row(document, {name: shared[name] if name in shared else joined[name].get(row, "") for name in expand})
+            _arranged(shown[row][0], {name: (texts[name].get(row, ""), nested) for name, nested in expand.items()})
             for row in rows
-            for document, shared in [shown[row]]
         ]
 
-    def _related(self, navigation: str, owners: list[int], now: int) -> dict[int, str]:
-        """What is related to those rows and lies in rows of its own, in one query."""
+    def _related(
+        self, navigation: str, expression: odata.Expression | None, owners: list[int], now: int
+    ) -> dict[int, str]:
+        """What is related to those rows, fits a filter and lies in rows of its own, in one query."""
         table, there = self.table.related[navigation], sql.visible("r", now)
         link = sql.relation(self.table, navigation, "e", "r")
+        asked = self._about(table, expression, now)
         rows = self._database.execute(
             f"SELECT e.row, r.document FROM {self.table} e JOIN {table} r ON {link} "
-            f"WHERE e.row IN (SELECT value FROM json_each(?)) AND {there.sql} ORDER BY e.row, r.row",
-            (json.dumps(owners), *there.values),
+            f"WHERE e.row IN (SELECT value FROM json_each(?)) AND {there.sql} AND {asked.sql} ORDER BY e.row, r.row",
+            (json.dumps(owners), *there.values, *asked.values),
         )
         found: dict[int, list[str]] = {}
         for owner, document in rows:
             found.setdefault(owner, []).append(document)
         return {owner: ",".join(documents) for owner, documents in found.items()}
+
+    def _fitting(
+        self, navigation: str, expression: odata.Expression, texts: Mapping[int, str], now: int
+    ) -> dict[int, str]:
+        """Of the shared entities that each row keeps as JSON, those that fit a filter."""
+        table = self.table.related[navigation]
+        asked = self._about(table, expression, now)
+        links = quoted(f"{table.name}/links")
+        fitting = set(
+            self._database.execute(
+                f"SELECT l.owner, r.Name, r.ValueType, r.text FROM {links} l JOIN {table} r ON r.row = l.shared "
+                f"WHERE l.owner IN (SELECT value FROM json_each(?)) AND {asked.sql}",
+                (json.dumps(list(texts)), *asked.values),
+            )
+        )
+        found = {}
+        for owner, text in texts.items():
+            given = orjson.loads(f"[{text}]")
+            kept = [g for g in given if (owner, g["Name"], g["ValueType"], sql.as_text(g["Value"])) in fitting]
+            found[owner] = _joined(kept)
+        return found
+
+    def _about(self, table: Table, expression: odata.Expression | None, now: int) -> Condition:
+        """A filter on what is related, which is called r."""
+        if expression is None:
+            return Condition("TRUE")
+        return sql.condition(expression, replace(self._context(now), table=table, alias="r"))
 
     def _entities(self, where: Condition) -> list[Entity]:
         found = self._database.execute(
@@ -324,7 +368,7 @@ class EntitySet:
         self, row: int, appears: int, vanishes: int, document: str, area: bytes | None, *hidden: sql.Value
     ) -> Entity:
         owned = tuple(name for name in self.table.related if name not in self.type.joins)
-        (shown,) = self._rows([row], owned, appears)
+        (shown,) = self._rows([row], dict.fromkeys(owned, ALL), appears)
         related = {
             name: tuple(_read(self.table.related[name].type, one) for one in shown.listed(name)) for name in owned
         }
@@ -406,6 +450,41 @@ class Store:
 
 
 # --- reading rows -----------------------------------------------------------------------------------------------------
+
+
+def _arranged(document: str, related: Mapping[str, tuple[str, Query]]) -> Row:
+    """A row with what is related to it, sorted, counted and cut as was asked; it is filtered already."""
+    texts, counts = dict[str, str](), dict[str, int]()
+    for name, (text, asked) in related.items():
+        texts[name] = text
+        if asked == replace(ALL, filter=asked.filter):
+            continue
+        found: list[dict[str, Any]] = orjson.loads(f"[{text}]")
+        if asked.count:
+            counts[name] = len(found)
+        for key in reversed(asked.order):
+            path = key.path.split("/")
+            found.sort(key=lambda one: _nulls_first(_value_at(one, path)), reverse=key.descending)
+        stop = None if asked.top is None else asked.skip + asked.top
+        chosen = found[asked.skip : stop]
+        if asked.select:
+            chosen = [{n: v for n, v in one.items() if n in asked.select or n.startswith("@")} for one in chosen]
+        texts[name] = _joined(chosen)
+    return Row(document, texts, counts)
+
+
+def _joined(documents: Iterable[dict[str, Any]]) -> str:
+    return ",".join(orjson.dumps(one).decode() for one in documents)
+
+
+def _value_at(document: Any, path: Iterable[str]) -> Any:
+    for name in path:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
+
+
+def _nulls_first(value: Any) -> tuple[bool, Any]:
+    return value is not None, value
 
 
 def _listed(names: Iterable[str]) -> str:
