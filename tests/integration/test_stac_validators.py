@@ -46,11 +46,12 @@ EXPECTED = frozenset({200, 206, 400, 404, 405, 409, 416})
 # What of stac-check's advice is turned off, in its own configuration file, and what of the standard stands against it:
 # - `searchable_identifiers` looks at the ids of items. The STAC best practices say: "When coming up with values for
 #   fields that contain searchable identifiers of some sort, like `constellation` or `platform`, it is recommended that
-#   the identifiers consist of only lowercase characters, numbers, `_`, and `-`" - and of item ids: "The specification is
-#   quite flexible on ID's, primarily so that existing providers can easily use their same ID". The stations' names have
-#   capitals. The fields that the sentence names are checked below.
+#   the identifiers consist of only lowercase characters, numbers, `_`, and `-`", and of item ids: "The specification
+#   is quite flexible on ID's, primarily so that existing providers can easily use their same ID". The stations' names
+#   have capitals. The fields that the sentence names are checked below.
 # - `max_properties` is 20 where nothing else is set, a number that the standard does not have. Here it is what can be
-#   searched, and a few more ("centered on the core fields that users will want to search on"). Auxiliary files do with 20.
+#   searched, and a few more ("centered on the core fields that users will want to search on"). Not so with auxiliary
+#   files: they have no more than 20.
 # - `check_geometry`, where the stations of a kind do not know where anything lies (see below).
 SEARCHABLE = re.compile(r"[a-z0-9_-]+")
 BESIDE_THE_SEARCHED = 5  # externalIds, auth:schemes, order:status, rs:complete and rs:state
