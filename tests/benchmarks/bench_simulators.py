@@ -200,12 +200,14 @@ def _products(kind: str, middle: str, rows: int) -> dict[str, Question]:
         "begun within weeks": {**THOUSAND, "$filter": begins},
         "begun within years": {**THOUSAND, "$filter": begins.replace(middle[:4], "2022", 1)},
         "ordered by validity": {"$orderby": "ContentDate/Start desc", "$top": "1000"},
+        "ordered by its end": {"$orderby": "ContentDate/End desc", "$top": "1000"},
         "ordered by length": {"$orderby": "ContentLength desc", "$top": "1000"},
         "evicted after a date": {**THOUSAND, "$filter": f"EvictionDate gt {middle}"},
     }
     if kind != "auxip":
         asked |= {
             "an area": {**TWENTY, "$filter": AREA, **whole},
+            "changed last": {"$orderby": "ModificationDate desc", "$top": "1000", **whole},
             "an area with its count": {**TWENTY, "$filter": AREA, "$count": "true"},
             "an area, an attribute and dates": {**TWENTY, "$filter": f"{AREA} and {often} and {after}"},
             "what is offline": {**THOUSAND, "$filter": "Online eq false"},
