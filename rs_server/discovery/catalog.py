@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rs_server.discovery.merge import Hit, Side, Start, compared
 from rs_server.errors import BadInput, Unavailable
-from rs_server.stations import oldquery
+from rs_server.stations import instants, oldquery
 from rs_server.stations.model import Property, ValueType
 from rs_server.stations.odata import SortKey, flipped
 from rs_server.stations.requests import SearchBody
@@ -66,8 +66,18 @@ class Key:
         return properties.get(self.name)
 
     def comparable(self, item: Item) -> Any:
-        """The same as it compares with values of other places."""
-        return self.by.comparable(self.value(item))
+        """The same as it compares with values of other places; ``BadInput`` names an item that has another type there.
+
+        A catalog takes whatever is valid STAC: a day is where a moment is asked for its begin, as in the database.
+        """
+        value = self.value(item)
+        try:
+            if value is not None and self.by.by.type is ValueType.INSTANT:
+                return instants.span(value)[0].us
+            return self.by.comparable(value)
+        except (TypeError, ValueError) as error:
+            where = f"item {item['id']} of the catalog's collection {item['collection']}"
+            raise BadInput(f"sortby: {self.name} of {where} does not compare with others: {value!r}") from error
 
     def equal(self, value: Any) -> Term:
         """Items with this value, or without any."""

@@ -116,6 +116,26 @@ def test_several_sort_keys_forth_and_back(
     assert _pages(callers, 6, back=True, **order) == pages[-2::-1]
 
 
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("2024-11-02", 200), ("2024-11-02T00:00:00.1234567Z", 200), ("yesterday", 400), (5, 400)],
+)
+def test_odd_values_in_the_catalog_are_sorted_or_told(callers: Callers, origin: Any, status: int) -> None:
+    """It takes any valid STAC; what PostgreSQL reads as a moment is not always one to others."""
+    odd = item("odd", FULL, properties={"datetime": "2024-11-14T00:00:00Z", "eopf:origin_datetime": origin})
+    callers.ask(OWNER, "POST", f"/catalog/collections/{FULL}/items", json=odd).raise_for_status()
+    try:
+        order: dict[str, Any] = {"sortby": [{"field": "eopf:origin_datetime"}], "collections": [FULL]}
+        answer = _search(callers, limit=1000, **order)
+        assert answer.status_code == status, answer.text
+        if status == 200:
+            assert [each["id"] for page in _pages(callers, 1, **order) for each in page] == [
+                each["id"] for each in answer.json()["features"]
+            ]
+    finally:
+        callers.ask(OWNER, "DELETE", f"/catalog/collections/{FULL}/items/odd").raise_for_status()
+
+
 def test_what_a_source_cannot_sort_by_is_refused(callers: Callers) -> None:
     for term, source in (("updated", "station"), ("colour", "station")):
         refused = _search(callers, sortby=[{"field": "datetime"}, {"field": term}])
