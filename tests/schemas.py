@@ -1,7 +1,8 @@
-"""Public JSON schemas (STAC and its extensions, OGC API – Processes) for checking answers without a network.
+"""Public JSON schemas (STAC and its extensions, OGC API – Processes) for checking answers, with or without a network.
 
 The folder is named by ``RSPY_TEST_SCHEMAS``, else it is ``../shared/schemas`` beside the checkout; a schema's address
-without its scheme is its path in there. Tests that need it are skipped where it is not.
+without its scheme is its path in there. Where there is no folder, schemas come from where they are published; tests
+that need them are skipped where neither is.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from jsonschema import Draft4Validator, Draft7Validator, FormatChecker
@@ -38,18 +40,28 @@ def _path(uri: str) -> Path:
 
 @cache  # reading schemas takes longer than checking answers
 def _retrieve(uri: str) -> Any:
-    path = _path(uri)
-    if "://" not in uri or not path.is_file():
+    text = _text(uri.partition("#")[0]) if "://" in uri else None
+    if text is None:
         raise NoSuchResource(ref=uri)  # type: ignore[call-arg]  # made by attrs
-    if path.suffix == ".yaml":
-        return DRAFT4.create_resource(yaml.load(path.read_text(), _Loader))
-    return DRAFT7.create_resource(json.loads(path.read_text()))
+    if uri.endswith(".yaml"):
+        return DRAFT4.create_resource(yaml.load(text, _Loader))
+    return DRAFT7.create_resource(json.loads(text))
+
+
+@cache
+def _text(uri: str) -> str | None:
+    """A schema, or None if it is not where schemas come from; skips the test where none come from anywhere."""
+    if ROOT.is_dir():
+        return _path(uri).read_text() if _path(uri).is_file() else None
+    try:
+        answer = httpx.get(uri, follow_redirects=True, timeout=10)
+    except httpx.TransportError as error:
+        pytest.skip(f"no schemas in {ROOT} (RSPY_TEST_SCHEMAS names their folder), and none from the network: {error}")
+    return answer.text if answer.is_success else None
 
 
 def faults(document: Any, uri: str) -> list[str]:
-    """What is wrong with a document by one schema; skips the test where the schemas are not installed."""
-    if not ROOT.is_dir():
-        pytest.skip(f"no schemas in {ROOT}; RSPY_TEST_SCHEMAS names their folder")
+    """What is wrong with a document by one schema; skips the test where the schemas cannot be had."""
     return [
         f"{uri}: {'/'.join(map(str, error.absolute_path))}: {error.message}"
         for error in _validator(uri).iter_errors(document)
@@ -84,7 +96,7 @@ def item_faults(item: dict[str, Any]) -> list[str]:
     if item.get("collection") and not any(link["rel"] == "collection" for link in item["links"]):
         # the catalog adds this link when it serves the item
         served["links"] = [*item["links"], {"rel": "collection", "href": "https://server/collections/x"}]
-    known = [uri for uri in item["stac_extensions"] if _path(uri).is_file()]
+    known = [uri for uri in item["stac_extensions"] if _text(uri) is not None]
     return [fault for uri in [ITEM, *known] for fault in faults(served, uri)]
 
 

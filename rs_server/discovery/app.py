@@ -18,9 +18,11 @@ from rs_server.access.guards import Caller
 from rs_server.access.policy import Principal, Right
 from rs_server.bodies import bounded_body
 from rs_server.discovery import merge
+from rs_server.discovery.catalog import CatalogSource, catalog_client
 from rs_server.discovery.merge import Hit, Places
-from rs_server.discovery.sources import CatalogSource, Source, StationSource, catalog_client, datetime_order
-from rs_server.errors import BadInput, RsError, StationError, Unavailable
+from rs_server.discovery.ordering import Order
+from rs_server.discovery.sources import Source, StationSource
+from rs_server.errors import RsError, StationError, Unavailable
 from rs_server.settings import Settings
 from rs_server.stations import filters, paging, stac
 from rs_server.stations.app import GeoJson, Json, OpenApi, Schema, stations_of
@@ -28,13 +30,15 @@ from rs_server.stations.items import STAC_VERSION
 from rs_server.stations.kinds import KINDS
 from rs_server.stations.model import Property, StationKind
 from rs_server.stations.requests import SearchBody, SearchQuery
-from rs_server.stations.search import MOST_ITEMS, SearchRequest
+from rs_server.stations.search import MOST_ITEMS
+from rs_server.stations.station import Collection
 
 TITLE = "All stations and the catalog"
-DESCRIPTION = "One search over everything that you may read, wherever it is. Sorted by datetime."
+DESCRIPTION = "One search over everything that you may read, wherever it is. The newest first, by datetime."
 LENIENT = "handling=lenient"
 
 _PLACE = "search"
+_BOUND = "search over all"  # what its paging tokens are bound to, and those of an earlier version were not
 _BESIDE = {"prev": "Previous page", "next": "Next page"}
 
 
@@ -88,9 +92,10 @@ class Discovery:
 
     async def search(self, request: Request, who: Principal, body: SearchBody, *, lenient: bool) -> Answer:
         """The rows of all sources on one side of where the token says."""
-        binding = body.binding(who.subject or who.login, _PLACE)
+        binding = body.binding(who.subject or who.login, _BOUND)
+        order = Order.of(body.sortby)
         places = Places.from_json(paging.opened(self._key, binding, body.token)) if body.token else Places()
-        async with self._sources(request, who, body) as sources:
+        async with self._sources(request, who, body, order) as sources:
             asked = [source for source in sources if places.asks(source.name)]
             count = min(body.limit, MOST_ITEMS)
             answers = await asyncio.gather(
@@ -100,7 +105,7 @@ class Discovery:
             pairs = zip(asked, answers, strict=True)
             found = {source.name: each for source, each in pairs if not isinstance(each, BaseException)}
             taken = merge.taken_of(
-                list(found.values()), count, descending=_descending(body), backwards=places.back is not None
+                list(found.values()), count, descending=order.descending, backwards=places.back is not None
             )
             items = await _items(asked, taken)
         around = places.around(found, taken, frozenset(warnings))
@@ -115,18 +120,22 @@ class Discovery:
         return Answer(items, links, [*warnings.values(), *left_out], lenient)
 
     @asynccontextmanager
-    async def _sources(self, request: Request, who: Principal, body: SearchBody) -> AsyncIterator[list[Source]]:
-        descending, stations = _descending(body), stations_of(request)
+    async def _sources(
+        self, request: Request, who: Principal, body: SearchBody, order: Order
+    ) -> AsyncIterator[list[Source]]:
+        stations = stations_of(request)
         found: list[Source] = []
         for kind in self.kinds.values():
-            understood = body.understood(kind, self._foreign, order=datetime_order(kind, descending=descending))
-            for station, names in _readable(stations.collections(kind.name), who, kind, understood).items():
-                found.append(StationSource(station, kind, names, understood, stations))
+            readable = _readable(stations.collections(kind.name), who, kind, body.collections)
+            keys = order.at_station(kind, next(iter(readable))) if readable else ()
+            understood = body.understood(kind, self._foreign, order=keys)
+            found += [StationSource(each, kind, names, understood, stations) for each, names in readable.items()]
         if self._catalog is None:
             yield found
             return
+        keys = order.at_catalog(each for kind in self.kinds.values() for each in kind.properties)
         async with catalog_client(self._catalog, request.headers, request.scope["state"]) as http:
-            yield [*found, CatalogSource(http, body, descending)]
+            yield [*found, CatalogSource(http, body, keys)]
 
 
 class Answer:
@@ -214,27 +223,15 @@ def _add_search(app: FastAPI, service: Discovery) -> None:
 
 
 def _readable(
-    collections: Sequence[Any], who: Principal, kind: StationKind, asked: SearchRequest
+    collections: Sequence[Collection], who: Principal, kind: StationKind, asked: Sequence[str] | None
 ) -> dict[str, tuple[str, ...]]:
     """The collections that are searched, by station."""
     found: dict[str, tuple[str, ...]] = {}
     for each in collections:
-        wanted = asked.collections is None or each.id in asked.collections
+        wanted = asked is None or each.id in asked
         if wanted and policy.allows(who, Right.READ, kind.name, each.station):
             found[each.station] = (*found.get(each.station, ()), each.id)
     return found
-
-
-def _descending(body: SearchBody) -> bool:
-    match body.sortby:
-        case []:
-            return True
-        case [only] if only.field.removeprefix("properties.") == "datetime":
-            return only.direction == "desc"
-    raise BadInput(
-        "sortby: what lies in many places is sorted by datetime alone",
-        hint="sort by datetime, or search one service: /cadip, /auxip, /prip, /lta, /catalog",
-    )
 
 
 def _failures(

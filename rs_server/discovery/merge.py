@@ -1,8 +1,7 @@
-"""Rows of several sources as one sequence: newest or oldest first, each source going on from where it was left.
+"""Rows of several sources as one sequence, in the order of some sort keys, each source going on from where it was left.
 
-Every source gives its rows in the order of one moment, so the first of each decide which is next. A page remembers for
-each source the last row that was taken from it; a page further on costs what the first one costs, and so does the one
-before it.
+Every source gives its rows in that order, so the first of each decide which is next. A page remembers for each source
+the last row that was taken from it; a page further on costs what the first one costs, and so does the one before it.
 """
 
 from __future__ import annotations
@@ -12,20 +11,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cmp_to_key
 from itertools import islice
 from typing import Any
-
-_LATER_THAN_ALL = float("inf")
 
 Position = Sequence[Any]  # a place in a source, in the types of JSON; only the source reads it
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A row of a source: its moment (microseconds since 1970), the place after it, and what its item is made of."""
+    """A row of a source: its values of the sort keys, the place after it, and what its item is made of.
+
+    The values of one key compare with each other, whatever source they come from; None is no value.
+    """
 
     source: str
-    moment: int | None
+    values: tuple[Any, ...]
     position: Position
     row: Any
 
@@ -107,16 +108,26 @@ class Around:
     after: Places | None
 
 
-def taken_of(found: Sequence[Sequence[Hit]], count: int, *, descending: bool, backwards: bool) -> list[Hit]:
+def compared(left: Sequence[Any], right: Sequence[Any], descending: Sequence[bool]) -> int:
+    """Which values of the sort keys come first (negative: the left ones); ``descending``: which keys go down.
+
+    No value comes before all others, and last where the key goes down, as OData has it.
+    """
+    for a, b, falls in zip(left, right, descending, strict=True):
+        if a != b:
+            before = b is not None and (a is None or a < b)
+            return 1 if before is falls else -1
+    return 0
+
+
+def taken_of(found: Sequence[Sequence[Hit]], count: int, *, descending: Sequence[bool], backwards: bool) -> list[Hit]:
     """The first rows of all sources together, or nearest first those before a place; in the order of the search.
 
-    Of equal moments in the order of the sources' names. Rows without a moment come before all others, and last where
-    it goes down, as OData has it.
+    Of equal rows in the order of the sources' names.
     """
 
-    def key(hit: Hit) -> tuple[float, str]:
-        moment = -_LATER_THAN_ALL if hit.moment is None else hit.moment
-        return (-moment if descending else moment, hit.source)
+    def order(a: Hit, b: Hit) -> int:
+        return compared(a.values, b.values, descending) or (a.source > b.source) - (a.source < b.source)
 
-    taken = list(islice(heapq.merge(*found, key=key, reverse=backwards), count))
+    taken = list(islice(heapq.merge(*found, key=cmp_to_key(order), reverse=backwards), count))
     return taken[::-1] if backwards else taken

@@ -50,7 +50,7 @@ from rs_server.simulators.deletions import CAUSES
 from rs_server.simulators.faults import Fault
 from rs_server.simulators.model import text, to_json
 from rs_server.simulators.passes import AlreadyThere
-from rs_server.simulators.query import Order, Query
+from rs_server.simulators.query import ALL, Order, Query
 from rs_server.simulators.scenario import NewSession, Scenario, problems
 from rs_server.simulators.station import Station
 
@@ -182,7 +182,7 @@ class Admin:
         entities = self.station.store.sets.get("Sessions")
         if entities is None:
             return JSONResponse([])
-        page = entities.page(Query(order=(Order("PublicationDate"),), expand=("Files",)), _ALL, self.station.now())
+        page = entities.page(Query(order=(Order("PublicationDate"),), expand={"Files": ALL}), _ALL, self.station.now())
         return JSONResponse([_summary(orjson.loads(row.text)) for row in page.rows])
 
     async def add_session(self, request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -77,15 +77,14 @@ def _quoted(text: str) -> str:
 
 def context(name: str, asked: Query) -> str:
     """The context of an answer: the set, what was selected and expanded."""
-    shown = ",".join((*asked.select, *(f"{expanded}()" for expanded in asked.expand)))
+    shown = ",".join((*asked.select, *(f"{name}({','.join(nested.select)})" for name, nested in asked.expand.items())))
     return f"$metadata#{name}({shown})" if shown else f"$metadata#{name}"
 
 
-def selected(text: str, names: tuple[str, ...], expand: tuple[str, ...]) -> str:
-    """An entity with the selected properties only, annotations and expansions kept."""
-    given = orjson.loads(text)
-    kept = {name: value for name, value in given.items() if name in (*names, *expand) or name.startswith("@")}
-    return orjson.dumps(kept).decode()
+def selected(text: str, names: Iterable[str]) -> str:
+    """An entity with the selected properties only, and all annotations of them and of itself."""
+    given, shown = orjson.loads(text), {"", *names}
+    return orjson.dumps({name: value for name, value in given.items() if name.partition("@")[0] in shown}).decode()
 
 
 # --- faults of documents ----------------------------------------------------------------------------------------------
@@ -156,6 +155,8 @@ def features(asked: Query) -> Iterator[Feature]:
     """Which parts of OData a query uses."""
     if asked.expand:
         yield "expand"
+    for nested in asked.expand.values():
+        yield from features(nested)
     if asked.select:
         yield "select"
     if asked.count:

@@ -27,13 +27,16 @@ from shapely.geometry.polygon import orient
 from rs_server.simulators import orbit, packets, products, sessions
 from rs_server.simulators.model import Content, Edm, Entity, EntityType, Primitive
 
+_INDEXED = (*products.INDEXED, "ModificationDate")
+
 PRIP_PRODUCT = EntityType(
     "Product",
     {**products.COMMON, "ModificationDate": Edm.INSTANT, "Online": Edm.BOOLEAN, "ProductionType": Edm.STRING},
     navigations={"Attributes": products.ATTRIBUTE, "Quicklooks": products.QUICKLOOK},
     collections=("Checksum",),
     enumerations={"ProductionType": "ProductionType"},
-    indexed=products.INDEXED,
+    indexed=_INDEXED,
+    lasts=products.LASTS,
     media=True,
     footprint=True,
 )
@@ -42,7 +45,8 @@ LTA_PRODUCT = EntityType(
     {**products.COMMON, "ModificationDate": Edm.INSTANT, "Online": Edm.BOOLEAN},
     navigations={"Attributes": products.ATTRIBUTE},
     collections=("Checksum",),
-    indexed=products.INDEXED,
+    indexed=_INDEXED,
+    lasts=products.LASTS,
     media=True,
     footprint=True,
 )

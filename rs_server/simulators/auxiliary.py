@@ -19,7 +19,7 @@ import numpy as np
 
 from rs_server.simulators import orbit, packets
 from rs_server.simulators.model import Content, Entity, EntityType, Primitive
-from rs_server.simulators.products import ATTRIBUTE, COMMON, INDEXED, Value, attributes, extras, key_of, md5
+from rs_server.simulators.products import ATTRIBUTE, COMMON, INDEXED, LASTS, Value, attributes, extras, key_of, md5
 
 PRODUCT = EntityType(
     "Product",
@@ -27,6 +27,7 @@ PRODUCT = EntityType(
     navigations={"Attributes": ATTRIBUTE},
     collections=("Checksum",),
     indexed=INDEXED,
+    lasts=LASTS,
     media=True,
 )
 

@@ -28,7 +28,7 @@ from rs_server.simulators.tokens import Credentials, TokenIssuer
 _SHOWN = 60
 """So many products a production service or an archive always has."""
 
-_FORM = 2
+_FORM = 3
 """Of the files that stations keep: another one when what they are made of changes."""
 
 _HELD_SINCE = datetime(2023, 1, 1, tzinfo=UTC)

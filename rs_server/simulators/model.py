@@ -55,6 +55,7 @@ class EntityType:
     optional: tuple[str, ...] = ()  # properties that are left out where they are null
     hidden: tuple[str, ...] = ()  # properties that clients never see
     indexed: tuple[str, ...] = ()  # properties that clients search by
+    lasts: tuple[str, str] | None = None  # begin and end of what it is about: clients search by what it overlaps
     media: bool = False
     footprint: bool = False
     shared: bool = False

@@ -351,7 +351,7 @@ class _Scope:
         first, _, rest = name.partition("/")
         path = name if self.variable is None else rest if first == self.variable else ""
         cast, _, plain = path.rpartition("/")
-        if self.variable is not None and cast in ATTRIBUTE_CASTS and plain == "Value":
+        if self.schema.shared and cast in ATTRIBUTE_CASTS and plain == "Value":
             return plain, ATTRIBUTE_CASTS[cast]
         shown = self.schema.shown
         return (path, shown[path]) if path in shown else None

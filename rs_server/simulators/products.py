@@ -28,7 +28,8 @@ COMMON: Mapping[str, Edm] = {
     "ContentDate/Start": Edm.INSTANT,
     "ContentDate/End": Edm.INSTANT,
 }
-INDEXED = ("PublicationDate", "Name", "ContentDate/Start")
+INDEXED = ("PublicationDate", "Name", "ContentDate/Start", "ContentDate/End")
+LASTS = ("ContentDate/Start", "ContentDate/End")
 
 type Value = str | int | float | bool | datetime
 

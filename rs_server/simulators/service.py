@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from rs_server.simulators import answers, archive, content, metadata, odata, query
 from rs_server.simulators.answers import ODataError
 from rs_server.simulators.faults import Operation, Strikes
-from rs_server.simulators.model import Content
+from rs_server.simulators.model import Content, EntityType
 from rs_server.simulators.orders import NotPossible, OrderRequest, Orders
 from rs_server.simulators.station import Station
 from rs_server.simulators.store import EntitySet, Row
@@ -104,7 +104,11 @@ class Service:
         return self._quicklook(entities, wanted.key, picture["image"]) if picture is not None else None
 
     def _quicklook(self, entities: EntitySet, key: UUID, image: str) -> Content | None:
-        row = entities.row(key, self.station.now(), ("Quicklooks",)) if "Quicklooks" in entities.table.related else None
+        row = (
+            entities.row(key, self.station.now(), {"Quicklooks": query.ALL})
+            if "Quicklooks" in entities.table.related
+            else None
+        )
         if row is None or image not in (one["Image"] for one in row.listed("Quicklooks")):
             return None
         return archive.quicklook(orjson.loads(row.document))
@@ -222,7 +226,7 @@ class Service:
     def _filter_list(self, request: Request, body: bytes, strikes: Strikes) -> Response:
         """The products of a list of names, in one answer: there is no address for the rest of a posted list."""
         names = tuple(one.name for one in FilterList.model_validate_json(body).products)
-        asked = _narrowed(self._asked(request, self.station.store.sets["Products"], strikes), odata.In("Name", names))
+        asked = _narrowed(self._asked(request, self.station.store.types["Products"], strikes), odata.In("Name", names))
         return self.page(request, "Products", asked, strikes, size=_ALL)
 
     def _shown(self, name: str, context: str, key: UUID, status: int = HTTPStatus.OK) -> Response:
@@ -240,7 +244,7 @@ class Service:
 
     def _collection(self, request: Request, wanted: Resource, strikes: Strikes) -> Response:
         entities = self.station.store.sets[wanted.set]
-        asked = self._asked(request, entities, strikes)
+        asked = self._asked(request, entities.type, strikes)
         if _OWNER in entities.type.properties:
             asked = _narrowed(asked, odata.Compare(_OWNER, "eq", client_of(request)))
         if wanted.rest == "$count":
@@ -279,18 +283,32 @@ class Service:
         entities, now = self.station.store.sets[wanted.set], self.station.now()
         schema = entities.type
         self._must_be_theirs(client_of(request), wanted.set, key)
-        asked = self._asked(request, entities, strikes)
-        navigation = wanted.rest if wanted.rest in schema.navigations else None
-        row = entities.row(key, now, (navigation,) if navigation else asked.expand)
+        navigation, _, part = (wanted.rest or "").partition("/")
+        if navigation in schema.navigations and part in ("", "$count"):
+            return self._related(request, wanted, navigation, strikes)
+        asked = self._asked(request, schema, strikes)
+        row = entities.row(key, now, asked.expand)
         if row is None:
             raise ODataError(HTTPStatus.NOT_FOUND, f"{wanted.set} has no {key}")
-        if navigation is not None:
-            related = answers.spoiled([orjson.dumps(one).decode() for one in row.listed(navigation)], strikes)
-            return answers.page(f"$metadata#{wanted.set}({key})/{navigation}", related, None, None)
         if wanted.rest is not None:
             return self._part(wanted, key, row)
         (shown, *_) = answers.spoiled([_row_text(row, asked)], strikes)
         return answers.entity(f"{answers.context(wanted.set, asked)}/$entity", shown)
+
+    def _related(self, request: Request, wanted: Resource, navigation: str, strikes: Strikes) -> Response:
+        """What is related to an entity, with the options of a query about that; or how many there are."""
+        entities, key = self.station.store.sets[wanted.set], wanted.key
+        assert key is not None
+        asked = self._asked(request, entities.type.navigations[navigation], strikes)
+        counted = str(wanted.rest).endswith("/$count")
+        row = entities.row(key, self.station.now(), {navigation: replace(asked, count=asked.count or counted)})
+        if row is None:
+            raise ODataError(HTTPStatus.NOT_FOUND, f"{wanted.set} has no {key}")
+        if counted:
+            return PlainTextResponse(str(row.counts[navigation]))
+        shown = answers.spoiled([orjson.dumps(one).decode() for one in row.listed(navigation)], strikes)
+        context = answers.context(f"{wanted.set}({key})/{navigation}", asked)
+        return answers.page(context, shown, row.counts.get(navigation), None)
 
     def _must_be_theirs(self, client: str, name: str, key: UUID) -> None:
         """What belongs to a client is there for that client only."""
@@ -321,10 +339,10 @@ class Service:
             raise ODataError(HTTPStatus.NOT_FOUND, f"Orders has no {order}")
         return self._single(request, Resource("", "Products", found), found, strikes)
 
-    def _asked(self, request: Request, entities: EntitySet, strikes: Strikes) -> query.Query:
+    def _asked(self, request: Request, schema: EntityType, strikes: Strikes) -> query.Query:
         """The query options, less those that a fault ignores, refused if they use what a fault refuses."""
         given = {name: value for name, value in request.query_params.items() if name not in strikes.ignored}
-        asked = query.parse(given, entities.type)
+        asked = query.parse(given, schema)
         for feature in answers.features(asked):
             if feature in strikes.refused:
                 raise ODataError(HTTPStatus.NOT_IMPLEMENTED, f"this station does not know {feature!r}")
@@ -332,7 +350,7 @@ class Service:
 
 
 def _row_text(row: Row, asked: query.Query) -> str:
-    return answers.selected(row.text, asked.select, asked.expand) if asked.select else row.text
+    return answers.selected(row.text, (*asked.select, *asked.expand)) if asked.select else row.text
 
 
 def _narrowed(asked: query.Query, term: odata.Expression) -> query.Query:

@@ -6,10 +6,10 @@ which is why ``not`` is ``IS NOT TRUE``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import UUID
 
 import shapely
@@ -24,6 +24,7 @@ FEW = 10_000
 """So many that fit are looked up and then sorted; of more, enough are met soon on the way through the dates."""
 
 _COMPARATORS: Mapping[odata.Operator, str] = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+_RANGE = ("gt", "ge", "lt", "le")
 _LAST = chr(0x10FFFF)
 
 
@@ -56,6 +57,7 @@ class Context:
     now: int
     count: Callable[[Condition], int]
     all: bool = False  # all that fit are wanted, in no order
+    sorted_by: str = ""  # else in the order of this property, if of any
 
     def few(self, some: Condition) -> bool:
         """Whether so few fit that they are looked up first; ``some`` counts them, and stops when there are more."""
@@ -104,7 +106,7 @@ def condition(expression: odata.Expression, at: Context) -> Condition:  # noqa: 
     """The filter about the entities of a context."""
     match expression:
         case odata.And(terms):
-            return _joined(" AND ", terms, at)
+            return _all_of(terms, at)
         case odata.Or(terms):
             return _joined(" OR ", terms, at)
         case odata.Not(term):
@@ -118,6 +120,57 @@ def condition(expression: odata.Expression, at: Context) -> Condition:  # noqa: 
             return Condition("1" if value else "0")
         case odata.Compare() | odata.In() | odata.TextMatch():
             return _value(expression, at) if at.table.type.shared else _property(expression, at)
+
+
+def whole(expression: odata.Expression, at: Context) -> Condition:
+    """The filter of a query: what of it finds few is looked up first."""
+    return condition(expression, at) if isinstance(expression, odata.And) else _all_of((expression,), at)
+
+
+def _all_of(terms: tuple[odata.Expression, ...], at: Context) -> Condition:
+    """All of the terms; ranges of an indexed property are looked up if few are in them, and else met on the way."""
+    ranges = [term for term in terms if _is_range(term, at)]
+    kept = [_range(term, at) if term in ranges else condition(term, at) for term in terms]
+    looked_up = [found for found in _lookups(ranges, terms, at) if at.few(found[0])]
+    return _all([*(inside for _, inside in looked_up), *kept])
+
+
+def _is_range(term: odata.Expression, at: Context) -> TypeGuard[odata.Compare]:
+    if at.all or not isinstance(term, odata.Compare) or term.operator not in _RANGE:
+        return False
+    return term.path in at.table.type.indexed and term.path not in ("PublicationDate", at.sorted_by)
+
+
+def _range(term: odata.Compare, at: Context) -> Condition:
+    """A plus keeps SQLite from the index: of many that fit, those at the begin of the order are found otherwise."""
+    return _compared(f"+{at.column(term.path)}", term.operator, stored(term.value))
+
+
+def _lookups(
+    ranges: Sequence[odata.Compare], terms: Sequence[odata.Expression], at: Context
+) -> Iterator[tuple[Condition, Condition]]:
+    """What is looked up first, if few fit: a query that counts them up to there, and the condition."""
+    for path in dict.fromkeys(term.path for term in ranges):
+        inside = _all([_compared(quoted(path), t.operator, stored(t.value)) for t in ranges if t.path == path])
+        yield _lookup(str(at.table), inside, at)
+    compared = [term for term in terms if isinstance(term, odata.Compare) and isinstance(term.value, datetime)]
+    begins, ends = at.table.type.lasts or ("", "")
+    before = [stored(term.value) for term in compared if term.path == begins and term.operator in ("lt", "le")]
+    after = [stored(term.value) for term in compared if term.path == ends and term.operator in ("gt", "ge")]
+    if before and after and not at.all:
+        overlap = Condition("begins <= ? AND ends >= ?", (before[0], after[0]))
+        yield _lookup(quoted(f"{at.table.name}/spans"), overlap, at)
+
+
+def _lookup(table: str, inside: Condition, at: Context) -> tuple[Condition, Condition]:
+    some = f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {inside.sql} LIMIT {FEW + 1})"
+    rows = f"{at.alias}.row IN (SELECT row FROM {table} WHERE {inside.sql})"
+    return Condition(some, inside.values), Condition(rows, inside.values)
+
+
+def _all(parts: Sequence[Condition]) -> Condition:
+    joined = " AND ".join(part.sql for part in parts)
+    return Condition(f"({joined})", tuple(value for part in parts for value in part.values))
 
 
 def _joined(word: str, terms: tuple[odata.Expression, ...], at: Context) -> Condition:
@@ -139,11 +192,11 @@ def _property(term: odata.Compare | odata.In | odata.TextMatch, at: Context) -> 
 
 
 def _started(path: str, part: str, at: Context) -> Condition:
-    """By the property's index if few start so; a plus keeps SQLite from it."""
-    there = _matched(quoted(path), "startswith", part)
-    some = Condition(f"SELECT count(*) FROM (SELECT 1 FROM {at.table} WHERE {there.sql} LIMIT {FEW + 1})", there.values)
-    column = at.column(path)
-    return _matched(column if at.few(some) else f"+{column}", "startswith", part)
+    """By the property's index if few start so, looked up before all else; a plus keeps SQLite from it."""
+    some, inside = _lookup(str(at.table), _matched(quoted(path), "startswith", part), at)
+    if at.few(some):
+        return inside
+    return _matched(f"+{at.column(path)}", "startswith", part)
 
 
 def _compared(column: str, operator: odata.Operator, value: Value) -> Condition:
@@ -191,8 +244,8 @@ def _value_compared(operator: odata.Operator, value: Primitive, at: Context) -> 
     if kinds is None:
         return Condition(f"{as_words} {sign} ?", (as_text(value),))
     kind, number = at.column("ValueType"), at.column("number")
-    return Condition(
-        f"CASE WHEN {kind} IN ({kinds}) THEN {number} {sign} ? ELSE {as_words} {sign} ? END",
+    return Condition(  # each half by an index of its own
+        f"({kind} IN ({kinds}) AND {number} {sign} ? OR {kind} NOT IN ({kinds}) AND {as_words} {sign} ?)",
         (stored(value), as_text(value)),
     )
 
@@ -240,6 +293,17 @@ def _any_shared(table: Table, inner: Condition, at: Context) -> Condition:
     return Condition(
         f"EXISTS (SELECT 1 FROM {links} l WHERE l.owner = {at.alias}.row AND l.shared IN ({fitting}))", inner.values
     )
+
+
+def linked(wanted: odata.AnyOf, at: Context) -> Condition | None:
+    """A query that counts the owners of what fits by links alone, at whatever time; None if it lies elsewhere."""
+    table = at.table.related[wanted.navigation]
+    if not table.type.shared:
+        return None
+    inner = condition(wanted.term, replace(at, table=table, alias="r"))
+    fitting = f"SELECT r.row FROM {table} r WHERE {inner.sql}"
+    links = quoted(f"{table.name}/links")
+    return Condition(f"SELECT count(DISTINCT owner) FROM {links} WHERE shared IN ({fitting})", inner.values)
 
 
 def _intersects(area: shapely.Geometry, at: Context) -> Condition:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -24,12 +25,14 @@ import shapely
 from rs_server.simulators import odata, sql
 from rs_server.simulators.clock import FOREVER, micros, moment
 from rs_server.simulators.model import Content, Edm, Entity, EntityType, Primitive
-from rs_server.simulators.query import Order, Query
+from rs_server.simulators.query import ALL, Order, Query
 from rs_server.simulators.sql import Condition, Table, quoted
 from rs_server.simulators.tables import CHANGING, Writer, create, indexes, tables_of
 
 _SETTINGS = ("synchronous = OFF", "temp_store = MEMORY", "cache_size = -65536")
 _COUNTS_KEPT = 256
+
+NOTHING: Mapping[str, Query] = MappingProxyType({})
 
 type Derive = Callable[[Mapping[str, Any]], Content | None]
 
@@ -40,6 +43,7 @@ class Row:
 
     document: str
     related: Mapping[str, str] = field(default_factory=dict)  # with commas between
+    counts: Mapping[str, int] = field(default_factory=dict)  # how many are related in all, where that was asked
 
     @property
     def key(self) -> UUID:
@@ -54,7 +58,10 @@ class Row:
     @property
     def text(self) -> str:
         """All of it."""
-        shown = "".join(f',"{name}":[{listed}]' for name, listed in self.related.items())
+        shown = "".join(
+            (f',"{name}@odata.count":{self.counts[name]}' if name in self.counts else "") + f',"{name}":[{listed}]'
+            for name, listed in self.related.items()
+        )
         return f"{self.document[:-1]}{shown}}}"
 
 
@@ -125,7 +132,8 @@ class EntitySet:
 
     def page(self, query: Query, page_size: int, now: datetime) -> Page:
         """Filter, sort, skip, take: in that order, whatever the order of the options."""
-        where = self._where(query.filter, micros(now))
+        first = query.order[0].path if query.order else ""
+        where = self._where(query.filter, micros(now), sorted_by=first)
         wanted = page_size if query.top is None else min(query.top, page_size)
         found = self._numbers(query, where, wanted + 1, now)
         more = len(found) > wanted and (query.top is None or query.top > wanted)
@@ -155,12 +163,27 @@ class EntitySet:
         total, changes, until = self._counts.get(expression, (0, -1, 0))
         if changes == self._changes and micros(now) < until:
             return total
-        where = self._where(expression, micros(now), everything=True)
-        total = self._number(Condition(f"SELECT count(*) FROM {self.table} e WHERE {where.sql}", where.values))
+        total = self._counted(expression, micros(now))
         if len(self._counts) >= _COUNTS_KEPT:
             self._counts.clear()
         self._counts[expression] = (total, self._changes, self._next_change(micros(now)))
         return total
+
+    def _counted(self, expression: odata.Expression | None, now: int) -> int:
+        """By the links of a shared value if that is all that is asked, less those who are not there at the moment."""
+        links = sql.linked(expression, self._context(now)) if isinstance(expression, odata.AnyOf) else None
+        if links is None:
+            where = self._where(expression, now, everything=True)
+            return self._number(Condition(f"SELECT count(*) FROM {self.table} e WHERE {where.sql}", where.values))
+        assert expression is not None
+        asked = sql.condition(expression, self._context(now))
+        there = sql.visible("e", now)
+        changes = " OR ".join(f"e.{changing}" for changing in CHANGING.values())
+        absent = f"SELECT count(*) FROM {self.table} e WHERE ({changes}) AND NOT ({there.sql}) AND {asked.sql}"
+        return self._number(links) - self._number(Condition(absent, (*there.values, *asked.values)))
+
+    def _context(self, now: int, *, everything: bool = False, sorted_by: str = "") -> sql.Context:
+        return sql.Context(self.table, "e", now, self._number, everything, sorted_by)
 
     def named(self, pattern: str, now: datetime) -> list[UUID]:
         """The keys of those whose name fits a shell pattern."""
@@ -173,16 +196,16 @@ class EntitySet:
 
     def of_all_times(self, expression: odata.Expression) -> list[Entity]:
         """What was, is or will be, and a filter describes."""
-        return self._entities(sql.condition(expression, sql.Context(self.table, "e", 0, self._number)))
+        return self._entities(sql.condition(expression, self._context(0)))
 
     def ever(self, expression: odata.Expression) -> bool:
         """Whether there is, was or will be what a filter describes."""
-        asked = sql.condition(expression, sql.Context(self.table, "e", 0, self._number))
+        asked = sql.condition(expression, self._context(0))
         return bool(
             self._number(Condition(f"SELECT EXISTS (SELECT 1 FROM {self.table} e WHERE {asked.sql})", asked.values))
         )
 
-    def row(self, key: UUID, now: datetime, expand: tuple[str, ...] = ()) -> Row | None:
+    def row(self, key: UUID, now: datetime, expand: Mapping[str, Query] = NOTHING) -> Row | None:
         """The entity of that key."""
         there = sql.visible("e", micros(now))
         found = self._database.execute(
@@ -240,12 +263,14 @@ class EntitySet:
         )
         return [Row(document) for (document,) in found.fetchall()]
 
-    def _where(self, expression: odata.Expression | None, now: int, *, everything: bool = False) -> Condition:
+    def _where(
+        self, expression: odata.Expression | None, now: int, *, everything: bool = False, sorted_by: str = ""
+    ) -> Condition:
         """What is there at a moment and fits a filter; ``everything``: all of it is wanted, in no order."""
         there = sql.visible("e", now)
         if expression is None:
             return there
-        asked = sql.condition(expression, sql.Context(self.table, "e", now, self._number, everything))
+        asked = sql.whole(expression, self._context(now, everything=everything, sorted_by=sorted_by))
         return Condition(f"{there.sql} AND {asked.sql}", (*there.values, *asked.values))
 
     def _number(self, query: Condition) -> int:
@@ -263,36 +288,73 @@ class EntitySet:
         )
         return min(moments)
 
-    def _rows(self, rows: list[int], expand: tuple[str, ...], now: int) -> list[Row]:
+    def _rows(self, rows: list[int], expand: Mapping[str, Query], now: int) -> list[Row]:
         """The rows of those numbers, in that order, with what is related to them."""
         kept = [name for name in expand if self.table.related[name].type.shared]
         shown = {
-            row: (document, dict(zip(kept, shared, strict=True)))
+            row: (document, shared)
             for row, document, *shared in self._database.execute(
                 f"SELECT row, document{_listed(kept)} FROM {self.table} WHERE row IN (SELECT value FROM json_each(?))",
                 (json.dumps(rows),),
             )
         }
-        joined = {name: self._related(name, rows, now) for name in expand if name not in kept}
+        texts = dict[str, Mapping[int, str]]()
+        for name, nested in expand.items():
+            if name not in kept:
+                texts[name] = self._related(name, nested.filter, rows, now)
+                continue
+            at = kept.index(name)
+            texts[name] = {row: shared[at] for row, (_, shared) in shown.items()}
+            if nested.filter is not None:
+                texts[name] = self._fitting(name, nested.filter, texts[name], now)
         return [
-            Row(document, {name: shared[name] if name in shared else joined[name].get(row, "") for name in expand})
+            _arranged(shown[row][0], {name: (texts[name].get(row, ""), nested) for name, nested in expand.items()})
             for row in rows
-            for document, shared in [shown[row]]
         ]
 
-    def _related(self, navigation: str, owners: list[int], now: int) -> dict[int, str]:
-        """What is related to those rows and lies in rows of its own, in one query."""
+    def _related(
+        self, navigation: str, expression: odata.Expression | None, owners: list[int], now: int
+    ) -> dict[int, str]:
+        """What is related to those rows, fits a filter and lies in rows of its own, in one query."""
         table, there = self.table.related[navigation], sql.visible("r", now)
         link = sql.relation(self.table, navigation, "e", "r")
+        asked = self._about(table, expression, now)
         rows = self._database.execute(
             f"SELECT e.row, r.document FROM {self.table} e JOIN {table} r ON {link} "
-            f"WHERE e.row IN (SELECT value FROM json_each(?)) AND {there.sql} ORDER BY e.row, r.row",
-            (json.dumps(owners), *there.values),
+            f"WHERE e.row IN (SELECT value FROM json_each(?)) AND {there.sql} AND {asked.sql} ORDER BY e.row, r.row",
+            (json.dumps(owners), *there.values, *asked.values),
         )
         found: dict[int, list[str]] = {}
         for owner, document in rows:
             found.setdefault(owner, []).append(document)
         return {owner: ",".join(documents) for owner, documents in found.items()}
+
+    def _fitting(
+        self, navigation: str, expression: odata.Expression, texts: Mapping[int, str], now: int
+    ) -> dict[int, str]:
+        """Of the shared entities that each row keeps as JSON, those that fit a filter."""
+        table = self.table.related[navigation]
+        asked = self._about(table, expression, now)
+        links = quoted(f"{table.name}/links")
+        fitting = set(
+            self._database.execute(
+                f"SELECT l.owner, r.Name, r.ValueType, r.text FROM {links} l JOIN {table} r ON r.row = l.shared "
+                f"WHERE l.owner IN (SELECT value FROM json_each(?)) AND {asked.sql}",
+                (json.dumps(list(texts)), *asked.values),
+            )
+        )
+        found = {}
+        for owner, text in texts.items():
+            given = orjson.loads(f"[{text}]")
+            kept = [g for g in given if (owner, g["Name"], g["ValueType"], sql.as_text(g["Value"])) in fitting]
+            found[owner] = _joined(kept)
+        return found
+
+    def _about(self, table: Table, expression: odata.Expression | None, now: int) -> Condition:
+        """A filter on what is related, which is called r."""
+        if expression is None:
+            return Condition("TRUE")
+        return sql.condition(expression, replace(self._context(now), table=table, alias="r"))
 
     def _entities(self, where: Condition) -> list[Entity]:
         found = self._database.execute(
@@ -306,7 +368,7 @@ class EntitySet:
         self, row: int, appears: int, vanishes: int, document: str, area: bytes | None, *hidden: sql.Value
     ) -> Entity:
         owned = tuple(name for name in self.table.related if name not in self.type.joins)
-        (shown,) = self._rows([row], owned, appears)
+        (shown,) = self._rows([row], dict.fromkeys(owned, ALL), appears)
         related = {
             name: tuple(_read(self.table.related[name].type, one) for one in shown.listed(name)) for name in owned
         }
@@ -381,13 +443,48 @@ class Store:
         for _, statement in later:
             self._database.execute(statement)
         self._database.execute("PRAGMA temp_store = MEMORY")
-        self._database.execute("PRAGMA optimize = 0x10002")  # so that the planner knows the tables
+        self._database.execute("ANALYZE")  # so that the planner knows the tables
         self._database.execute("PRAGMA user_version = 1")
         if self._path is not None:
             self._database.execute("PRAGMA journal_mode = WAL")
 
 
 # --- reading rows -----------------------------------------------------------------------------------------------------
+
+
+def _arranged(document: str, related: Mapping[str, tuple[str, Query]]) -> Row:
+    """A row with what is related to it, sorted, counted and cut as was asked; it is filtered already."""
+    texts, counts = dict[str, str](), dict[str, int]()
+    for name, (text, asked) in related.items():
+        texts[name] = text
+        if asked == replace(ALL, filter=asked.filter):
+            continue
+        found: list[dict[str, Any]] = orjson.loads(f"[{text}]")
+        if asked.count:
+            counts[name] = len(found)
+        for key in reversed(asked.order):
+            path = key.path.split("/")
+            found.sort(key=lambda one: _nulls_first(_value_at(one, path)), reverse=key.descending)
+        stop = None if asked.top is None else asked.skip + asked.top
+        chosen = found[asked.skip : stop]
+        if asked.select:
+            chosen = [{n: v for n, v in one.items() if n in asked.select or n.startswith("@")} for one in chosen]
+        texts[name] = _joined(chosen)
+    return Row(document, texts, counts)
+
+
+def _joined(documents: Iterable[dict[str, Any]]) -> str:
+    return ",".join(orjson.dumps(one).decode() for one in documents)
+
+
+def _value_at(document: Any, path: Iterable[str]) -> Any:
+    for name in path:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
+
+
+def _nulls_first(value: Any) -> tuple[bool, Any]:
+    return value is not None, value
 
 
 def _listed(names: Iterable[str]) -> str:

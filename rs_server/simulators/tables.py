@@ -53,6 +53,8 @@ def parts(table: Table) -> Iterator[str]:
         yield f"{table.name}/links"
     if table.type.footprint:
         yield f"{table.name}/boxes"
+    if table.type.lasts:
+        yield f"{table.name}/spans"
 
 
 def create(database: sqlite3.Connection, top: Table) -> None:
@@ -71,6 +73,9 @@ def indexes(top: Table) -> Iterator[tuple[str, str]]:
             links = quoted(f"{table.name}/links")
             name = f"{table.name}/links by shared"
             yield name, f"CREATE INDEX IF NOT EXISTS {quoted(name)} ON {links} (shared, owner)"
+            name = f"{table.name} by number"
+            where = "WHERE number IS NOT NULL"
+            yield name, f"CREATE INDEX IF NOT EXISTS {quoted(name)} ON {table} (Name, number, ValueType) {where}"
         else:
             yield from _indexes(table)
 
@@ -108,6 +113,8 @@ def _plain_table(table: Table) -> Iterator[str]:
             f"CREATE VIRTUAL TABLE IF NOT EXISTS {quoted(f'{table.name}/boxes')} "
             "USING rtree(row, west, east, south, north)"
         )
+    if schema.lasts:
+        yield f"CREATE VIRTUAL TABLE IF NOT EXISTS {quoted(f'{table.name}/spans')} USING rtree(row, begins, ends)"
 
 
 def _shared_table(table: Table) -> Iterator[str]:
@@ -162,6 +169,8 @@ class Writer:
         assert row is not None
         if entity.footprint is not None:
             self._insert_box(table, row, entity.footprint)
+        if table.type.lasts:
+            self._insert_span(table, row, *(sql.stored(entity.values.get(name)) for name in table.type.lasts))
         for name, found in shared.items():
             self._link(table.related[name], row, found)
         for name, related in entity.related.items():
@@ -171,9 +180,8 @@ class Writer:
 
     def remove(self, table: Table, row: int) -> None:
         """Take out a row with all that belongs to it: a later one may get its number."""
-        self._database.execute(f"DELETE FROM {table} WHERE row = ?", (row,))
-        if table.type.footprint:
-            self._database.execute(f"DELETE FROM {quoted(f'{table.name}/boxes')} WHERE row = ?", (row,))
+        for name in parts(table):
+            self._database.execute(f"DELETE FROM {quoted(name)} WHERE row = ?", (row,))
         for related in with_own(table):
             if related.type.shared:
                 self._database.execute(f"DELETE FROM {quoted(f'{related.name}/links')} WHERE owner = ?", (row,))
@@ -197,6 +205,13 @@ class Writer:
         west, south, east, north = shape.bounds
         boxes = quoted(f"{table.name}/boxes")
         self._database.execute(f"INSERT INTO {boxes} VALUES (?, ?, ?, ?, ?)", (row, west, east, south, north))
+
+    def _insert_span(self, table: Table, row: int, begins: sql.Value, ends: sql.Value) -> None:
+        """An open one overlaps nothing that is asked for; one that ends before it begins is one as well."""
+        if isinstance(begins, int) and isinstance(ends, int):
+            spans = quoted(f"{table.name}/spans")
+            span = (row, min(begins, ends), max(begins, ends))
+            self._database.execute(f"INSERT INTO {spans} VALUES (?, ?, ?)", span)
 
     def _link(self, table: Table, owner: int, related: Iterable[_Shared]) -> None:
         links = quoted(f"{table.name}/links")

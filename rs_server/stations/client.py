@@ -20,10 +20,10 @@ import orjson
 from rs_server.errors import BadInput, NotFound, StationRefused, Unavailable
 from rs_server.settings import StationSettings
 from rs_server.stations import filters, instants, odata
-from rs_server.stations.items import COMPLETE, MISSING, STATE, disagreements, value_at
+from rs_server.stations.items import COMPLETE, disagreements, incomplete, sizes_of, value_at
 from rs_server.stations.kinds import KINDS
 from rs_server.stations.metrics import StationMetrics
-from rs_server.stations.model import Orders, StationKind, ValueType
+from rs_server.stations.model import Orders, StationKind
 from rs_server.stations.odata import SortKey
 from rs_server.stations.paging import Cursor
 from rs_server.stations.search import SearchRequest, sort_order
@@ -229,13 +229,13 @@ class Stations:
         kind = self._station(service, collection).kind
         try:
             told = await self.quality(service, collection, item)
-            found = disagreements(kind, item, told)
+            found = disagreements(kind, sizes_of(kind, item), told)
         except (KeyError, TypeError, ValueError) as error:
             raise StationRefused(
                 self.station_of(service, collection), f"what it says of its files cannot be read: {error!r}"
             ) from error
         if found:
-            item["properties"].update({COMPLETE: False, STATE: "incomplete", MISSING: found})
+            item["properties"].update(incomplete(found))
 
     def takes_orders(self, service: str, collection: str) -> bool:
         """Whether items of the collection may have to be ordered."""
@@ -480,19 +480,9 @@ def _compared(key: SortKey, a: Any, b: Any) -> int:
     if a is None or b is None:
         order = (a is not None) - (b is not None)
     else:
-        left, right = (_comparable(key.by.type, value) for value in (a, b))
+        left, right = key.comparable(a), key.comparable(b)
         order = (left > right) - (left < right)
     return -order if key.descending else order
-
-
-def _comparable(type_: ValueType, value: Any) -> Any:
-    match type_:
-        case ValueType.INSTANT:
-            return instants.micros(value)
-        case ValueType.INTEGER | ValueType.DOUBLE:
-            return float(value)
-        case _:
-            return value
 
 
 def _entity_id(asset: Mapping[str, Any]) -> str:

@@ -122,11 +122,20 @@ class Mapper:
     def _progress(self, rule: Files, entity: Entity, parts: Mapping[Part, Entity]) -> dict[str, Any]:
         """Whether a session is complete; if it is not, whether it grows, and what is missing if it does not."""
         if is_complete(rule, entity, parts):
-            return {COMPLETE: True, STATE: "complete"}
+            differing = disagreements(self.kind, self._sizes(parts), entity.get(self.kind.quality) or ())
+            return incomplete(differing) if differing else {COMPLETE: True, STATE: "complete"}
         last_us = max(map(_published, (entity, *parts.values())))
         if self._clock() * 1e6 - last_us < self._idle_us:
             return {COMPLETE: False, STATE: "growing"}
-        return {COMPLETE: False, STATE: "incomplete", MISSING: missing(rule, entity, parts)}
+        return incomplete(missing(rule, entity, parts))
+
+    def _sizes(self, parts: Mapping[Part, Entity]) -> dict[int, list[int]]:
+        """How many bytes the files of each series have."""
+        size = next(each.sources[0] for each in self.kind.assets.properties if each.stac == "file:size")
+        found: dict[int, list[int]] = {}
+        for (series, _), file in parts.items():
+            found.setdefault(series, []).append(int(file.get(size) or 0))
+        return found
 
     def _assets(self, downloads: str, sources: Sequence[Entity]) -> orjson.Fragment | dict[str, Any]:
         """The assets as JSON text: pages have thousands of them, and nobody looks into one before it is sent."""
@@ -194,24 +203,36 @@ def missing(rule: Files, entity: Entity, parts: Mapping[Part, Entity]) -> list[s
     return [*found, *([f"{lacking} {word}{'s' if lacking > 1 else ''}"] if lacking > 0 else [])]
 
 
-def disagreements(kind: StationKind, item: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Where the files of an item differ from how many files and bytes its station says that each series has."""
-    rule, (chunks, volume) = kind.assets.files, kind.totals
-    if rule is None or not chunks:
-        return []
-    word, series = rule.series.lower(), _stac_name(kind, rule.series)
-    found: list[str] = []
-    for each in told:
-        files = [asset for asset in item["assets"].values() if asset[series] == int(each[rule.series])]
-        size = sum(asset.get("file:size", 0) for asset in files)
-        for name, there, unit in ((chunks, len(files), "files"), (volume, size, "bytes")):
-            if each.get(name) is not None and int(each[name]) != there:
-                found.append(f"{word} {each[rule.series]}: {there} of {each[name]} {unit}")
+def incomplete(why: Sequence[str]) -> dict[str, Any]:
+    """What is said of an item that lacks something, though nothing comes any more."""
+    return {COMPLETE: False, STATE: "incomplete", MISSING: list(why)}
+
+
+def sizes_of(kind: StationKind, item: Mapping[str, Any]) -> dict[int, list[int]]:
+    """How many bytes the files of each series of an item have."""
+    found: dict[int, list[int]] = {}
+    if kind.assets.files is not None:
+        series = next(each.stac for each in kind.assets.properties if each.sources == (kind.assets.files.series,))
+        for asset in item["assets"].values():
+            found.setdefault(asset[series], []).append(asset.get("file:size", 0))
     return found
 
 
-def _stac_name(kind: StationKind, source: str) -> str:
-    return next(each.stac for each in kind.assets.properties if each.sources == (source,))
+def disagreements(
+    kind: StationKind, sizes: Mapping[int, Sequence[int]], told: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Where the files of each series differ from how many files and bytes the station says that it has."""
+    rule, (chunks, volume) = kind.assets.files, kind.totals
+    if rule is None or not chunks:
+        return []
+    word = rule.series.lower()
+    found: list[str] = []
+    for each in told:
+        files = sizes.get(int(each[rule.series]), ())
+        for name, there, unit in ((chunks, len(files), "files"), (volume, sum(files), "bytes")):
+            if each.get(name) is not None and int(each[name]) != there:
+                found.append(f"{word} {each[rule.series]}: {there} of {each[name]} {unit}")
+    return found
 
 
 def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:

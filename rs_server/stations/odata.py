@@ -34,7 +34,7 @@ from rs_server.stations.filters import (
     Spatial,
     Value,
 )
-from rs_server.stations.instants import Instant
+from rs_server.stations.instants import Instant, micros
 from rs_server.stations.model import Match, Property, ValueType, as_is
 
 Predicate = str | bool  # OData text; True is everything, False nothing
@@ -72,6 +72,14 @@ class SortKey:
     def path(self) -> str:
         """Where the station keeps the value."""
         return self.by.sources[0]
+
+    def comparable(self, value: Any) -> Any:
+        """A value as it stands there, so that it compares with those of other places; None stays None."""
+        if value is None:
+            return None
+        if self.by.type is ValueType.INSTANT:
+            return micros(value)
+        return float(value) if self.by.type in NUMBERS else value
 
 
 def push(found: Filter, *, lists: bool = False) -> Pushed:

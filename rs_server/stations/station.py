@@ -130,7 +130,7 @@ class Station:
         self._scan_rows = settings.scan_rows
         self._counts = settings.counts
         self._lists = settings.lists
-        self._expands_files = True  # until the station says that it does not
+        self._expansions = _expansions(kind)
 
     async def ping(self) -> None:
         """Raise a ``StationError`` unless a small query works."""
@@ -224,20 +224,21 @@ class Station:
 
     async def _expanded(self, options: dict[str, str | int], *, with_files: bool) -> dict[str, Any]:
         """A page of entities, expanded with what their items need; files only where the station can."""
-        entity_set, expand = self.kind.entity_set, self.kind.expand
-        if self.kind.assets.files is None:
-            return await self.session.query(entity_set, {**options, "$expand": expand})
-        if with_files and self._expands_files:
+        entity_set, ways = self.kind.entity_set, self._expansions
+        if self.kind.assets.files is not None and not with_files:
+            ways = ({},)
+        for at, expand in enumerate(ways):
             try:
-                return await self.session.query(entity_set, {**options, "$expand": expand})
+                answer = await self.session.query(entity_set, {**options, **expand})
             except StationRefused as error:
-                if error.members.get("answered") not in _CANNOT:
-                    raise
-            answer = await self.session.query(entity_set, options)  # if this fails too, it was not the expansion
-            self._expands_files = False
-            log.info("station_does_not_expand", station=self.name, expand=expand)
+                if error.members.get("answered") not in _CANNOT or expand is ways[-1]:
+                    raise  # if the last way fails too, it was not the expansion
+                continue
+            if at:
+                self._expansions = ways[at:]
+                log.info("station_does_not_expand", station=self.name, **ways[at - 1])
             return answer
-        return await self.session.query(entity_set, options)
+        raise AssertionError("there is always a last way")
 
     async def _files(self, rule: Files, rows: Sequence[Row]) -> dict[int, list[Entity]]:
         """The files of each row: those that came along with it, else asked for together."""
@@ -361,6 +362,14 @@ class _Scan:
     def _seen(self) -> set[str]:
         cursor = self._wanted.cursor
         return {cursor.id} if cursor and cursor.collection == self._collection else set()
+
+
+def _expansions(kind: StationKind) -> tuple[dict[str, str], ...]:
+    """What is asked for along with entities, from the most that a station may tell down to what it must."""
+    if kind.assets.files is None:
+        return ({"$expand": kind.expand},)
+    whole = [{"$expand": f"{kind.expand},{kind.quality}"}] if kind.quality else []
+    return (*whole, {"$expand": kind.expand}, {})
 
 
 def _age(entity: Entity) -> tuple[int, str]:

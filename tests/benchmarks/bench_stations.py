@@ -78,7 +78,8 @@ async def _plain_pages(http: httpx.AsyncClient) -> int:
     found, position = 0, ""
     while True:
         query = f"$filter={position}&" if position else ""
-        answer = await http.get(f"/odata/v1/Sessions?{query}$orderby=PublicationDate desc&$top={PAGE}&$expand=Files")
+        options = f"$orderby=PublicationDate desc&$top={PAGE}&$expand=Files,QualityInfo"
+        answer = await http.get(f"/odata/v1/Sessions?{query}{options}")
         rows = orjson.loads(answer.content)["value"]
         if not rows:
             return found

@@ -28,7 +28,7 @@ def moment(number: int) -> str:
 
 
 def session(number: int) -> bytes:
-    """A session of two channels with its files."""
+    """A session of two channels with its files, and what is said of the channels."""
     name = f"S1A_{BEGIN + timedelta(minutes=number):%Y%m%d%H%M%S}{number:06d}"
     at = moment(number)
     values = {
@@ -65,6 +65,21 @@ def session(number: int) -> bytes:
                 "Retransfer": False,
             }
             for at_file in range(FILES)
+        ],
+        "QualityInfo": [
+            {
+                "Channel": channel,
+                "SessionId": name,
+                "AcquiredTFs": 2821742,
+                **dict.fromkeys(("ErrorTFs", "CorrectedTFs", "UncorrectableTFs"), 0),
+                "DataTFs": 2815020,
+                **dict.fromkeys(("ErrorDataTFs", "CorrectedDataTFs", "UncorrectableDataTFs"), 0),
+                "DeliveryStart": at,
+                "DeliveryStop": at,
+                "TotalChunks": FILES // 2,
+                "TotalVolume": FILES // 2 * 314571600,
+            }
+            for channel in (1, 2)
         ],
     }
     return orjson.dumps(values)

@@ -30,11 +30,20 @@ def callers(platform: Platform) -> Iterator[Callers]:
         made = callers.ask(OWNER, "POST", "/catalog/collections", json=collection(FULL))
         assert made.status_code == 201, made.text
         for day in range(1, 29):
-            mine = item(f"mine-{day}", FULL, properties={"datetime": f"2024-11-{day:02}T14:30:44.018Z"})
+            mine = item(f"mine-{day}", FULL, properties=_properties(day))
             made = callers.ask(OWNER, "POST", f"/catalog/collections/{FULL}/items", json=mine)
             assert made.status_code == 201, made.text
         yield callers
         callers.ask(OWNER, "DELETE", f"/catalog/collections/{FULL}?force=true")
+
+
+def _properties(day: int) -> dict[str, Any]:
+    """Several of a time, some with a span around it, and not all with an end of their own or an orbit."""
+    noon = f"2024-11-{day:02}T12:00:00"
+    span = {"start_datetime": f"2024-11-{day:02}T10:00:00Z", "end_datetime": f"2024-11-{day:02}T14:00:00+01:00"}
+    some = {"expires": f"2099-12-{day % 5 + 1:02}T00:00:00.500Z", "sat:absolute_orbit": 56552 - day % 3}
+    kept = {name: value for n, (name, value) in enumerate(some.items()) if (day >> n) % 2}
+    return {"datetime": f"{noon}Z" if day % 3 else "2024-11-14T14:30:44.018Z", **(span if day % 3 == 1 else {}), **kept}
 
 
 def _search(callers: Callers, **parameters: Any) -> httpx.Response:
@@ -43,37 +52,28 @@ def _search(callers: Callers, **parameters: Any) -> httpx.Response:
     return callers.ask(OWNER, "POST", "/stations/search", roles=ROLES, json=asked, headers=headers)
 
 
-def _pages(callers: Callers, limit: int, **parameters: Any) -> list[list[dict[str, Any]]]:
-    found: list[list[dict[str, Any]]] = []
-    asked: dict[str, Any] = {"limit": limit, **parameters}
-    while True:
-        page = _search(callers, **asked).raise_for_status().json()
-        found.append(page["features"])
-        following = [link for link in page["links"] if link["rel"] == "next"]
-        if not following:
-            return found
-        asked = {**following[0]["body"], "lenient": parameters.get("lenient", False)}
+def _pages(
+    callers: Callers, limit: int, *, back: bool = False, lenient: bool = False, **parameters: Any
+) -> list[list[dict[str, Any]]]:
+    """All pages to the end, or those from the last but one back to the first."""
+    page = _search(callers, limit=limit, lenient=lenient, **parameters).raise_for_status().json()
+    forth, before = [page["features"]], list[list[dict[str, Any]]]()
+    for rel, found in (("next", forth), ("prev", before)) if back else (("next", forth),):
+        while beside := [link["body"] for link in page["links"] if link["rel"] == rel]:
+            page = _search(callers, lenient=lenient, **beside[0]).raise_for_status().json()
+            found.append(page["features"])
+    return before if back else forth
 
 
 @pytest.mark.parametrize("direction", ["asc", "desc"])
 def test_the_way_back_shows_the_same_pages(callers: Callers, direction: str) -> None:
-    order = {"sortby": [{"field": "datetime", "direction": direction}]}
-    forward = _pages(callers, 9, **order)
-    page = _search(callers, limit=9, **order).raise_for_status().json()
-    while following := [link for link in page["links"] if link["rel"] == "next"]:
-        page = _search(callers, **following[0]["body"]).raise_for_status().json()
-    back = [page["features"]]
-    while before := [link for link in page["links"] if link["rel"] == "prev"]:
-        page = _search(callers, **before[0]["body"]).raise_for_status().json()
-        back.append(page["features"])
-    assert [[item["id"] for item in each] for each in reversed(back)] == [
-        [item["id"] for item in each] for each in forward
-    ]
+    order: dict[str, Any] = {"sortby": [{"field": "datetime", "direction": direction}]}
+    assert _pages(callers, 9, back=True, **order) == _pages(callers, 9, **order)[-2::-1]
 
 
 @pytest.mark.parametrize("direction", ["asc", "desc"])
 def test_stations_and_catalog_come_as_one_sequence(callers: Callers, direction: str) -> None:
-    order = {"sortby": [{"field": "datetime", "direction": direction}]}
+    order: dict[str, Any] = {"sortby": [{"field": "datetime", "direction": direction}]}
     whole = [each for page in _pages(callers, 1000, **order) for each in page]
     moments = [instants.micros(each["properties"]["datetime"]) for each in whole]
     assert moments == sorted(moments, reverse=direction == "desc")
@@ -84,6 +84,88 @@ def test_stations_and_catalog_come_as_one_sequence(callers: Callers, direction: 
     assert {len(page) for page in pages[:-1]} <= {7}
     ids = [(each["collection"], each["id"]) for page in pages for each in page]
     assert ids == [(each["collection"], each["id"]) for each in whole]  # nothing lost, doubled or elsewhere
+
+
+EVERYWHERE = None
+SEVERAL: list[tuple[list[str] | None, list[tuple[str, str]]]] = [
+    (EVERYWHERE, [("end_datetime", "desc"), ("id", "asc")]),
+    (EVERYWHERE, [("eopf:origin_datetime", "desc"), ("created", "asc"), ("start_datetime", "asc")]),
+    (EVERYWHERE, [("published", "asc"), ("properties.datetime", "desc")]),
+    (EVERYWHERE, [("id", "desc")]),
+    (["s1-sgs"], [("sat:absolute_orbit", "asc"), ("id", "desc")]),
+    (["s1-sgs"], [("start_datetime", "desc"), ("sat:absolute_orbit", "desc")]),
+    (["s1-aux"], [("expires", "asc"), ("datetime", "desc"), ("id", "asc")]),
+    (["s1-aux"], [("datetime", "asc"), ("expires", "desc"), ("id", "desc")]),
+    ([], [("expires", "desc"), ("sat:absolute_orbit", "asc"), ("id", "desc")]),
+    ([], [("sat:absolute_orbit", "asc"), ("expires", "asc")]),
+]
+
+
+@pytest.mark.parametrize(("beside", "terms"), SEVERAL)
+def test_several_sort_keys_forth_and_back(
+    callers: Callers, beside: list[str] | None, terms: list[tuple[str, str]]
+) -> None:
+    order: dict[str, Any] = {"sortby": [{"field": name, "direction": direction} for name, direction in terms]}
+    if beside is not None:
+        order["collections"] = [FULL, *beside]
+    whole = [each for page in _pages(callers, 1000, **order) for each in page]
+    assert [_place(each) for each in whole] == _by_keys(whole, terms)
+    assert {each["collection"] for each in whole} >= {FULL, *(beside or ())}
+    pages = _pages(callers, 6, **order)
+    assert [_place(each) for page in pages for each in page] == [_place(each) for each in whole]
+    assert _pages(callers, 6, back=True, **order) == pages[-2::-1]
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("2024-11-02", 200), ("2024-11-02T00:00:00.1234567Z", 200), ("yesterday", 400), (5, 400)],
+)
+def test_odd_values_in_the_catalog_are_sorted_or_told(callers: Callers, origin: Any, status: int) -> None:
+    """It takes any valid STAC; what PostgreSQL reads as a moment is not always one to others."""
+    odd = item("odd", FULL, properties={"datetime": "2024-11-14T00:00:00Z", "eopf:origin_datetime": origin})
+    callers.ask(OWNER, "POST", f"/catalog/collections/{FULL}/items", json=odd).raise_for_status()
+    try:
+        order: dict[str, Any] = {"sortby": [{"field": "eopf:origin_datetime"}], "collections": [FULL]}
+        answer = _search(callers, limit=1000, **order)
+        assert answer.status_code == status, answer.text
+        if status == 200:
+            assert [each["id"] for page in _pages(callers, 1, **order) for each in page] == [
+                each["id"] for each in answer.json()["features"]
+            ]
+    finally:
+        callers.ask(OWNER, "DELETE", f"/catalog/collections/{FULL}/items/odd").raise_for_status()
+
+
+def test_what_a_source_cannot_sort_by_is_refused(callers: Callers) -> None:
+    for term, source in (("updated", "station"), ("colour", "station")):
+        refused = _search(callers, sortby=[{"field": "datetime"}, {"field": term}])
+        assert refused.status_code == 400
+        assert f"cannot sort by '{term}'" in refused.json()["detail"]
+        assert source in refused.json()["detail"]
+    refused = _search(callers, sortby=[{"field": "gsd"}], collections=[FULL])
+    assert (refused.status_code, "the catalog cannot sort by 'gsd'" in refused.json()["detail"]) == (400, True)
+
+
+def _place(item: dict[str, Any]) -> tuple[str, str]:
+    return item["collection"], item["id"]
+
+
+def _by_keys(items: list[dict[str, Any]], terms: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The items sorted by what they show, those without a value first, and last going down."""
+    found = list(items)
+    for name, direction in reversed(terms):
+        found.sort(key=lambda item: _shown(item, name.removeprefix("properties.")), reverse=direction == "desc")
+    return [_place(each) for each in found]
+
+
+def _shown(item: dict[str, Any], name: str) -> tuple[bool, Any]:
+    properties = item["properties"]
+    if name == "id":
+        return True, properties.get("file:local_path", item["id"])
+    spans = "start_datetime" in properties and "end_datetime" in properties
+    name = "start_datetime" if name == "datetime" and spans else name
+    value = properties.get(name, properties["datetime"] if name in ("start_datetime", "end_datetime") else None)
+    return value is not None, instants.micros(value) if isinstance(value, str) else value
 
 
 def test_a_station_that_is_down_is_named_or_left_out(platform: Platform, callers: Callers) -> None:

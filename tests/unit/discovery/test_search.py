@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import cql2
 import httpx
-import orjson
 import pytest
 from pydantic import SecretStr
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from rs_server.discovery.app import create_app
 from rs_server.settings import Settings
@@ -23,6 +17,7 @@ from rs_server.stations import instants
 from rs_server.stations.client import open_stations
 from tests.asgi import client
 from tests.schemas import faults
+from tests.unit.discovery.standin import StandIn
 from tests.unit.stations.archive import Archive
 from tests.unit.stations.far import CALLERS, PUBLIC_URL, FarSide, KnownCallers, station
 from tests.unit.stations.stores import Dice
@@ -34,55 +29,6 @@ CALLERS_HERE = KnownCallers(
         "carol": frozenset({"rs_cadip_*_read", "rs_auxip_*_read", "rs_prip_*_read", "rs_lta_*_read"}),
     }
 )
-
-
-@dataclass
-class StandIn:
-    """A catalog for the tests: it holds items and evaluates CQL2 on them; only who has a login is let in."""
-
-    items: list[dict[str, Any]]
-    fails: int = 0
-    searches: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def app(self) -> Starlette:
-        return Starlette(
-            routes=[
-                Route("/search", self.search, methods=["POST"]),
-                Route("/collections", self.collections),
-            ]
-        )
-
-    async def search(self, request: Request) -> JSONResponse:
-        if self.fails:
-            return JSONResponse({"detail": "out of order"}, self.fails)
-        if "x-login" not in request.headers and "authorization" not in request.headers:
-            return JSONResponse({"detail": "who?"}, 401)
-        body = orjson.loads(await request.body())
-        self.searches.append(body)
-        expression = cql2.Expr(body["filter"]) if "filter" in body else None
-        found = [
-            item
-            for item in self.items
-            if (not body.get("collections") or item["collection"] in body["collections"])
-            and (expression is None or _true(expression, item))
-        ]
-        for key in reversed(body["sortby"]):
-            found.sort(key=lambda item: _flat(item)[key["field"]], reverse=key["direction"] == "desc")
-        return JSONResponse({"type": "FeatureCollection", "features": found[: body["limit"]], "links": []})
-
-    async def collections(self, request: Request) -> JSONResponse:
-        document = {"id": "alice_products", "links": [{"rel": "self", "href": "http://x/alice_products"}]}
-        return JSONResponse({"collections": [document]})
-
-
-def _true(expression: cql2.Expr, item: dict[str, Any]) -> bool:
-    answer: Any = expression.reduce(_flat(item)).to_json()
-    return answer is True
-
-
-def _flat(item: dict[str, Any]) -> dict[str, Any]:
-    return {**item["properties"], "id": item["id"], "collection": item["collection"]}
 
 
 def _product(number: int, moment: str) -> dict[str, Any]:
@@ -240,8 +186,10 @@ async def test_filters_reach_what_they_are_about(parameters: dict[str, str], col
     ("parameters", "named"),
     [
         ({"filter": "colour = 'red'"}, "colour"),
-        ({"sortby": "-published"}, "sortby"),
-        ({"sortby": "datetime,id"}, "sortby"),
+        ({"sortby": "-datetime,colour"}, "station sgs cannot sort by 'colour'"),
+        ({"sortby": "updated"}, "station sgs cannot sort by 'updated'"),
+        ({"sortby": "updated", "collections": "s1-lta,s1-aux"}, "station adgs cannot sort by 'updated'"),
+        ({"sortby": "eo:cloud_cover", "collections": "alice_products"}, "the catalog cannot sort by 'eo:cloud_cover'"),
         ({"token": "x"}, "token"),
         ({"bbox": "1"}, "bbox"),
     ],

@@ -22,6 +22,7 @@ from tests.unit.simulators.conftest import ADMIN, FORM, Open
 ROOT = "/odata/v1"
 SESSION_ID = "S1A_20241114143038056552"
 SESSION = "6894eb36-416e-469e-8788-9a0a2b8f3a8d"
+LATE = "OData.CSC.DateTimeOffsetAttribute/Value gt 2024-01-01T00:00:00Z"
 FILE = "228b97bc-aa04-4036-8450-3106bc7684bb"
 
 
@@ -133,6 +134,61 @@ async def test_expand(cadip: httpx.AsyncClient) -> None:
         assert quality["TotalVolume"] == sum(file["Size"] for file in mine)
         assert quality["TotalChunks"] == len(mine)
     assert (await get(cadip, f"Sessions({SESSION})/QualityInfo"))["value"] == single["QualityInfo"]
+
+
+async def test_what_is_expanded_has_options_of_its_own(cadip: httpx.AsyncClient) -> None:
+    nested = "$filter=Channel eq 2 and not contains(Name,';)(');$orderby=BlockNumber desc;$skip=1;$top=3;$count=true"
+    found = await get(cadip, "Sessions", expand=f"Files({nested};$select=Name,BlockNumber), QualityInfo($top=1)", top=1)
+    assert found["@odata.context"] == "$metadata#Sessions(Files(Name,BlockNumber),QualityInfo())"
+    (session,) = found["value"]
+    assert [file["BlockNumber"] for file in session["Files"]] == [18, 17, 16]
+    assert all(set(file) == {"Name", "BlockNumber"} for file in session["Files"])
+    assert session["Files@odata.count"] == 19
+    assert len(session["QualityInfo"]) == 1
+    chosen = await get(cadip, f"Sessions({SESSION})", select="SessionId", expand="Files($count=true;$top=0)")
+    kept = {name: value for name, value in chosen.items() if name != "@odata.context"}
+    assert kept == {"SessionId": SESSION_ID, "Files@odata.count": 38, "Files": []}
+    everything = (await get(cadip, "Sessions", expand="*"))["value"][0]
+    assert (len(everything["Files"]), len(everything["QualityInfo"])) == (38, 2)
+
+
+async def test_what_belongs_to_an_entity_is_asked_like_a_set(cadip: httpx.AsyncClient) -> None:
+    path = f"Sessions({SESSION})/Files"
+    found = await get(
+        cadip, path, filter="Channel eq 1", orderby="BlockNumber desc", top=2, count="true", select="Name"
+    )
+    assert found["@odata.context"] == f"$metadata#{path}(Name)"
+    assert found["@odata.count"] == 19
+    assert [file["Name"][-9:-4] for file in found["value"]] == ["00019", "00018"]
+    answer = await cadip.get(f"{ROOT}/{path}/$count", params={"$filter": "FinalBlock eq true"})
+    assert answer.text == "2"
+    assert_odata_error(await cadip.get(f"{ROOT}/{path}", params={"$filter": "Satellite eq 'S1A'"}), 400)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ("$filter=Name eq 'productType'", {"productType"}),
+        ("$filter=Name eq 'productType' and OData.CSC.StringAttribute/Value eq 'AUX_CAL'", set()),
+        (f"$filter=ValueType eq 'DateTimeOffset' and {LATE}", {"DateTimeOffset"}),
+        ("$filter=ValueType eq 'String';$orderby=Name;$top=2;$select=Name,Value", None),
+    ],
+)
+async def test_attributes_are_expanded_as_far_as_wanted(
+    auxip: httpx.AsyncClient, options: str, named: set[str] | None
+) -> None:
+    asked = {"filter": "contains(Name,'RESORB')", "orderby": "Name"}
+    whole = (await get(auxip, "Products", expand="Attributes", **asked))["value"]
+    found = (await get(auxip, "Products", expand=f"Attributes({options})", **asked))["value"]
+    assert [product["Id"] for product in found] == [product["Id"] for product in whole]
+    for shown, every in zip(found, whole, strict=True):
+        if named is None:
+            texts = sorted((a for a in every["Attributes"] if a["ValueType"] == "String"), key=lambda a: str(a["Name"]))
+            kept = ("@odata.type", "Name", "Value")
+            assert shown["Attributes"] == [{name: one[name] for name in kept} for one in texts[:2]]
+            continue
+        wanted = [a for a in every["Attributes"] if named & {a["Name"], a["ValueType"]}]
+        assert shown["Attributes"] == [a for a in wanted if a["ValueType"] == "String" or a["Value"] > "2024"]
 
 
 async def test_single_entities(cadip: httpx.AsyncClient) -> None:
@@ -268,6 +324,19 @@ async def test_product_types(auxip: httpx.AsyncClient) -> None:
         ("Sessions", {"filter": "Sat eq 'x'"}, 400, "no property 'Sat' (at position 0 of $filter)"),
         ("Sessions", {"filter": "contains(SessionId,5)"}, 400, "position 19"),
         ("Sessions", {"expand": "Nothing"}, 400, "'Nothing'"),
+        ("Sessions", {"expand": "Files,Files($top=1)"}, 400, "'Files' is there 2 times"),
+        ("Sessions", {"expand": "Files($top=1"}, 400, "do not match"),
+        ("Sessions", {"expand": "Files($filter=Name eq 'x)"}, 400, "do not match"),
+        ("Sessions", {"expand": "Files)"}, 400, "do not match"),
+        ("Sessions", {"expand": "Files($top=1)x"}, 400, "has no end"),
+        ("Sessions", {"expand": "Files()"}, 400, "is not an option of Files(…)"),
+        ("Sessions", {"expand": "Files($levels=2)"}, 400, "'$levels' is not an option of Files(…)"),
+        ("Sessions", {"expand": "Files($top=1;$top=2)"}, 400, "Files has $top twice"),
+        ("Sessions", {"expand": "Files($top=x)"}, 400, "$expand=Files(…): $top must be a natural number"),
+        ("Sessions", {"expand": "Files($select=Satellite)"}, 400, "$expand=Files(…): $select: there is no 'Satellite'"),
+        ("Sessions", {"expand": "Files($filter=Satellite eq 'S1A')"}, 400, "File has no property 'Satellite'"),
+        ("Sessions", {"expand": "Files($expand=Sessions)"}, 400, "there is no 'Sessions'"),
+        ("Sessions", {"expand": "Files(" + " " * 8192 + ")"}, 400, "longer than 8192"),
         ("Sessions", {"orderby": "Satellite sideways"}, 400, "Satellite sideways"),
         ("Sessions", {"orderby": "Nothing"}, 400, "Nothing"),
         ("Sessions", {"top": "-1"}, 400, "$top"),

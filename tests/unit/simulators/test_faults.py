@@ -251,6 +251,8 @@ def test_lists_rows_and_options(station: httpx.Client) -> None:
     ("feature", "options"),
     [
         ("expand", {"expand": "QualityInfo"}),
+        ("select", {"expand": "Files($select=Name)"}),
+        ("orderby", {"expand": "Files($orderby=Name)"}),
         ("in", {"filter": "not (Satellite in ('S1A'))"}),
         ("or", {"filter": "Satellite eq 'a' or Satellite eq 'b'"}),
         ("bool", {"filter": "true"}),

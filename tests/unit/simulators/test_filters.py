@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rs_server.simulators import odata, sql
 from rs_server.simulators.model import Entity
+from rs_server.simulators.products import attributes
 from rs_server.simulators.query import Order, Query
 from rs_server.simulators.store import Store
 from tests.unit.simulators import evaluate, expressions
@@ -73,6 +74,66 @@ def test_the_store_finds_what_fits(store: Store, monkeypatch: pytest.MonkeyPatch
         assert page.total == len(expected)
 
     agree()
+
+
+@pytest.mark.parametrize("few", [0, 2, 10_000])
+def test_ranges_of_dates_are_looked_up_or_met_on_the_way(
+    store: Store, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """What begins within a time, or overlaps it, to the microsecond; by the date that is sorted by, and by others."""
+    monkeypatch.setattr(sql, "FEW", few)
+    moments = expressions.moments.flatmap(lambda at: st.integers(-1, 1).map(lambda us: at + timedelta(microseconds=us)))
+    ranges = st.builds(
+        odata.Compare,
+        st.sampled_from(["ContentDate/Start", "ContentDate/End", "PublicationDate"]),
+        st.sampled_from(["lt", "le", "gt", "ge"]),
+        moments,
+    )
+    orders = st.lists(st.sampled_from(["PublicationDate", "ContentDate/Start"]), max_size=1)
+
+    @bounded
+    @given(expressions.entities(), st.lists(ranges, min_size=1, max_size=4), orders)
+    def agree(there: list[Entity], terms: list[odata.Compare], order: list[str]) -> None:
+        products = store.sets["Products"]
+        products.clear()
+        products.put(there)
+        asked = odata.And(tuple(terms)) if len(terms) > 1 else terms[0]
+        page = products.page(Query(filter=asked, order=tuple(map(Order, order)), count=True), 100, NOW)
+        expected = [entity for entity in there if evaluate.matches(asked, entity)]
+        for path in order:
+            expected.sort(key=lambda entity: place(entity, path))
+        assert keys(page.rows) == [entity.id for entity in expected]
+        assert page.total == len(expected)
+
+    agree()
+
+
+def test_what_came_and_went_is_not_counted(store: Store) -> None:
+    """Also where links alone tell how many there are: of what a common attribute describes."""
+    products = store.sets["Products"]
+    products.clear()
+
+    def product(number: int, appears: datetime | None, vanishes: datetime | None) -> Entity:
+        values = {**dict.fromkeys(expressions.TYPE.properties), "Id": UUID(int=number)}
+        named = {"Attributes": attributes({"one": "a", "two": number})}
+        return Entity(expressions.TYPE, values, related=named, appears=appears, vanishes=vanishes)
+
+    hour = timedelta(hours=1)
+    products.put([product(1, None, None), product(2, NOW, None), product(3, NOW + hour, None)])
+    products.put([product(4, None, NOW), product(5, NOW - hour, NOW + hour), product(4, NOW + 2 * hour, None)])
+    told: list[tuple[int, int]] = []
+    for moment in (NOW - hour, NOW, NOW + hour, NOW + 2 * hour):
+        counts = []
+        for text in ("Value ge 'a'", "Value eq 'a'"):
+            term = f"att/{text}".replace("att/", "att/OData.CSC.StringAttribute/")
+            asked = odata.parse(
+                f"Attributes/OData.CSC.StringAttribute/any(att:att/Name eq 'one' and {term})", expressions.TYPE
+            )
+            page = products.page(Query(filter=asked, count=True), 100, moment)
+            assert page.total == len(page.rows)
+            counts.append(len(page.rows))
+        told.append((counts[0], counts[1]))
+    assert told == [(3, 3), (3, 3), (3, 3), (4, 4)]
 
 
 @bounded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -453,13 +454,40 @@ async def test_a_scan_that_never_ends_is_refused_and_names_the_term(far: FarSide
 async def test_a_session_is_held_against_what_its_station_says_of_it() -> None:
     far = FarSide()
     told = [{"Channel": channel, "TotalChunks": 19 + channel // 2, "TotalVolume": None} for channel in (1, 2)]
-    far.answer = lambda request: (
-        httpx.Response(200, json={"QualityInfo": told}) if "QualityInfo" in str(request.url) else None
-    )
+
+    def answer(request: httpx.Request) -> httpx.Response | None:
+        asked = str(request.url)
+        if "Files%2CQualityInfo" in asked or "Files,QualityInfo" in asked:
+            return httpx.Response(501)  # it does not tell that of many sessions at once
+        return httpx.Response(200, json={"QualityInfo": told}) if "QualityInfo" in asked else None
+
+    far.answer = answer
     async with opened(far) as stations, service("cadip", stations) as http:
         listed = (await http.get("/search")).json()["features"][0]["properties"]
         item = (await http.get(f"/collections/s1-sgs/items/{SESSION}")).json()
+        before = len(far.queries)
+        again = (await http.get("/search")).json()["features"][0]["properties"]
+    assert len(far.queries) - before == 2  # what was learnt stays so
     assert (listed["rs:complete"], listed["rs:state"]) == (True, "complete")  # a page asks no station once an item
+    assert again == listed
     assert item["properties"]["rs:state"] == "incomplete"
     assert item["properties"]["rs:missing"] == ["channel 2: 19 of 20 files"]
     assert item["properties"]["rs:complete"] is False
+
+
+async def test_a_page_is_held_against_what_comes_along_with_its_sessions() -> None:
+    far = FarSide()
+    store = far.apps["sgs"].state.station.store
+    (session,) = store.sets["Sessions"].values()
+    for chunks, complete in ((19, True), (20, False)):
+        quality = tuple(
+            replace(each, values={**each.values, "TotalChunks": chunks}) for each in session.related["QualityInfo"]
+        )
+        far.fill("sgs", "Sessions", [replace(session, related={**session.related, "QualityInfo": quality})])
+        async with opened(far) as stations, service("cadip", stations) as http:
+            before = len(far.queries)
+            found = (await http.get("/search")).json()["features"][0]["properties"]
+            assert len(far.queries) - before == 2  # the page, and what was published again
+        assert found["rs:complete"] is complete
+        lacking = [f"channel {n}: 19 of 20 files" for n in (1, 2)]
+        assert found.get("rs:missing") == (None if complete else lacking)

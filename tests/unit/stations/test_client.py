@@ -78,7 +78,7 @@ async def test_a_station_that_does_not_expand_is_asked_for_all_files_at_once(how
             assert len(item["assets"]) == 38
             assert item["properties"]["rs:complete"] is True
     asked_to_expand = sum("expand" in query for query in far.queries)
-    assert asked_to_expand == (1 if how == "refuses" else 2)
+    assert asked_to_expand == 2  # with what it says of the channels, and without; or each time
 
 
 async def test_a_growing_session_says_so() -> None:

@@ -157,8 +157,22 @@ def test_files_are_held_against_what_the_station_says() -> None:
         {"Channel": 1, "TotalChunks": 2, "TotalVolume": "20"},
         {"Channel": "2", "TotalChunks": 3, "TotalVolume": 20},
     ]
-    assert items.disagreements(KINDS["cadip"], item, told) == ["channel 2: 2 of 3 files"]
-    assert items.disagreements(KINDS["auxip"], item, told) == []
+    sizes = items.sizes_of(KINDS["cadip"], item)
+    assert sizes == {1: [10, 10], 2: [10, 10]}
+    assert items.disagreements(KINDS["cadip"], sizes, told) == ["channel 2: 2 of 3 files"]
+    assert items.disagreements(KINDS["auxip"], sizes, told) == []
+
+
+def test_a_session_is_incomplete_where_what_came_along_with_it_says_so() -> None:
+    case = json.loads((CASES[0].parent.parent / "cadip" / "real_session.json").read_text())
+    last = {**case["files"][0], "BlockNumber": 1, "FinalBlock": True}
+    whole = [{**last, "Channel": channel, "Name": f"ch{channel}"} for channel in (1, 2)]
+    for told, lacks in ((19, "1 of 19 files"), (1, None)):
+        quality = [{"Channel": n, "TotalChunks": told, "TotalVolume": str(last["Size"])} for n in (1, 2)]
+        entity = {**case["entity"], "QualityInfo": quality}
+        item = items.Mapper(KINDS["cadip"]).item(Place("", "c"), entity, {"id": "x"}, whole)
+        assert item["properties"]["rs:complete"] is (lacks is None)
+        assert item["properties"].get("rs:missing", []) == [f"channel {n}: {lacks}" for n in (1, 2) if lacks]
 
 
 def _files(blocks: list[str]) -> list[dict[str, Any]]:
