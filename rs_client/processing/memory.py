@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import mmap
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 _SMALL = 1 << 20
 _MMAP_THRESHOLD = -3  # of <malloc.h>
 _KEPT = 1 << 27
+_LENT = ContextVar[NDArray[np.uint8] | None]("lent", default=None)
 
 
 def room(size: int) -> NDArray[np.uint8]:
@@ -24,8 +27,22 @@ def room(size: int) -> NDArray[np.uint8]:
 
     Its memory is used again by the next that asks for about as much, once nothing refers to the array: pages that are
     new to the process cost more than what is written to them. Little is kept of it, and the rest goes to the system.
+    It may be that of ``lending``.
     """
+    lent = _LENT.get()
+    if lent is not None and lent.size == size:
+        return lent
     return np.empty(size, np.uint8) if size < _SMALL else np.frombuffer(_Lent(size), np.uint8, size)
+
+
+@contextmanager
+def lending(target: NDArray[np.uint8]) -> Iterator[None]:
+    """Within this, a room of the size of ``target`` is ``target``: what is read then need not be copied there."""
+    token = _LENT.set(target)
+    try:
+        yield
+    finally:
+        _LENT.reset(token)
 
 
 class _Pool:
