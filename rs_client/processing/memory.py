@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 _SMALL = 1 << 20
 _MMAP_THRESHOLD = -3  # of <malloc.h>
-_KEPT = 1 << 27
+_KEPT = 1 << 28
 _LENT = ContextVar[NDArray[np.uint8] | None]("lent", default=None)
 
 
