@@ -49,7 +49,7 @@ def addresses(items: Items) -> list[str]:
 
 
 def address(item: pystac.Item | str) -> str:
-    """The address of an item, which is how the server is told about it."""
+    """The address of an item, which is how the server is told about it. Raises ``Invalid`` when it has none."""
     if isinstance(item, str):
         return item
     href = item.get_self_href()

@@ -48,7 +48,11 @@ class LtaClient(StationClient):
     WORDS: ClassVar[Mapping[str, str]] = PRODUCT_WORDS
 
     def order(self, item: pystac.Item) -> Order:
-        """Ask the archive to make a product ready; the same order is found again if there is one."""
+        """Ask the archive to make a product ready; the same order is found again if there is one.
+
+        Raises ``Invalid`` for an item without a collection or one that needs no order, ``NotFound`` for one that the
+        archive does not have.
+        """
         if item.collection_id is None:
             raise Invalid(f"item {item.id} says of no collection that it is in it", hint="take it from a search")
         body = {"collection": item.collection_id, "item": item.id}

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 from rs_client.errors import RsError
 
 if TYPE_CHECKING:
-    from distributed import Client, Worker
+    from distributed import Client, Security, Worker
 
 TOPIC = "rs-storage-keys"
 LEAST_LEFT_S = 60.0
@@ -124,7 +124,7 @@ def request(name: Name, ended: Key) -> Key | None:
         return None
     from distributed import Client
 
-    place = {"security": worker.security, "set_as_default": False, "timeout": PATIENCE_S}
+    place = {"security": _security(worker), "set_as_default": False, "timeout": PATIENCE_S}
     with Client(worker.scheduler.address, **place) as client:  # type: ignore[no-untyped-call]
         key = _awaited(client, name, str(ended["expiration"]))
     if key is not None:
@@ -157,6 +157,20 @@ def _worker() -> Worker | None:
 
     running = (worker for worker in Worker._instances if worker.status is Status.running)  # noqa: SLF001 - see above
     return next(running, None)
+
+
+def _security(worker: Worker) -> Security:
+    """With what to call the scheduler: as the worker does, whose certificate a gateway gives it for nothing else."""
+    from distributed import Security
+
+    own: Any = worker.security
+    return Security(  # type: ignore[no-untyped-call]
+        require_encryption=own.require_encryption,
+        tls_ca_file=own.tls_ca_file,
+        tls_ciphers=own.tls_ciphers,
+        tls_client_cert=own.tls_client_cert or own.tls_worker_cert,
+        tls_client_key=own.tls_client_key or own.tls_worker_key,
+    )
 
 
 def _variable(name: Name, client: Client) -> Any:

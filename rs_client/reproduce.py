@@ -49,7 +49,7 @@ def reproduce(session: RsClient, item: pystac.Item, to: str = _COLLECTION) -> Re
     """Make a product again, with the inputs, auxiliary files and parameters it was made with, and compare the two.
 
     ``to`` is the collection that the new one goes to; it must be another than the first one's. Raises ``Invalid`` when
-    the item has no provenance, and what the job raises.
+    the item has no provenance, ``NotFound`` when the job makes no product of its name, and what the job raises.
     """
     told = provenance(session, item)
     if str(item.collection_id) in (to, f"{session.whoami().login}_{to}"):

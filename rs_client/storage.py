@@ -110,7 +110,7 @@ def s3_store(keys: Keys, prefix: str) -> Store:
 
 
 def zarr_asset(item: pystac.Item) -> pystac.Asset:
-    """The asset that is a Zarr product."""
+    """The asset that is a Zarr product. Raises ``Invalid`` when there is none."""
     for asset in item.assets.values():
         if _ZARR in (asset.media_type or "") or asset.href.rstrip("/").endswith(f".{_ZARR}"):
             return asset

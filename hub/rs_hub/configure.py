@@ -200,7 +200,7 @@ def _cluster_sizes(c: Config, settings: HubSettings) -> None:
     )
     cluster = c.ClusterConfig
     cluster.scheduler_cmd = [dask, "scheduler"]  # distributed no longer installs dask-scheduler and dask-worker
-    cluster.worker_cmd = [dask, "worker"]
+    cluster.worker_cmd = [dask, "worker", "--no-dashboard"]  # to load one takes half a second; the scheduler has one
     cluster.worker_cores = gateway.worker_cores
     cluster.worker_memory = int(gateway.worker_memory_gib * _GIB)
     cluster.scheduler_memory = int(gateway.scheduler_memory_gib * _GIB)

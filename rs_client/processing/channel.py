@@ -26,7 +26,6 @@ from rs_client.processing.reedsolomon import Octets
 SEGMENT = 8192 * CADU_SIZE
 """Octets decoded at once (16.7 MB)."""
 SMALLEST_SEGMENT = 2 * LOOK_AHEAD
-_PIECE = 1 << 22  # octets that are in memory twice while they are read
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +60,9 @@ class Channel:
         begin = 0
         for block in self.blocks:
             end = begin + block.octets.size
-            for at in range(max(start, begin), min(stop, end), _PIECE):
-                until = min(at + _PIECE, stop, end)
-                octets[at - start : until - start] = block.octets[at - begin : until - begin].to_numpy()
+            at, until = max(start, begin), min(stop, end)
+            if at < until:
+                _fill(octets[at - start : until - start], block.octets[at - begin : until - begin])
             begin = end
         return octets
 
@@ -77,6 +76,14 @@ class Channel:
         barriers = [end for (before, after), end in zip(pairwise(self.blocks), ends[1:], strict=False)
                     if after.number != before.number + 1]  # fmt: skip
         return ((start, stop) for start, stop in pairwise([0, *barriers, ends[-1]]) if start < stop)
+
+
+def _fill(target: Octets, source: xr.Variable) -> None:
+    """Read octets to where they belong: straight there if they come from a file of ours."""
+    with memory.lending(target):
+        found = source.to_numpy()
+    if not np.may_share_memory(found, target):
+        target[:] = found
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def _cluster(workers: int) -> Any:
         return nullcontext()
     from distributed import LocalCluster
 
-    return LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)  # type: ignore[no-untyped-call]
+    return LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0")  # type: ignore[no-untyped-call]
 
 
 def _on_platform(

@@ -90,5 +90,6 @@ def on_worker() -> bool:
 
 
 def _task(work: Callable[[], Any]) -> Any:
-    # Not traversed: what the work carries is plain data, not more work.
+    # Not traversed: what the work carries is plain data, not more work. It should be a function, or a partial of one:
+    # Dask names a task after it, and after its representation otherwise, which for one with large arrays takes long.
     return delayed(work, pure=False, traverse=False)()

@@ -30,7 +30,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from importlib.metadata import version
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -241,25 +243,15 @@ def _digests(pile: _Pile, sources: Sequence[_Source]) -> list[bytes]:
     offset = np.append(0, np.cumsum(pile.length))
     bounds = np.unique([*np.searchsorted(offset, np.arange(0, offset[-1], DATA_CHUNK)).tolist(), len(pile)])
     work = [
-        _Digest(_shares(pile, first, last, offset, sources), offset[first : last + 1] - offset[first])
+        partial(_digests_of, _shares(pile, first, last, offset, sources), offset[first : last + 1] - offset[first])
         for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
     ]
     return [digest for digests in lazily.compute(work) for digest in digests]
 
 
-@dataclass(frozen=True, eq=False)
-class _Digest:
-    """Digests of packets, to be computed anywhere."""
-
-    shares: Sequence[Share]
-    offset: Integers
-
-    def __call__(self) -> list[bytes]:
-        data = collect(self.shares, int(self.offset[-1]), slice(None))
-        return [
-            hashlib.blake2b(data[start:stop], digest_size=16).digest()
-            for start, stop in zip(self.offset[:-1], self.offset[1:], strict=True)
-        ]
+def _digests_of(shares: Sequence[Share], offset: Integers) -> list[bytes]:
+    data = collect(shares, int(offset[-1]), slice(None))
+    return [hashlib.blake2b(data[start:stop], digest_size=16).digest() for start, stop in pairwise(offset.tolist())]
 
 
 def _data(pile: _Pile, offset: Integers, sources: Sequence[_Source]) -> Any:
@@ -269,25 +261,13 @@ def _data(pile: _Pile, offset: Integers, sources: Sequence[_Source]) -> Any:
     return lazily.array([(_chunk(pile, offset, sources, *bounds), bounds[1] - bounds[0]) for bounds in chunks])
 
 
-@dataclass(frozen=True, eq=False)
-class _Chunk:
-    """A piece of the product, to be made anywhere."""
-
-    shares: Sequence[Share]
-    size: int
-    piece: slice
-
-    def __call__(self) -> Octets:
-        return collect(self.shares, self.size, self.piece)
-
-
 def _chunk(pile: _Pile, offset: Integers, sources: Sequence[_Source], start: int, stop: int) -> Callable[[], Octets]:
     """Octets ``start`` to ``stop`` of the product: of all packets that reach into it."""
     first = int(np.searchsorted(offset, start, "right")) - 1
     last = int(np.searchsorted(offset, stop, "left"))
     base = int(offset[first])
     shares = _shares(pile, first, last, offset, sources)
-    return _Chunk(shares, int(offset[last]) - base, slice(start - base, stop - base))
+    return partial(collect, shares, int(offset[last]) - base, slice(start - base, stop - base))
 
 
 def _shares(pile: _Pile, first: int, last: int, offset: Integers, sources: Sequence[_Source]) -> Sequence[Share]:

@@ -38,7 +38,7 @@ def test_a_killed_worker_changes_no_byte(tmp_path: Path) -> None:
     alone, together = tmp_path / "alone" / "X.zarr", tmp_path / "together" / "X.zarr"
     run_payload(order(tmp_path, alone))
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,  # type: ignore[no-untyped-call]
+        LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,  # type: ignore[no-untyped-call]
         Client(cluster) as client,  # type: ignore[no-untyped-call]
     ):
         victim = next(iter(client.run(os.getpid).values()))

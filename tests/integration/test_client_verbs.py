@@ -10,24 +10,31 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dask.config
+import dask_gateway  # type: ignore[import-untyped]  # noqa: F401 - its defaults, below what is set here
 import httpx
 import numpy as np
+import pystac
 import pytest
 import xarray as xr
+import yaml
 from obstore.store import S3Store
 from zarr.storage import ObjectStore
 
 import rs_client
-from rs_client import NotFound, RsClient, connect
+from rs_client import NotFound, RsClient, connect, relay
 from rs_client.auth import ApiKey, DeviceLogin, ServiceAccount
+from rs_client.cluster import open_cluster
 from rs_client.http import Http
 from rs_client.jobs import Job
 from rs_client.relay import Key
+from rs_client.settings import Settings
 from rs_client.stac import Search
 from rs_client.storage import Storage
 from rs_client.tokenstore import FileStore
@@ -289,8 +296,12 @@ class Hurried(Storage):
         return {**key, "expiration": (datetime.now(UTC) + timedelta(seconds=1)).isoformat()}
 
 
-@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")  # as our products are written
-def test_a_product_is_read_while_its_keys_change(platform: Any, alice: RsClient, collection: str) -> None:
+VALUES = np.arange(1000, dtype=np.uint8)
+
+
+@pytest.fixture
+def product(platform: Any, alice: RsClient, collection: str) -> pystac.Item:
+    """An item of alice's with a Zarr product of ten chunks."""
     place = settings(platform).storage
     prefix = f"alice/{collection.removeprefix('alice_')}/product/product.zarr"
     admin = S3Store(
@@ -303,18 +314,56 @@ def test_a_product_is_read_while_its_keys_change(platform: Any, alice: RsClient,
         virtual_hosted_style_request=False,
         client_options={"allow_http": True},
     )
-    made = xr.Dataset({"data": ("octet", np.arange(1000, dtype=np.uint8))}).chunk(octet=100)
-    xr.DataTree(made).to_zarr(ObjectStore(admin), zarr_format=3, consolidated=True)
+    made = xr.Dataset({"data": ("octet", VALUES)}).chunk(octet=100)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")  # as our products are written
+        xr.DataTree(made).to_zarr(ObjectStore(admin), zarr_format=3, consolidated=True)
     assets = {"product": {"href": f"s3://{place.bucket}/{prefix}", "type": "application/vnd+zarr", "roles": ["data"]}}
     alice.catalog.get_collection(collection).create_item(
         {**ITEM, "id": "product", "collection": collection, "assets": assets}
     )
+    return alice.catalog.item(collection, "product")
+
+
+def test_a_product_is_read_while_its_keys_change(alice: RsClient, product: pystac.Item) -> None:
     storage = Hurried(alice.http)
-    data = storage.open(alice.catalog.item(collection, "product")).to_dataset()["data"]
+    data = storage.open(product).to_dataset()["data"]
     for _ in range(3):
-        assert np.asarray(data).tolist() == made["data"].values.tolist()
+        assert np.asarray(data).tolist() == VALUES.tolist()
         time.sleep(1.2)
     assert len(set(storage.asked)) >= 3
+
+
+@pytest.mark.filterwarnings("ignore")  # what a cluster says while it closes is not ours
+def test_workers_of_the_gateway_read_a_product_while_its_keys_change(
+    platform: Any, alice: RsClient, product: pystac.Item
+) -> None:
+    """They are processes of another installation of Dask, behind the gateway's proxy and its certificates."""
+    gateway = _gateway(yaml.safe_load((platform.home / "config" / "hub.yaml").read_text()))
+    storage = Hurried(alice.http)
+    with (
+        dask.config.set(gateway),
+        open_cluster(Settings(gateway=gateway["gateway.address"]), 2) as cluster,
+        cluster.get_client() as client,
+    ):
+        data = storage.open(product).to_dataset()["data"]
+        for _ in range(3):
+            assert np.asarray(data).tolist() == VALUES.tolist()
+            time.sleep(1.2)  # until the workers' key has ended
+        asked = client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.get_events(relay.TOPIC)))
+    assert asked >= 2
+    assert len(set(storage.asked)) >= 3
+
+
+def _gateway(hub: Mapping[str, Any]) -> dict[str, Any]:
+    """The gateway as the configuration of a user's server names it, with a token that may open clusters."""
+    address = f"{hub['public_url']}/services/dask-gateway"
+    return {
+        "gateway.address": address,
+        "gateway.public-address": address,
+        "gateway.proxy-address": f"gateway://127.0.0.1:{hub['gateway']['scheduler_port']}",
+        "gateway.auth": {"type": "jupyterhub", "kwargs": {"api_token": hub["gateway"]["dpr_token"]}},
+    }
 
 
 def test_products_of_the_stations_and_of_the_archive(alice: RsClient) -> None:

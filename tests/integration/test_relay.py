@@ -38,7 +38,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as opened:  # type: ignore[no-untyped-call]
+    with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0") as opened:  # type: ignore[no-untyped-call]
         yield opened
 
 
