@@ -81,7 +81,7 @@ def choose(
 
 
 SMALL_BYTES = 1024 * 1024
-_BUNDLE_FILES = 16
+_BUNDLE_FILES = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -698,11 +698,11 @@ async def _taken(conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: flo
     if not lanes:
         return []
     found = await conn.execute(
-        "UPDATE rs.transfers t SET state = 'running', fence = fence + 1, lane = c.lane, width = c.width, "
+        "UPDATE rs.transfers t SET state = 'running', fence = fence + 1, lane = c.lane, width = c.width, "  # noqa: S608
         "lease_until = now() + make_interval(secs => %(lease)s), reason = NULL, not_before = NULL "
         "FROM unnest(%(ids)s::bigint[], %(lanes)s::uuid[], %(widths)s::int[]) AS c (id, lane, width), "
         "rs.staging_items i, rs.jobs j WHERE t.id = c.id AND i.id = t.item AND j.id = t.job "
-        "RETURNING t.*, i.service, i.collection, i.item AS source_item, j.trace",
+        f"RETURNING {_TAKEN}, i.service, i.collection, i.item AS source_item, j.trace",
         {
             "ids": [file for lane in lanes for file in lane.files],
             "lanes": [lane.id for lane in lanes for _ in lane.files],
@@ -836,10 +836,11 @@ def _item(row: Row) -> StagedItem:
 
 _OF_TRANSFER = (
     *("id", "fence", "job", "station", "name", "asset", "key", "size", "checksum", "width", "tries", "wrong"),
-    *("upload", "part_size", "validator", "ranges", "trace"),
+    *("upload", "part_size", "validator", "ranges"),
 )
+_TAKEN = ", ".join(f"t.{name}" for name in _OF_TRANSFER)
 
 
 def _transfer(row: Row) -> Transfer:
     source = Reference(row["service"], row["collection"], row["source_item"])
-    return Transfer(source=source, **{name: row[name] for name in _OF_TRANSFER})
+    return Transfer(source=source, trace=row["trace"], **{name: row[name] for name in _OF_TRANSFER})
