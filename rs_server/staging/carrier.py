@@ -221,7 +221,7 @@ class Carrier:
             await self._abort(upload)
 
     async def _abort(self, upload: Upload) -> None:
-        await self._world.uploads.abort(upload.key, upload.upload)
+        await self._world.uploads(upload.bucket).abort(upload.key, upload.upload)
         await self._rows.forget_upload(upload)
 
 

@@ -23,6 +23,7 @@ from rs_server.staging import claim
 from rs_server.staging.archive import Asked
 from rs_server.staging.claim import Busy, Lane, Limits, Line
 from rs_server.staging.plan import Planned
+from rs_server.storage.layout import Location
 
 CHANNEL = "rs_transfers"
 _CLAIMING = 0x7273_636C_6169  # any number, the same in every worker: one at a time asks whose turn it is
@@ -70,6 +71,7 @@ class NewItem:
     document: Mapping[str, Any]
     state: ItemState
     reason: str | None = None
+    bucket: str = ""  # where its files go, if any do
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class StagedItem:
     document: Mapping[str, Any]
     state: ItemState
     reason: str | None
+    bucket: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class Transfer:
     station: str
     name: str
     asset: Mapping[str, Any]
+    bucket: str
     key: str
     size: int
     checksum: str | None
@@ -158,6 +162,7 @@ class Upload:
     """A multipart upload that nobody wants any more."""
 
     transfer: int
+    bucket: str
     key: str
     upload: str
 
@@ -166,25 +171,31 @@ class Upload:
 class Remains:
     """An object that may be left over, and the item of the catalog that may name it."""
 
-    key: str
+    place: Location
     collection: str
     item: str
 
 
 class StagingRows:
-    """The tables of staging."""
+    """The tables of staging; items that name no bucket, as the older ones, are at home in ``bucket``."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, bucket: str) -> None:
         self._database = database
+        self._bucket = bucket
 
     # What the steps of a job write, in a transaction of theirs.
 
     async def add_items(self, conn: AsyncConnection[Row], job: UUID, items: Sequence[NewItem]) -> dict[Reference, int]:
         """Note items; the ids of those that were not noted before."""
+        buckets = [new.bucket for new in items]
+        await conn.execute(
+            "INSERT INTO rs.staging_buckets SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING",
+            [sorted(set(buckets) - {""})],
+        )
         made = await conn.execute(
-            "INSERT INTO rs.staging_items (job, service, collection, item, document, state, reason) "
+            "INSERT INTO rs.staging_items (job, service, collection, item, document, state, reason, bucket) "
             "SELECT %(job)s, new.* FROM unnest(%(services)s::text[], %(collections)s::text[], %(items)s::text[], "
-            "%(documents)s::jsonb[], %(states)s::text[], %(reasons)s::text[]) AS new "
+            "%(documents)s::jsonb[], %(states)s::text[], %(reasons)s::text[], %(buckets)s::text[]) AS new "
             "ON CONFLICT DO NOTHING RETURNING id, service, collection, item",
             {
                 "job": job,
@@ -194,6 +205,7 @@ class StagingRows:
                 "documents": [Jsonb(new.document) for new in items],
                 "states": [str(new.state) for new in items],
                 "reasons": [new.reason for new in items],
+                "buckets": buckets,
             },
         )
         return {Reference(row["service"], row["collection"], row["item"]): row["id"] for row in await made.fetchall()}
@@ -272,9 +284,9 @@ class StagingRows:
         query = "SELECT * FROM rs.staging_items WHERE job = %s AND state = ANY(%s) ORDER BY id LIMIT %s"
         values = [job, [str(state) for state in states], limit]
         if conn is not None:
-            return [_item(row) for row in await (await conn.execute(query, values)).fetchall()]
+            return [self._item(row) for row in await (await conn.execute(query, values)).fetchall()]
         async with self._database.connection() as own:
-            return [_item(row) for row in await (await own.execute(query, values)).fetchall()]
+            return [self._item(row) for row in await (await own.execute(query, values)).fetchall()]
 
     async def counts(self, job: UUID) -> dict[ItemState, int]:
         """How many items of a job are in each state."""
@@ -312,25 +324,25 @@ class StagingRows:
         )
 
     async def leave(
-        self, conn: AsyncConnection[Row], collection: str, item: str, keys: Sequence[str], grace_s: float
+        self, conn: AsyncConnection[Row], collection: str, item: str, places: Sequence[Location], grace_s: float
     ) -> None:
         """Note objects that an edition published now has taken the place of."""
         await conn.execute(
-            "INSERT INTO rs.leftovers (key, collection, item, due) "
-            "SELECT key, %s, %s, now() + make_interval(secs => %s) FROM unnest(%s::text[]) AS key "
-            "ON CONFLICT (key) DO NOTHING",
-            [collection, item, grace_s, list(keys)],
+            "INSERT INTO rs.leftovers (bucket, key, collection, item, due) "
+            "SELECT place.*, %s, %s, now() + make_interval(secs => %s) FROM unnest(%s::text[], %s::text[]) AS place "
+            "ON CONFLICT (key) DO NOTHING",  # no two jobs write the same key
+            [collection, item, grace_s, [each.bucket for each in places], [each.key for each in places]],
         )
 
     async def outcomes(self, job: UUID) -> list[StagedItem]:
         """What became of all items of a job, in the order they were asked for; without the documents."""
         async with self._database.connection() as conn:
             found = await conn.execute(
-                "SELECT id, service, collection, item, '{}'::jsonb AS document, state, reason "
+                "SELECT id, service, collection, item, '{}'::jsonb AS document, state, reason, bucket "
                 "FROM rs.staging_items WHERE job = %s ORDER BY id",
                 [job],
             )
-            return [_item(row) for row in await found.fetchall()]
+            return [self._item(row) for row in await found.fetchall()]
 
     async def totals(self, job: UUID) -> tuple[int, int]:
         """Files and bytes of a job that were carried."""
@@ -350,7 +362,7 @@ class StagingRows:
                 "WHERE t.job = %s AND t.state = 'ordered' ORDER BY i.id LIMIT 1000",
                 [job],
             )
-            return [(_item(row), row["archive_order"], row["station"]) for row in await found.fetchall()]
+            return [(self._item(row), row["archive_order"], row["station"]) for row in await found.fetchall()]
 
     async def note_order(self, conn: AsyncConnection[Row], item: int, asked: Asked) -> None:
         """Note the order of an item's files and what it waits for; with nothing left to wait for they are fetched."""
@@ -386,7 +398,7 @@ class StagingRows:
             for (job, station), connections in given.items():
                 sizes = waiting[job, station]
                 lanes += claim.lanes(sizes, connections, limits[station].ranges, wide_from)
-            taken = await _taken(conn, lanes, lease_s)
+            taken = await _taken(conn, lanes, lease_s, self._bucket)
             done = {
                 place for place, connections in given.items() if len(waiting[place]) < claim.candidates(connections)
             }
@@ -532,10 +544,13 @@ class StagingRows:
         """Multipart uploads of transfers that came to nothing."""
         async with self._database.connection() as conn:
             found = await conn.execute(
-                "SELECT id AS transfer, key, upload FROM rs.transfers WHERE upload IS NOT NULL "
-                "AND state IN ('failed', 'gone', 'cancelled') ORDER BY id LIMIT 100"
+                "SELECT t.id, i.bucket, t.key, t.upload FROM rs.transfers t JOIN rs.staging_items i ON i.id = t.item "
+                "WHERE t.upload IS NOT NULL AND t.state IN ('failed', 'gone', 'cancelled') ORDER BY t.id LIMIT 100"
             )
-            return [Upload(**row) for row in await found.fetchall()]
+            return [
+                Upload(row["id"], row["bucket"] or self._bucket, row["key"], row["upload"])
+                for row in await found.fetchall()
+            ]
 
     async def forget_upload(self, upload: Upload) -> None:
         """The upload is aborted."""
@@ -546,13 +561,20 @@ class StagingRows:
                 [upload.transfer, upload.upload],
             )
 
-    async def uploads_of(self, keys: Sequence[str]) -> dict[str, str | None]:
-        """Of the keys that are of transfers: the upload that a transfer still goes on with, if any does."""
+    async def buckets(self) -> list[str]:
+        """All that files were ever staged to."""
+        async with self._database.connection() as conn:
+            found = await conn.execute("SELECT name FROM rs.staging_buckets")
+            return sorted({self._bucket, *(row["name"] for row in await found.fetchall())})
+
+    async def uploads_of(self, bucket: str, keys: Sequence[str]) -> dict[str, str | None]:
+        """Of the keys that are of transfers to a bucket: the upload that a transfer still goes on with, if any does."""
         async with self._database.connection() as conn:
             found = await conn.execute(
-                "SELECT key, CASE WHEN state IN ('waiting', 'paused', 'ordered', 'running') THEN upload END AS upload "
-                "FROM rs.transfers WHERE key = ANY(%s)",
-                [list(keys)],
+                "SELECT t.key, CASE WHEN t.state IN ('waiting', 'paused', 'ordered', 'running') THEN t.upload END "
+                "AS upload FROM rs.transfers t JOIN rs.staging_items i ON i.id = t.item "
+                "WHERE t.key = ANY(%s) AND coalesce(nullif(i.bucket, ''), %s) = %s",
+                [list(keys), self._bucket, bucket],
             )
             return {row["key"]: row["upload"] for row in await found.fetchall()}
 
@@ -560,18 +582,21 @@ class StagingRows:
         """Objects that jobs which ended some time ago may have left, and those that newer editions replaced."""
         async with self._database.connection() as conn:
             found = await conn.execute(
-                "(SELECT t.key, j.request->>'collection' AS collection, i.item FROM rs.transfers t "
+                "(SELECT i.bucket, t.key, j.request->>'collection' AS collection, i.item FROM rs.transfers t "
                 "JOIN rs.staging_items i ON i.id = t.item JOIN rs.jobs j ON j.id = t.job "
                 "WHERE NOT t.swept AND i.state <> 'published' AND j.finished < now() - make_interval(secs => %s) "
                 "AND t.fence > 0 LIMIT 500) "
-                "UNION ALL (SELECT key, collection, item FROM rs.leftovers WHERE due < now() LIMIT 500)",
+                "UNION ALL (SELECT bucket, key, collection, item FROM rs.leftovers WHERE due < now() LIMIT 500)",
                 [grace_s],
             )
-            return [Remains(**row) for row in await found.fetchall()]
+            return [
+                Remains(Location(row["bucket"] or self._bucket, row["key"]), row["collection"], row["item"])
+                for row in await found.fetchall()
+            ]
 
     async def swept(self, remains: Sequence[Remains]) -> None:
         """These were looked at, and need not be again."""
-        keys = [each.key for each in remains]
+        keys = [each.place.key for each in remains]
         async with self._database.connection() as conn:
             await conn.execute("UPDATE rs.transfers SET swept = true WHERE key = ANY(%s)", [keys])
             await conn.execute("DELETE FROM rs.leftovers WHERE key = ANY(%s)", [keys])
@@ -581,6 +606,11 @@ class StagingRows:
             found = await conn.execute(query, {"id": transfer.id, "fence": transfer.fence, **values})
             if await found.fetchone() is None:
                 raise Lost
+
+    def _item(self, row: Row) -> StagedItem:
+        source = Reference(row["service"], row["collection"], row["item"])
+        bucket = row["bucket"] or self._bucket
+        return StagedItem(row["id"], source, row["document"], ItemState(row["state"]), row["reason"], bucket)
 
     async def _one(self, query: str, values: Sequence[Any]) -> Row | None:
         async with self._database.connection() as conn:
@@ -694,7 +724,9 @@ async def _waiting(
     return waiting
 
 
-async def _taken(conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: float) -> list[list[Transfer]]:
+async def _taken(
+    conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: float, bucket: str
+) -> list[list[Transfer]]:
     if not lanes:
         return []
     found = await conn.execute(
@@ -702,7 +734,7 @@ async def _taken(conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: flo
         "lease_until = now() + make_interval(secs => %(lease)s), reason = NULL, not_before = NULL "
         "FROM unnest(%(ids)s::bigint[], %(lanes)s::uuid[], %(widths)s::int[]) AS c (id, lane, width), "
         "rs.staging_items i, rs.jobs j WHERE t.id = c.id AND i.id = t.item AND j.id = t.job "
-        f"RETURNING {_TAKEN}, i.service, i.collection, i.item AS source_item, j.trace",
+        f"RETURNING {_TAKEN}, i.service, i.collection, i.item AS source_item, i.bucket, j.trace",
         {
             "ids": [file for lane in lanes for file in lane.files],
             "lanes": [lane.id for lane in lanes for _ in lane.files],
@@ -710,7 +742,7 @@ async def _taken(conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: flo
             "lease": lease_s,
         },
     )
-    by_id = {row["id"]: _transfer(row) for row in await found.fetchall()}
+    by_id = {row["id"]: _transfer(row, bucket) for row in await found.fetchall()}
     return [[by_id[file] for file in lane.files] for lane in lanes]
 
 
@@ -829,11 +861,6 @@ def _called(station: str) -> str:
     return f"station {station}" if station else "the object storage"
 
 
-def _item(row: Row) -> StagedItem:
-    source = Reference(row["service"], row["collection"], row["item"])
-    return StagedItem(row["id"], source, row["document"], ItemState(row["state"]), row["reason"])
-
-
 _OF_TRANSFER = (
     *("id", "fence", "job", "station", "name", "asset", "key", "size", "checksum", "width", "tries", "wrong"),
     *("upload", "part_size", "validator", "ranges"),
@@ -841,6 +868,8 @@ _OF_TRANSFER = (
 _TAKEN = ", ".join(f"t.{name}" for name in _OF_TRANSFER)
 
 
-def _transfer(row: Row) -> Transfer:
+def _transfer(row: Row, bucket: str) -> Transfer:
+    """``bucket`` is that of items which name none."""
     source = Reference(row["service"], row["collection"], row["source_item"])
-    return Transfer(source=source, trace=row["trace"], **{name: row[name] for name in _OF_TRANSFER})
+    known = {name: row[name] for name in _OF_TRANSFER}
+    return Transfer(source=source, bucket=row["bucket"] or bucket, trace=row["trace"], **known)

@@ -109,8 +109,8 @@ class World:
 
     stations: Source
     turns: Turns
-    objects: Objects
-    uploads: Multipart
+    objects: Callable[[str], Objects]  # of a bucket
+    uploads: Callable[[str], Multipart]  # of a bucket
     notes: Notes
     part_bytes: int
     reached: Reached
@@ -138,12 +138,15 @@ class _Carrying:
     transfer: Transfer
     world: World
     meter: Meter
+    objects: Objects = field(init=False)
+    uploads: Multipart = field(init=False)
     file: File = field(init=False)
     upload: str | None = field(init=False)
     _noted: tuple[str | None, bool] = field(init=False)
 
     def __post_init__(self) -> None:
         of = self.transfer
+        self.objects, self.uploads = self.world.objects(of.bucket), self.world.uploads(of.bucket)
         self.file = File(
             *(self.world.stations, self.world.turns, of.station, of.source, of.name, of.asset, of.size),
             validator=of.validator,
@@ -158,13 +161,13 @@ class _Carrying:
             return await self._carried()
         except Changed:
             if self.upload:
-                await self.world.uploads.abort(self.transfer.key, self.upload)
-            await self.world.objects.delete([self.transfer.key])
+                await self.uploads.abort(self.transfer.key, self.upload)
+            await self.objects.delete([self.transfer.key])
             raise
 
     async def _carried(self) -> str:
         await self.world.reached("reserved")
-        if self.transfer.fence > 1 and await self.world.objects.size(self.transfer.key) == self.transfer.size:
+        if self.transfer.fence > 1 and await self.objects.size(self.transfer.key) == self.transfer.size:
             return await self._read_back()  # an earlier carrier got this far
         if not self.transfer.station:
             return await self._copied()
@@ -183,16 +186,16 @@ class _Carrying:
         inspector.update(data)
         digest = inspector.verdict()
         with tracing.leaf("storage object"):
-            await self.world.objects.put(self.transfer.key, bytes(data))
+            await self.objects.put(self.transfer.key, bytes(data))
         await self.world.reached("complete")
         return digest
 
     async def _copied(self) -> str:
         place = layout.parse(str(self.transfer.asset.get("href")))
         try:
-            await self.world.uploads.copy(place.bucket, place.key, self.transfer.key)
+            await self.uploads.copy(place.bucket, place.key, self.transfer.key)
         except Unavailable as error:
-            if await self.world.objects.size(place.key) is None:
+            if await self.world.objects(place.bucket).size(place.key) is None:
                 raise Gone(f"{self.transfer.name} is no longer in the object storage") from error
             raise
         await self.world.reached("complete")
@@ -208,21 +211,21 @@ class _Carrying:
             digest = await self._fetched(upload, whole, parts, inspector)
             await persistently(lambda: self.world.notes.check(self.transfer))
             await self.world.reached("part done")
-            await self.world.uploads.complete(self.transfer.key, upload, parts)
+            await self.uploads.complete(self.transfer.key, upload, parts)
         except NoSuchUpload as error:
             await self.world.notes.check(self.transfer)
-            if await self.world.objects.size(self.transfer.key) != self.transfer.size:
+            if await self.objects.size(self.transfer.key) != self.transfer.size:
                 raise Changed(f"the parts of {self.transfer.name} are gone from the object storage") from error
             digest = None  # somebody completed it; of which parts is seen by reading it
         await self.world.reached("complete")
         return digest or await self._read_back()
 
     async def _begin(self, whole: Cut) -> str:
-        upload = await self.world.uploads.begin(self.transfer.key)
+        upload = await self.uploads.begin(self.transfer.key)
         try:
             await persistently(lambda: self.world.notes.begin_upload(self.transfer, upload, whole.part_size))
         except BaseException:
-            await self.world.uploads.abort(self.transfer.key, upload)
+            await self.uploads.abort(self.transfer.key, upload)
             raise
         return upload
 
@@ -244,7 +247,7 @@ class _Carrying:
             if part.number in parts:
                 return
             with tracing.leaf("storage part", number=part.number):
-                etag = await self.world.uploads.put(self.transfer.key, upload, part.number, data)
+                etag = await self.uploads.put(self.transfer.key, upload, part.number, data)
             await self._note_file()
             await persistently(lambda: self.world.notes.add_part(self.transfer, part.number, etag))
             parts[part.number] = etag
@@ -267,7 +270,7 @@ class _Carrying:
     async def _read_back(self) -> str:
         """The checksum of what is in the object storage; ``Changed`` when it is wrong."""
         inspector = self._inspector()
-        async for chunk in self.world.objects.read(self.transfer.key):
+        async for chunk in self.objects.read(self.transfer.key):
             await asyncio.to_thread(inspector.update, chunk)
         self.meter.bytes_done = self.transfer.size
         return inspector.verdict()

@@ -7,7 +7,7 @@ must survive a kill is written by ``multipart``, whose uploads staging knows by 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -46,7 +46,7 @@ class Storage:
         self.region = settings.region
 
     def at(self, bucket: str) -> Storage:
-        """The same storage's other bucket, which an operator has made."""
+        """The same storage's other bucket."""
         if bucket == self.bucket:
             return self
         if bucket not in self._others:
@@ -160,11 +160,15 @@ class Storage:
 
 
 @asynccontextmanager
-async def open_storage(settings: StorageSettings) -> AsyncIterator[Storage]:
-    """The bucket of the settings, made if it is not there; a storage that does not answer yet tells at first use."""
+async def open_storage(settings: StorageSettings, others: Iterable[str] = ()) -> AsyncIterator[Storage]:
+    """The bucket of the settings; a storage that does not answer yet tells at first use.
+
+    It is made if it is not there, and so are the ``others``.
+    """
     admin = _admin(settings)
     try:
-        await asyncio.to_thread(_ensure_bucket, admin, settings.bucket)
+        for bucket in sorted({settings.bucket, *others}):
+            await asyncio.to_thread(_ensure_bucket, admin, bucket)
     except Unavailable as error:
         log.warning("storage_not_ready", reason=error.detail)
     yield Storage(_store(settings), admin, settings)

@@ -50,6 +50,10 @@ class Uploads:
         self._bucket = bucket
         self._threads = threads
 
+    def at(self, bucket: str) -> Uploads:
+        """Those of another bucket of the same storage."""
+        return Uploads(self._client, bucket, self._threads)
+
     async def begin(self, key: str) -> str:
         """Begin an upload; its id."""
         answer = await self._call(
@@ -106,17 +110,20 @@ class Uploads:
         )
 
     async def unfinished(self) -> list[Unfinished]:
-        """All uploads under way in the bucket."""
+        """All uploads under way in the bucket; there are none in one that is gone."""
         return await self._in_thread(self._unfinished)
 
     def _unfinished(self) -> list[Unfinished]:
         with failures("listing uploads"):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket)
-            return [
-                Unfinished(each["Key"], each["UploadId"], each["Initiated"])
-                for page in pages
-                for each in page.get("Uploads", [])
-            ]
+            try:
+                return [
+                    Unfinished(each["Key"], each["UploadId"], each["Initiated"])
+                    for page in pages
+                    for each in page.get("Uploads", [])
+                ]
+            except self._client.exceptions.NoSuchBucket:
+                return []
 
     async def _call(
         self, doing: str, call: Callable[..., dict[str, object]] | Callable[..., object], **values: object

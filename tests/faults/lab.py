@@ -308,14 +308,28 @@ class Lab:
             aws_secret_access_key=place["secret_key"],
         )
 
+    @property
+    def buckets(self) -> list[str]:
+        """All there are."""
+        return [each["Name"] for each in self.s3.list_buckets()["Buckets"]]
+
     def objects(self, prefix: str) -> set[str]:
-        """The keys under a prefix."""
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket="lab", Prefix=prefix)
-        return {entry["Key"] for page in pages for entry in page.get("Contents", [])}
+        """The addresses of what lies under a prefix, in any bucket."""
+        lists = self.s3.get_paginator("list_objects_v2")
+        return {
+            f"s3://{bucket}/{entry['Key']}"
+            for bucket in self.buckets
+            for page in lists.paginate(Bucket=bucket, Prefix=prefix)
+            for entry in page.get("Contents", [])
+        }
 
     def uploads(self, prefix: str = "") -> list[str]:
-        """The keys of multipart uploads under way."""
-        return [each["Key"] for each in self.s3.list_multipart_uploads(Bucket="lab", Prefix=prefix).get("Uploads", [])]
+        """The addresses of multipart uploads under way."""
+        return [
+            f"s3://{bucket}/{each['Key']}"
+            for bucket in self.buckets
+            for each in self.s3.list_multipart_uploads(Bucket=bucket, Prefix=prefix).get("Uploads", [])
+        ]
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """What the database says."""
@@ -362,11 +376,7 @@ class Lab:
         """Under a collection's prefix lies what its items name and nothing else, and no upload is left."""
         owner, _, name = collection.partition("_")
         prefix = f"{owner}/{name}/"
-        named = {
-            asset["href"].removeprefix("s3://lab/")
-            for item in self.every_item(collection)
-            for asset in item["assets"].values()
-        }
+        named = {asset["href"] for item in self.every_item(collection) for asset in item["assets"].values()}
         eventually("only what is published is left", lambda: self.objects(prefix) == named, 30)
         eventually("no upload is left", lambda: self.uploads(prefix) == [], 30)
 

@@ -22,7 +22,7 @@ from rs_server.staging.rows import Ended, ItemState, NewItem, Order, StagingRows
 from tests.conftest import Platform
 from tests.integration.databases import own_database
 
-TABLES = ("20", "21", "22", "23", "24", "50", "60", "61")
+TABLES = ("20", "21", "22", "23", "24", "50", "60", "61", "62")
 LIMITS = {"sgs": Limits(100, 100), "": Limits(100, 100)}
 
 
@@ -45,7 +45,7 @@ async def database(tables: DatabaseSettings) -> AsyncIterator[Database]:
 @pytest.fixture
 def rows(database: Database) -> StagingRows:
     """What is tried."""
-    return StagingRows(database)
+    return StagingRows(database, "own")
 
 
 async def ask(database: Database, query: str, *values: Any) -> list[dict[str, Any]]:

@@ -53,13 +53,18 @@ class Case:
         asset = self.station.session["assets"][NAME]
         asset["file:size"] = self.size
         transfer = Transfer(
-            *(1, self.fence, uuid4(), Reference("cadip", "s1-sgs", SESSION), "sgs", NAME, asset, KEY, self.size),
-            *(self.checksum, self.width, 0, 0, self.notes.upload, PART if self.notes.upload else None),
+            *(1, self.fence, uuid4(), Reference("cadip", "s1-sgs", SESSION), "sgs", NAME, asset, "rs-data", KEY),
+            *(self.size, self.checksum, self.width, 0, 0, self.notes.upload, PART if self.notes.upload else None),
             *(self.notes.validator, self.notes.ranges, None),
         )
         self.fence += 1
-        uploads = Uploads(self.bucket)
-        world = World(self.station, Turns(), self.bucket, uploads, self.notes, PART, _nothing, pause_s=0)
+        there = {"rs-data": self.bucket}
+        world = World(
+            *(self.station, Turns(), there.__getitem__, lambda name: Uploads(there[name]), self.notes),
+            part_bytes=PART,
+            reached=_nothing,
+            pause_s=0,
+        )
         return await carry(transfer, world, Meter())
 
 
