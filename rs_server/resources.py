@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from prometheus_client.registry import Collector
+
 from rs_server.access.policy import Principal
 from rs_server.catalog.lifecycle import Rules
 from rs_server.catalog.store import CatalogStore
-from rs_server.database import Database, open_database
+from rs_server.database import Database, DatabaseMetrics, open_database
 from rs_server.dpr.app import Dpr
 from rs_server.dpr.execute import GatewayClusters
 from rs_server.dpr.leftovers import Leftovers
@@ -65,6 +67,11 @@ class Resources:
     dpr: Dpr
     leftovers: Leftovers
 
+    @property
+    def metrics(self) -> tuple[Collector, ...]:
+        """What this process counts, for a registry."""
+        return self.stations.metrics, self.storage.metrics, DatabaseMetrics(self.database)
+
 
 @asynccontextmanager
 async def open_resources(settings: Settings, reached: Reached = nowhere) -> AsyncIterator[Resources]:
@@ -81,7 +88,7 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
         open_queue(settings.database) as queue,
     ):
         threads = ThreadPoolExecutor(THREADS, thread_name_prefix="uploads")
-        uploads = open_uploads(settings.storage, threads)
+        uploads = open_uploads(settings.storage, threads, storage.metrics)
         credentials = CredentialIssuer(database, key_maker(settings.storage), settings.storage, buckets)
         catalog = CatalogStore(database, Rules(settings.catalog.lifecycle))
         place = Place(storage.bucket, storage.endpoint, storage.region, settings.public_url, settings.access.issuer)

@@ -135,6 +135,7 @@ class Lab:
     programs: dict[str, Program] = field(default_factory=dict)
     others: list[subprocess.Popen[str]] = field(default_factory=list)
     truths: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, str] = field(default_factory=dict)  # of workers: where each serves its counters
     true_endpoint: str = ""  # of the object storage, when the workers reach it through a proxy
 
     @property
@@ -187,7 +188,19 @@ class Lab:
 
     def start_worker(self, name: str = "worker", *, kill_at: str = "", stop_at: str = "") -> Program:
         """Start a worker, which may be told to die at a point of its work, or to stand still there."""
-        return self.start(name, "worker", RSPY_WORKER_KILL_AT=kill_at, RSPY_WORKER_STOP_AT=stop_at)
+        address = f"127.0.0.1:{free_port()}"
+        self.metrics[name] = f"http://{address}/metrics"
+        points = {"RSPY_WORKER_KILL_AT": kill_at, "RSPY_WORKER_STOP_AT": stop_at}
+        return self.start(name, "worker", RSPY_WORKER_METRICS=address, **points)
+
+    def counters(self, worker: str = "worker") -> str:
+        """What a worker has counted; one that was just started may not serve it yet."""
+        end = time.monotonic() + 30
+        while True:
+            with suppress(httpx.TransportError):
+                return httpx.get(self.metrics[worker], trust_env=False).text
+            assert time.monotonic() < end, f"{worker} serves no counters"
+            time.sleep(0.1)
 
     def kill(self, name: str) -> None:
         """Kill one of our programs, or the database or the object storage."""
