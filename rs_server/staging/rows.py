@@ -142,6 +142,15 @@ class Pulse:
 
 
 @dataclass(frozen=True, slots=True)
+class Spared:
+    """Connections over which all bytes of a running transfer have come that were to come."""
+
+    transfer: int
+    fence: int
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """What became of a transfer: ``state`` is its end, or PAUSED for ``pause_s`` seconds, or WAITING for another turn.
 
@@ -378,12 +387,22 @@ class StagingRows:
     # What carriers write.
 
     async def claim(
-        self, limits: Mapping[str, Limits], free: int, wide_from: int, lease_s: float
+        self,
+        limits: Mapping[str, Limits],
+        free: int,
+        wide_from: int,
+        lease_s: float,
+        spared: Sequence[Spared] = (),
     ) -> list[list[Transfer]]:
-        """Take up to ``free`` connections' worth of transfers up: what is carried on each connection, in order."""
+        """Take up to ``free`` connections' worth of transfers up: what is carried on each connection, in order.
+
+        Those that were ``spared`` are free, first of all.
+        """
         async with self._database.connection() as conn:
             async with conn.pipeline():  # all that is asked is sent at once
                 await conn.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIMING])
+                if spared:
+                    await _narrow(conn, spared)
                 asked = await _lines(conn, claim.lines_of_user(limits, free)), await _busy(conn), await _closed(conn)
                 stood, busy, closed = [await each.fetchall() for each in asked]
             lines = [_stood(row) for row in stood]
@@ -404,6 +423,23 @@ class StagingRows:
             }
             await _clear(conn, [each for each in lines if not each.open or each.place in done])
             return taken
+
+    async def widen(self, limits: Mapping[str, Limits], transfers: Sequence[Transfer], free: int) -> set[int]:
+        """Give running transfers one more of ``free`` connections each, where nobody waits for the station; which."""
+        async with self._database.connection() as conn:
+            await conn.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIMING])
+            found = await conn.execute(
+                "SELECT t.id, t.job, t.owner, t.station, t.width::int AS connections FROM rs.transfers t "
+                "JOIN unnest(%s::bigint[], %s::int[]) AS mine (id, fence) ON t.id = mine.id AND t.fence = mine.fence "
+                "WHERE t.state = 'running' AND t.lane IS NOT NULL "
+                "AND NOT EXISTS (SELECT 1 FROM rs.lines WHERE station = t.station)",
+                [[each.id for each in transfers], [each.fence for each in transfers]],
+            )
+            running = {row.pop("id"): Busy(**row) for row in await found.fetchall()}
+            busy, closed = [await (await ask(conn)).fetchall() for ask in (_busy, _closed)]
+            chosen = claim.widened(running, [Busy(**row) for row in busy], _open(limits, closed), free)
+            await conn.execute("UPDATE rs.transfers SET width = width + 1 WHERE id = ANY(%s)", [chosen])
+            return set(chosen)
 
     async def renew(self, pulses: Sequence[Pulse], lease_s: float) -> set[int]:
         """Renew the leases of running transfers; those that are still the carrier's."""
@@ -673,12 +709,27 @@ async def _clear(conn: AsyncConnection[Row], lines: Sequence[_Stood]) -> None:
     )
 
 
+async def _narrow(conn: AsyncConnection[Row], spared: Sequence[Spared]) -> None:
+    """Transfers have fewer connections; one that has none left is in no lane."""
+    await conn.execute(
+        "UPDATE rs.transfers t SET width = greatest(0, width - s.connections), "
+        "lane = CASE WHEN width > s.connections THEN lane END "
+        "FROM unnest(%s::bigint[], %s::int[], %s::int[]) AS s (id, fence, connections) "
+        "WHERE t.id = s.id AND t.fence = s.fence AND t.state = 'running'",
+        [[each.transfer for each in spared], [each.fence for each in spared], [each.connections for each in spared]],
+    )
+
+
 async def _busy(conn: AsyncConnection[Row]) -> AsyncCursor[Row]:
-    """The connections in use: one step along an index for each lane, however many files it has."""
+    """The connections in use: one step along an index for each lane, however many files it has.
+
+    A file that has no lane any more is fetched, and only its last parts are on their way into the object storage.
+    """
     return await conn.execute(
         "WITH RECURSIVE each AS ((SELECT lane, job, owner, station, width FROM rs.transfers WHERE state = 'running' "
-        "ORDER BY lane LIMIT 1) UNION ALL SELECT next.* FROM each, LATERAL (SELECT lane, job, owner, station, width "
-        "FROM rs.transfers WHERE state = 'running' AND lane > each.lane ORDER BY lane LIMIT 1) AS next) "
+        "AND lane IS NOT NULL ORDER BY lane LIMIT 1) UNION ALL SELECT next.* FROM each, "
+        "LATERAL (SELECT lane, job, owner, station, width FROM rs.transfers WHERE state = 'running' "
+        "AND lane > each.lane ORDER BY lane LIMIT 1) AS next) "
         "SELECT job, owner, station, sum(width)::int AS connections FROM each GROUP BY job, owner, station"
     )
 
