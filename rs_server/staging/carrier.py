@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 RENEW_EVERY_S = 0.7  # within this time a carrier learns that a job was dismissed
 _LOOK_EVERY_S = 1.0
 _NOTE_EVERY_S = 0.5
+_WAKE_EVERY_S = 0.3  # a job of small files would else be woken for every few of them, to publish no more than those
 _WIDE_FROM_PARTS = 4
 _MOST_WRONG = 5
 _WRONG_PAUSE_S = 1.0
@@ -80,6 +81,8 @@ class Carrier:
         self._lanes: dict[asyncio.Task[None], int] = {}  # connections by the lane that has them
         self._spared: Counter[tuple[int, int]] = Counter()  # connections by transfer and fence, not yet told
         self._poked = asyncio.Event()
+        self._whole: set[UUID] = set()  # jobs that have something to do, and were not woken yet
+        self._due = asyncio.Event()
 
     def connected(self) -> None:
         """There may be something to carry that was not heard of."""
@@ -96,7 +99,7 @@ class Carrier:
         """Carry for ever; cancelled, it leaves what is under way to the next carrier."""
         try:
             async with asyncio.TaskGroup() as group:
-                for keep_on in (self._claim, self._renew, self._tick, self._clean):
+                for keep_on in (self._claim, self._renew, self._tick, self._clean, self._wake):
                     group.create_task(_for_ever(keep_on))
         finally:
             await self._leave()
@@ -111,6 +114,7 @@ class Carrier:
         await asyncio.gather(*lanes, return_exceptions=True)
         with suppress(Unavailable):
             await self._rows.end([Ended(transfer, State.WAITING) for transfer in left])
+            await self._wake_all()
 
     async def _claim(self) -> None:
         with suppress(TimeoutError):
@@ -193,8 +197,26 @@ class Carrier:
         jobs = await persistently(lambda: self._rows.end(ended))
         for each in ended:
             self._running.pop(each.transfer.id, None)
-        for job in jobs:
-            await persistently(partial(self._wake_job, job))
+        if jobs:
+            self._whole |= jobs
+            self._due.set()
+
+    async def _wake(self) -> None:
+        """Wake jobs at once, and again after a while."""
+        await self._due.wait()
+        await self._wake_all()
+        await asyncio.sleep(_WAKE_EVERY_S)
+
+    async def _wake_all(self) -> None:
+        self._due.clear()
+        while self._whole:
+            job = self._whole.pop()
+            try:
+                await self._wake_job(job)
+            except BaseException:
+                self._whole.add(job)
+                self._due.set()
+                raise
 
     async def _carried(self, transfer: Transfer) -> Ended | None:
         """Carry one file; what became of it, or None when it is no longer this carrier's."""

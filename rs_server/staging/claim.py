@@ -106,7 +106,7 @@ def widened(running: Mapping[int, Busy], busy: Sequence[Busy], limits: Mapping[s
 
 
 SMALL_BYTES = 1024 * 1024
-_BUNDLE_FILES = 8
+_BUNDLE_FILES = 6
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ _FAILURES = 5  # in a row, of any files, until a station counts as down
 _LONGEST_CLOSED_S = 60.0
 _LATE_S = 0.2  # how late a request may be for its turn: a busy machine should not lose all turns of a fast pace
 _TURNS = 5  # that are missed in a row, until a request goes out all the same
+_WELL_S = 1.0  # how often it is noted that a station is well: small files come by the hundred, and each note costs
 _SLICE_S = 0.1  # of a pace, booked at a time: each booking is a transaction
 
 
@@ -31,6 +32,7 @@ class Health:
     def __init__(self, database: Database, paces: Mapping[str, Pace]) -> None:
         self._database = database
         self._paces = paces
+        self._well_until: dict[str, float] = {}  # by station, when it is worth noting again
         self._owed: Counter[str] = Counter()  # bytes that came and were not booked yet, by station
 
     async def failed(self, station: str, reason: str, retry_after_s: float | None) -> None:
@@ -38,6 +40,7 @@ class Health:
 
         One that names the time at which to come back is left alone until then.
         """
+        self._well_until.pop(station, None)
         async with self._database.connection() as conn:
             await conn.execute(
                 "INSERT INTO rs.stations AS s (name, failures, down_since, reason, closed_until) "
@@ -57,6 +60,9 @@ class Health:
 
     async def well(self, station: str) -> None:
         """Bytes came from a station."""
+        if (now := time.monotonic()) < self._well_until.get(station, now):
+            return
+        self._well_until[station] = now + _WELL_S
         async with self._database.connection() as conn:
             await conn.execute(
                 "UPDATE rs.stations SET failures = 0, down_since = NULL, closed_until = NULL, reason = NULL "
