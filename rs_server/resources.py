@@ -186,7 +186,7 @@ def open_sweeper(resources: Resources) -> Sweeper:
 def open_carrier(resources: Resources) -> Carrier:
     """A worker's carrier."""
     stations, rows, staging = resources.stations, resources.staging.rows, resources.settings.staging
-    paces = OfStations(stations, lambda each: Pace(each.downloads_per_s, each.bytes_per_s), {})
+    paces = OfStations(stations, lambda each: Pace(each.downloads_per_s, each.bytes_per_s, each.user_bytes_per_s), {})
     health = Health(resources.database, paces)
     limits = OfStations(stations, _limits, {"": NO_STATION})
     world = World(

@@ -115,6 +115,7 @@ class Transfer:
     job: UUID
     source: Reference
     station: str
+    owner: str
     name: str
     asset: Mapping[str, Any]
     bucket: str
@@ -913,7 +914,7 @@ def _called(station: str) -> str:
 
 
 _OF_TRANSFER = (
-    *("id", "fence", "job", "station", "name", "asset", "key", "size", "checksum", "width", "tries", "wrong"),
+    *("id", "fence", "job", "station", "owner", "name", "asset", "key", "size", "checksum", "width", "tries", "wrong"),
     *("upload", "part_size", "validator", "ranges"),
 )
 _TAKEN = ", ".join(f"t.{name}" for name in _OF_TRANSFER)

@@ -150,7 +150,7 @@ class _Carrying:
         of = self.transfer
         self.objects, self.uploads = self.world.objects(of.bucket), self.world.uploads(of.bucket)
         self.file = File(
-            *(self.world.stations, self.world.turns, of.station, of.source, of.name, of.asset, of.size),
+            *(self.world.stations, self.world.turns, of.station, of.owner, of.source, of.name, of.asset, of.size),
             validator=of.validator,
             ranges=of.ranges,
             pause_s=self.world.pause_s,

@@ -23,7 +23,7 @@ from rs_server.staging.rows import Ended, ItemState, NewItem, Order, Spared, Sta
 from tests.conftest import Platform
 from tests.integration.databases import own_database
 
-TABLES = ("20", "21", "22", "23", "24", "50", "60", "61", "62")
+TABLES = ("20", "21", "22", "23", "24", "50", "60", "61", "62", "63")
 LIMITS = {"sgs": Limits(100, 100), "": Limits(100, 100)}
 
 
@@ -39,7 +39,8 @@ async def database(tables: DatabaseSettings) -> AsyncIterator[Database]:
     """The same, with nothing in it."""
     async with open_database(tables) as opened:
         async with opened.connection() as conn:
-            await conn.execute("TRUNCATE rs.jobs, rs.lines, rs.stations, rs.staging_totals, rs.staging_buckets CASCADE")
+            await conn.execute("TRUNCATE rs.jobs, rs.lines, rs.stations, rs.user_paces, rs.staging_totals CASCADE")
+            await conn.execute("TRUNCATE rs.staging_buckets")
         yield opened
 
 
@@ -230,10 +231,24 @@ async def test_bytes_are_booked_in_slices_and_none_is_forgotten(database: Databa
     health = Health(database, {"sgs": Pace(bytes_per_s=1_000_000)})
     begin = time.monotonic()
     for _ in range(60):
-        await health.after_bytes("sgs", 10_000)
+        await health.after_bytes("sgs", "ann", 10_000)
     assert time.monotonic() - begin >= 0.45  # 0.6 s of bytes, the last slice of which is waited for by nobody
     bookings = await ask(database, "SELECT 1 FROM rs.stations WHERE name = 'sgs' AND next_byte > now()")
     assert len(bookings) == 1
+
+
+async def test_a_users_bytes_have_a_pace_of_their_own(database: Database) -> None:
+    health = Health(database, {"sgs": Pace(user_bytes_per_s=1_000_000)})
+
+    async def fetch(owner: str) -> float:
+        begin = time.monotonic()
+        for _ in range(60):
+            await health.after_bytes("sgs", owner, 10_000)
+        return time.monotonic() - begin
+
+    assert health.is_paced("sgs")
+    took = await asyncio.gather(fetch("ann"), fetch("bob"))
+    assert all(0.45 <= each < 1.0 for each in took)  # 0.6 s each, side by side: one pace for both would take 1.2 s
 
 
 async def test_what_is_long_over_is_forgotten(database: Database, rows: StagingRows) -> None:

@@ -57,9 +57,9 @@ class Case:
         asset = self.station.session["assets"][NAME]
         asset["file:size"] = self.size
         transfer = Transfer(
-            *(1, self.fence, uuid4(), Reference("cadip", "s1-sgs", SESSION), "sgs", NAME, asset, "rs-data", KEY),
-            *(self.size, self.checksum, self.width, 0, 0, self.notes.upload, PART if self.notes.upload else None),
-            *(self.notes.validator, self.notes.ranges, None),
+            *(1, self.fence, uuid4(), Reference("cadip", "s1-sgs", SESSION), "sgs", "alice", NAME, asset),
+            *("rs-data", KEY, self.size, self.checksum, self.width, 0, 0),
+            *(self.notes.upload, PART if self.notes.upload else None, self.notes.validator, self.notes.ranges, None),
         )
         self.fence += 1
         there = {"rs-data": self.bucket}
