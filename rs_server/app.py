@@ -100,8 +100,9 @@ async def _lifespan(
     """Open what the services share; each finds it in the state of its requests."""
     async with AsyncExitStack() as stack:
         resources = await stack.enter_async_context(open_resources(settings))
-        metrics.registry.register(resources.stations.metrics)
-        stack.callback(metrics.registry.unregister, resources.stations.metrics)
+        for each in resources.metrics:
+            metrics.registry.register(each)
+            stack.callback(metrics.registry.unregister, each)
         changes = await stack.enter_async_context(open_changes(settings.database))
         job_changes = await stack.enter_async_context(events.open_changes(settings.database))
         access = await stack.enter_async_context(open_access(settings.access, resources.database, changes))

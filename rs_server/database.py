@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -42,10 +45,27 @@ class Database:
         except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout, PoolTimeout) as error:
             raise Unavailable("the database does not answer", hint="try again in a few seconds") from error
 
+    @property
+    def in_use(self) -> int:
+        """How many connections are lent out at the moment."""
+        stats = self._pool.get_stats()
+        return stats["pool_size"] - stats["pool_available"]
+
     async def ping(self) -> None:
         """Raise ``Unavailable`` unless a query works."""
         async with self.connection() as conn:
             await conn.execute("SELECT 1")
+
+
+class DatabaseMetrics(Collector):
+    """How busy one process's connections are; a registry collects it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def collect(self) -> Iterable[Metric]:
+        """What a registry asks for."""
+        yield GaugeMetricFamily("db_pool_in_use", "Connections to PostgreSQL in use", value=self._database.in_use)
 
 
 @asynccontextmanager

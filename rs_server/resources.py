@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from prometheus_client.registry import Collector
+
 from rs_server.access.policy import Principal
 from rs_server.catalog.lifecycle import Rules
 from rs_server.catalog.store import CatalogStore
-from rs_server.database import Database, open_database
+from rs_server.database import Database, DatabaseMetrics, open_database
 from rs_server.dpr.app import Dpr
 from rs_server.dpr.execute import GatewayClusters
 from rs_server.dpr.leftovers import Leftovers
@@ -65,6 +67,11 @@ class Resources:
     dpr: Dpr
     leftovers: Leftovers
 
+    @property
+    def metrics(self) -> tuple[Collector, ...]:
+        """What this process counts, for a registry."""
+        return self.stations.metrics, self.storage.metrics, DatabaseMetrics(self.database)
+
 
 @asynccontextmanager
 async def open_resources(settings: Settings, reached: Reached = nowhere) -> AsyncIterator[Resources]:
@@ -72,24 +79,26 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
 
     ``reached`` is told the points of the work of staging.
     """
+    buckets = Buckets(settings.storage.bucket, settings.catalog.lifecycle)
     async with (
         open_database(settings.database) as database,
         open_stations(settings.stations, public_url=settings.public_url, issuer=settings.access.issuer) as stations,
         _renewed(stations, settings.source) as renewal,
-        open_storage(settings.storage) as storage,
+        open_storage(settings.storage, buckets.all) as storage,
         open_queue(settings.database) as queue,
     ):
         threads = ThreadPoolExecutor(THREADS, thread_name_prefix="uploads")
-        uploads = open_uploads(settings.storage, threads)
-        buckets = Buckets(settings.storage.bucket, settings.catalog.lifecycle)
+        uploads = open_uploads(settings.storage, threads, storage.metrics)
         credentials = CredentialIssuer(database, key_maker(settings.storage), settings.storage, buckets)
         catalog = CatalogStore(database, Rules(settings.catalog.lifecycle))
         place = Place(storage.bucket, storage.endpoint, storage.region, settings.public_url, settings.access.issuer)
         orders = Orders(database, stations, settings.orders)
-        rows, archive = StagingRows(database), Archive(orders)
-        staging = Staging(stations, catalog, rows, place, settings.staging, archive=archive, reached=reached)
+        rows, archive = StagingRows(database, storage.bucket), Archive(orders)
+        staging = Staging(stations, catalog, rows, place, buckets, settings.staging, archive=archive, reached=reached)
         records, clusters = RecordRows(database), GatewayClusters(settings.dask)
-        world = ProcessingWorld(clusters, storage, credentials, catalog, stations, records, place, settings.dask.limits)
+        world = ProcessingWorld(
+            *(clusters, storage.at, credentials, catalog, stations, records, place, buckets, settings.dask.limits)
+        )
         processings = {processor.id: Processing(processor, world) for processor in processors()}
         jobs = Jobs(database, queue, processes(staging, processings.values()))
         try:
@@ -108,7 +117,7 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
                 subscriptions=_subscriptions(database, staging, jobs),
                 jobs=jobs,
                 dpr=Dpr(processings, jobs, records),
-                leftovers=Leftovers(database, clusters, credentials, storage, catalog, records),
+                leftovers=Leftovers(database, clusters, credentials, storage.at, catalog, records),
             )
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
@@ -169,7 +178,7 @@ def _subscriptions(database: Database, staging: Staging, jobs: Jobs) -> Subscrip
 def open_sweeper(resources: Resources) -> Sweeper:
     """What takes away the leftovers of staging."""
     return Sweeper(
-        *(resources.staging.rows, resources.uploads, resources.storage, resources.catalog, resources.storage.bucket),
+        *(resources.staging.rows, resources.uploads.at, resources.storage.at, resources.catalog),
         grace_s=resources.settings.staging.grace_s,
     )
 
@@ -177,11 +186,11 @@ def open_sweeper(resources: Resources) -> Sweeper:
 def open_carrier(resources: Resources) -> Carrier:
     """A worker's carrier."""
     stations, rows, staging = resources.stations, resources.staging.rows, resources.settings.staging
-    paces = OfStations(stations, lambda each: Pace(each.downloads_per_s, each.bytes_per_s), {})
+    paces = OfStations(stations, lambda each: Pace(each.downloads_per_s, each.bytes_per_s, each.user_bytes_per_s), {})
     health = Health(resources.database, paces)
     limits = OfStations(stations, _limits, {"": NO_STATION})
     world = World(
-        *(resources.stations, health, resources.storage, resources.uploads, rows),
+        *(resources.stations, health, resources.storage.at, resources.uploads.at, rows),
         part_bytes=staging.part_bytes,
         reached=resources.staging.reached,
     )

@@ -175,6 +175,7 @@ class StationSettings(Section):
     bytes_per_s: int | None = Field(
         None, ge=1, description="Most bytes per second, of all staging together; unset: any"
     )
+    user_bytes_per_s: int | None = Field(None, ge=1, description="Of these, most of one user; unset: all")
     downloads_per_s: float | None = Field(
         None, gt=0, description="Most downloads begun per second, of all staging together; unset: any"
     )

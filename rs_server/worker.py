@@ -3,6 +3,8 @@
 SIGTERM and SIGINT stop it: what does not end within a few seconds goes back into the queue. It shows that it works by
 touching the file named by ``RSPY_WORKER_HEARTBEAT`` every few seconds. ``RSPY_WORKER_CONCURRENCY`` says which queues it
 works, and how many jobs of each at a time: by default all of them; a cluster may have workers of one queue alone.
+``RSPY_WORKER_METRICS`` is the address (``HOST:PORT``) that it serves its own counters under, for Prometheus; what all
+workers do together is told by the server.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 import structlog
+from prometheus_client import CollectorRegistry, start_http_server
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -49,6 +52,7 @@ class WorkerEnvironment(BaseSettings):
     heartbeat: Path | None = None
     # Preparation mostly waits for staging, which it must not keep from its turn.
     concurrency: dict[str, int] = {QUEUE: 4, PREPARATION: 16}
+    metrics: str | None = Field(None, pattern=r"^.+:\d+$", description="Where counters are served; unset: nowhere")
     kill_at: str | None = Field(None, description="For tests: dies of SIGKILL at a named point, e.g. 'complete:3'")
     stop_at: str | None = Field(None, description="For tests: stands still at a named point until SIGCONT")
 
@@ -58,6 +62,8 @@ async def work(settings: Settings, environment: WorkerEnvironment) -> None:
     async with open_resources(
         settings, Struck(kill=environment.kill_at, stop=environment.stop_at).reached
     ) as resources:
+        if environment.metrics is not None:
+            _serve_metrics(environment.metrics, resources)
         log.info("worker_started", concurrency=environment.concurrency)
         await _beside(
             resources.queue.work(_performing(resources), environment.concurrency, _chores(resources)),
@@ -71,6 +77,15 @@ async def work(settings: Settings, environment: WorkerEnvironment) -> None:
             _show_life(resources, environment.heartbeat),
         )
     log.info("worker_stopped")
+
+
+def _serve_metrics(address: str, resources: Resources) -> None:
+    """Serve counters by a thread of their own, as long as the process lives."""
+    registry = CollectorRegistry()
+    for each in resources.metrics:
+        registry.register(each)
+    host, _, port = address.rpartition(":")
+    start_http_server(int(port), host, registry)
 
 
 def _performing(resources: Resources) -> Callable[[UUID], Awaitable[None]]:

@@ -162,7 +162,8 @@ async def _place(database: Database, name: CollectionName, wanted: Wanted, bucke
     async with database.connection() as conn:
         cursor = await conn.execute(
             "SELECT EXISTS (SELECT FROM pgstac.collections WHERE id = %s) AS collection, "
-            "i.id IS NOT NULL AS item, i.content->'properties'->>'product:type' AS product_type "
+            "i.id IS NOT NULL AS item, i.content->'properties'->>'product:type' AS product_type, "
+            "i.content->'assets' AS assets "
             "FROM (VALUES (1)) one LEFT JOIN pgstac.items i ON i.collection = %s AND i.id = %s",
             [name.full, name.full, wanted.item],
         )
@@ -174,5 +175,7 @@ async def _place(database: Database, name: CollectionName, wanted: Wanted, bucke
         return Location(buckets.of(name, wanted.product_type), layout.collection_prefix(name))
     if not there["item"] and not wanted.write:
         raise NotFound(f"item {wanted.item} of collection {name.full} does not exist")
-    product_type = wanted.product_type or there["product_type"]
-    return Location(buckets.of(name, product_type), layout.item_prefix(name, wanted.item))
+    lie = (each.bucket for each in layout.named({"assets": there["assets"]}) if each.bucket in buckets.all)
+    by_rule = buckets.of(name, wanted.product_type or there["product_type"])
+    bucket = by_rule if wanted.write else next(lie, by_rule)  # files stay where they are, whatever the rules say since
+    return Location(bucket, layout.item_prefix(name, wanted.item))

@@ -1,8 +1,8 @@
-"""The files of a catalog item that a processor reads, and the one place in the storage that they may lie in."""
+"""The files of a catalog item that a processor reads, and the one place in our buckets that they may lie in."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ _KEPT = ("cadip:channel", "cadip:block_number", "type")
 
 
 def content_of(
-    source: Reference, item: Mapping[str, Any], bucket: str, *, role: str | None, kind: Kind | None
+    source: Reference, item: Mapping[str, Any], buckets: Collection[str], *, role: str | None, kind: Kind | None
 ) -> Content:
     """The files of an item that have a role; without one, all of them.
 
@@ -61,14 +61,14 @@ def content_of(
         raise BadInput(f"{source.item} has no files of the role {role or 'any'}")
     if kind is Kind.PRODUCT and len(chosen) > 1:
         raise BadInput(f"{source.item} has {len(chosen)} assets of the role {role}, where one product is read")
-    files = (_file(name, asset, bucket, prefix) for name, asset in chosen.items())
+    files = (_file(name, asset, buckets, prefix) for name, asset in chosen.items())
     return Content(source, prefix, tuple(sorted(files, key=_order)))
 
 
-def _file(name: str, asset: Mapping[str, Any], bucket: str, prefix: str) -> File:
+def _file(name: str, asset: Mapping[str, Any], buckets: Collection[str], prefix: str) -> File:
     href = str(asset.get("href", ""))
     place = layout.parse(href)
-    if place.bucket != bucket or not place.key.startswith(prefix) or ".." in place.key:
+    if place.bucket not in buckets or not place.key.startswith(prefix) or ".." in place.key:
         raise Forbidden(f"the file {name} lies outside of its item's place in the storage")
     try:
         size = int(asset["file:size"])

@@ -6,7 +6,7 @@ knows as a product. A cluster that a job still remembers after its end is such a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -15,11 +15,10 @@ import structlog
 from rs_server.database import Database
 from rs_server.dpr.execute import CLUSTER, GatewayClusters
 from rs_server.dpr.payload import Order, Target
-from rs_server.dpr.process import Catalog, Keys, purpose
+from rs_server.dpr.process import Bucket, Catalog, Keys, purpose
 from rs_server.dpr.records import RecordRows
 from rs_server.errors import NotFound
 from rs_server.storage import layout
-from rs_server.storage.buckets import Storage
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +38,7 @@ class Leftovers:
     database: Database
     clusters: GatewayClusters
     keys: Keys
-    storage: Storage
+    storage: Callable[[str], Bucket]  # by the name of the bucket
     catalog: Catalog
     records: RecordRows
 
@@ -69,7 +68,7 @@ class Leftovers:
         orders: Sequence[Order] = [Order.parse(each) for each in record.orders] if record else ()
         for target in (target for each in orders for target in each.targets):
             if not await self._published(target):
-                await self.storage.delete_prefix(target.prefix)
+                await self.storage(target.bucket).delete_prefix(target.prefix)
         async with self.database.connection() as conn:
             await conn.execute("UPDATE rs.jobs SET memory = memory - %s::text WHERE id = %s", [CLUSTER, left.job])
         log.info("leftovers_removed", job=str(left.job))
@@ -80,5 +79,4 @@ class Leftovers:
             item = await self.catalog.item(target.collection, target.id)
         except NotFound:
             return False
-        hrefs = [str(asset.get("href", "")) for asset in (item.get("assets") or {}).values()]
-        return any(layout.parse(href).key.startswith(target.prefix) for href in hrefs if href.startswith("s3:"))
+        return any(each.key.startswith(target.prefix) for each in layout.named(item))

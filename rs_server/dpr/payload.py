@@ -6,7 +6,7 @@ it is kept with the job and with the product, and can be run again by hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from rs_server.dpr.processors import Processor
 from rs_server.errors import BadInput
 from rs_server.storage import layout
 from rs_server.storage.credentials import Scope
+from rs_server.storage.layout import Buckets, Location
 
 SECRET = "rs"  # noqa: S105 - the name that the storage's keys have among eopf's secrets
 ENGINES = "rs_client.processing.engines"  # registers the readers and writers named below
@@ -47,6 +48,11 @@ class Target:
     href: str
     prefix: str
     item_prefix: str
+
+    @property
+    def bucket(self) -> str:
+        """The bucket that it was given when it was ordered, whatever the rules say since."""
+        return layout.parse(self.href).bucket
 
     @property
     def asset(self) -> str:
@@ -90,7 +96,7 @@ def order(
     processor: Processor,
     plan: Plan,
     step: Step,
-    bucket: str,
+    buckets: Buckets,
     run: str,
     counted: Sequence[Mapping[str, Any]] = (),
 ) -> Order:
@@ -100,8 +106,8 @@ def order(
 
     ``BadInput`` or ``Forbidden`` for items whose files cannot be read: see ``files.content_of``.
     """
-    contents = {each: _content(processor, each, bucket) for each in step.read}
-    targets = tuple(_target(processor, product, bucket, run) for product in step.products)
+    contents = {each: _content(processor, each, buckets.all) for each in step.read}
+    targets = tuple(_target(processor, product, buckets, run) for product in step.products)
     main = next(each for each in step.inputs if each.name == processor.main_input)
     session = {**_session(main), "quality": [dict(each) for each in counted]}
     return Order(
@@ -116,14 +122,15 @@ def order(
     )
 
 
-def _content(processor: Processor, chosen: Chosen, bucket: str) -> Content:
+def _content(processor: Processor, chosen: Chosen, buckets: Collection[str]) -> Content:
     spec = processor.task.inputs.get(chosen.name)
     role, kind = (spec.role, spec.kind) if spec else (None, None)
-    return content_of(chosen.source, chosen.item, bucket, role=role, kind=kind)
+    return content_of(chosen.source, chosen.item, buckets, role=role, kind=kind)
 
 
-def _target(processor: Processor, product: Product, bucket: str, run: str) -> Target:
+def _target(processor: Processor, product: Product, buckets: Buckets, run: str) -> Target:
     prefix = layout.run_prefix(product.collection, product.id, run)
+    bucket = buckets.of(product.collection, product.product_type)
     return Target(
         output=product.output,
         id=product.id,
@@ -231,11 +238,11 @@ def _session(main: Chosen) -> dict[str, Any]:
     }
 
 
-def tagged(order: Order, tags: Mapping[str, str]) -> Order:
+def tagged(order: Order, tags: Mapping[Location, str]) -> Order:
     """The order with the storage's entity tag of each file, which tells a changed file where no checksum is known."""
 
     def named(file: Mapping[str, Any]) -> dict[str, Any]:
-        return {**file, "etag": tags.get(layout.parse(file["href"]).key)}
+        return {**file, "etag": tags.get(layout.parse(file["href"]))}
 
     sources = tuple(replace(source, files=tuple(map(named, source.files))) for source in order.sources)
     return replace(order, sources=sources)

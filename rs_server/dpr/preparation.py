@@ -5,7 +5,7 @@ It changes nothing until something must be staged, so the same code makes the pl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -103,7 +103,7 @@ class Preparation:
     stations: Stations
     limits: Mapping[str, ClusterLimits]
     public_url: str
-    bucket: str
+    buckets: Collection[str]
 
     # --- what is asked for --------------------------------------------------------------------------------------------
 
@@ -230,7 +230,8 @@ class Preparation:
 
     def _content(self, name: str, source: Reference, item: Mapping[str, Any]) -> Content:
         spec = self.processor.task.inputs.get(name)
-        return content_of(source, item, self.bucket, role=spec.role if spec else None, kind=spec.kind if spec else None)
+        role, kind = (spec.role, spec.kind) if spec else (None, None)
+        return content_of(source, item, self.buckets, role=role, kind=kind)
 
     def _counts(self, given: Mapping[str, Sequence[Chosen]]) -> Iterable[str]:
         """What is wrong with the number of items; more than one run's worth of the main input makes several runs."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -39,6 +40,7 @@ from rs_server.processes.run import Run, Superseded
 from rs_server.settings import ClusterLimits
 from rs_server.storage import layout
 from rs_server.storage.credentials import Credentials, Scope
+from rs_server.storage.layout import Buckets, Location
 from rs_server.storage.stac import Place
 
 KEY_LIFE = timedelta(hours=12)  # the longest that a processor may run; its key is revoked when it ends
@@ -105,12 +107,13 @@ class World:
     """The outside world that processing works on."""
 
     clusters: Clusters
-    storage: Bucket
+    storage: Callable[[str], Bucket]  # by the name of the bucket
     keys: Keys
     catalog: Catalog
     stations: preparation.Stations
     records: Records
     place: Place
+    buckets: Buckets
     limits: Mapping[str, ClusterLimits]
 
 
@@ -141,7 +144,7 @@ class Processing:
         """The step that chooses and stages."""
         world = self.world
         return Preparation(
-            self.processor, world.catalog, world.stations, world.limits, world.place.public_url, world.place.bucket
+            self.processor, world.catalog, world.stations, world.limits, world.place.public_url, world.buckets.all
         )
 
     async def admit(self, who: Principal, inputs: ProcessorInputs) -> ProcessorRequest:
@@ -225,10 +228,12 @@ class Processing:
 
     async def _order(self, run: Run, plan: Plan, step: Step) -> Order:
         counted = await self.preparation.told(step)
-        made = order(self.processor, plan, step, self.world.place.bucket, str(run.id), counted)
-        tags: dict[str, str] = {}
-        for prefix in made.read:
-            tags |= await self.world.storage.etags(prefix)
+        made = order(self.processor, plan, step, self.world.buckets, str(run.id), counted)
+        read = {layout.parse(str(file["href"])).bucket for source in made.sources for file in source.files}
+        tags: dict[Location, str] = {}
+        for bucket, prefix in product(sorted(read), made.read):
+            found = await self.world.storage(bucket).etags(prefix)
+            tags |= {Location(bucket, key): tag for key, tag in found.items()}
         return tagged(made, tags)
 
     async def _carry_out(self, run: Run, record: Record) -> Outcome:
@@ -262,15 +267,14 @@ class Processing:
         before = [await self._before(target) for _, target in targets]
         now = datetime.now(UTC)
         items = [catalog_item(each, target, edition, self.world.place, now) for each, target, edition in editions]
-        bucket = self.world.place.bucket
-        old = {target: superseded(target, bucket, item) for (_, target), item in zip(targets, before, strict=True)}
+        old = {target: superseded(target, item) for (_, target), item in zip(targets, before, strict=True)}
         async with run.transaction() as conn:  # all of them, and only while the job is ours: not while it is dismissed
             await self.world.catalog.publish(conn, items)
-            for target, prefixes in old.items():  # noted, so that they go even if this attempt does not get further
-                hrefs = [layout.href(bucket, prefix) for prefix in sorted(prefixes)]
+            for target, places in old.items():  # noted, so that they go even if this attempt does not get further
+                hrefs = sorted(layout.href(each.bucket, each.key) for each in places)
                 await self.world.catalog.doom(conn, target.collection, target.id, hrefs)
-        for prefix in (each for prefixes in old.values() for each in prefixes):
-            await self.world.storage.delete_prefix(prefix)
+        for place in (each for places in old.values() for each in places):
+            await self.world.storage(place.bucket).delete_prefix(place.key)
         paths = tuple(Reference(CATALOG, target.collection, target.id).path for _, target in targets)
         total = sum(edition.size for _, _, edition in editions)
         return Outcome(f"made {', '.join(target.id for _, target in targets)}, {total} bytes", {"items": paths})
@@ -279,7 +283,8 @@ class Processing:
         """The product with its reports, all in their place; nobody sees them before the item is published."""
         answer = made["products"].get(target.output) or {}
         discovery = answer.get("stac_discovery")
-        size = await self.world.storage.prefix_size(f"{target.prefix}{target.asset}/")
+        storage = self.world.storage(target.bucket)
+        size = await storage.prefix_size(f"{target.prefix}{target.asset}/")
         if not isinstance(discovery, Mapping) or size == 0:
             raise ProcessingFailed(f"{facts['processor']} ended without the product {target.id}")
         report = {name: made.get(name) for name in ("seconds", "peak_memory_mib", "report")} | {
@@ -293,7 +298,7 @@ class Processing:
         }
         reports = {}
         for name, text in texts.items():
-            reports[name] = await self.world.storage.put_stream(report_key(target, name), _once(text.encode()))
+            reports[name] = await storage.put_stream(report_key(target, name), _once(text.encode()))
         return Made(size, discovery, reports=reports, software=_software(facts, made))
 
     async def _before(self, target: Target) -> Mapping[str, Any]:
@@ -381,7 +386,7 @@ class _Work:
         """Leave nothing: first end the key, so that nothing is written behind the deletion."""
         await self._end_key()
         for target in self.order.targets:
-            await self.world.storage.delete_prefix(target.prefix)
+            await self.world.storage(target.bucket).delete_prefix(target.prefix)
 
     async def _end_key(self) -> None:
         await self.world.keys.revoke_all(purpose(self.run.id))
@@ -414,15 +419,14 @@ def storage_keys(keys: Credentials) -> dict[str, str]:
     }
 
 
-def superseded(target: Target, bucket: str, before: Mapping[str, Any]) -> set[str]:
-    """The prefixes of the runs whose files an item named before this edition took its place."""
-    place = layout.href(bucket, target.item_prefix)
-    prefixes = set()
-    for asset in (before.get("assets") or {}).values():
-        run, _, rest = str(asset["href"]).removeprefix(place).partition("/")
-        if str(asset["href"]).startswith(place) and rest:
-            prefixes.add(f"{target.item_prefix}{run}/")
-    return prefixes - {target.prefix}
+def superseded(target: Target, before: Mapping[str, Any]) -> set[Location]:
+    """The places (prefixes) of the runs whose files an item named before this edition took its place."""
+    places = set()
+    for each in layout.named(before):
+        run, _, rest = each.key.removeprefix(target.item_prefix).partition("/")
+        if each.key.startswith(target.item_prefix) and rest:
+            places.add(Location(each.bucket, f"{target.item_prefix}{run}/"))
+    return places - {Location(target.bucket, target.prefix)}
 
 
 def _software(facts: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, str]:

@@ -57,7 +57,7 @@ def catalog_item(order: Order, target: Target, made: Made, place: Place, now: da
         "geometry": geometry,
         **({"bbox": box_of(geometry)} if geometry is not None else {}),
         "properties": properties,
-        "assets": {"product": _product(target, made), **_reports(target, made, place)},
+        "assets": {"product": _product(target, made), **_reports(target, made)},
         "links": [
             {
                 "rel": "derived_from",
@@ -90,7 +90,7 @@ def _properties(order: Order, target: Target, made: Made, place: Place, now: str
         "processing:software": {**made.software, **said.get("processing:software", {})},
         "created": now,
         "eopf:origin_datetime": origin(order) or now,
-        "storage:schemes": storage_schemes(place),
+        "storage:schemes": storage_schemes(place.at(target.bucket)),
     }
 
 
@@ -142,10 +142,10 @@ def report_key(target: Target, report: str) -> str:
     return f"{target.prefix}{REPORTS[report][0]}"
 
 
-def _reports(target: Target, made: Made, place: Place) -> dict[str, Any]:
+def _reports(target: Target, made: Made) -> dict[str, Any]:
     return {
         report: {
-            "href": layout.href(place.bucket, report_key(target, report)),
+            "href": layout.href(target.bucket, report_key(target, report)),
             "type": REPORTS[report][1],
             "title": REPORTS[report][2],
             "roles": ["metadata"],

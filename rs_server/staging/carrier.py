@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,9 +19,10 @@ from rs_server.access.policy import Service
 from rs_server.database import persistently
 from rs_server.errors import RsError, StationError, StationTimeout, StationUnavailable, Unavailable
 from rs_server.settings import StagingSettings
-from rs_server.staging.claim import Limits
+from rs_server.staging.claim import SMALL_BYTES, Limits
+from rs_server.staging.fetch import Connections
 from rs_server.staging.health import Health
-from rs_server.staging.rows import Ended, Lost, Pulse, StagingRows, State, Transfer, Upload
+from rs_server.staging.rows import Ended, Lost, Pulse, Spared, StagingRows, State, Transfer, Upload
 from rs_server.staging.source import Changed, Gone
 from rs_server.staging.transfer import Meter, World, carry
 
@@ -29,6 +31,7 @@ log = structlog.get_logger(__name__)
 RENEW_EVERY_S = 0.7  # within this time a carrier learns that a job was dismissed
 _LOOK_EVERY_S = 1.0
 _NOTE_EVERY_S = 0.5
+_WAKE_EVERY_S = 0.3  # a job of small files would else be woken for every few of them, to publish no more than those
 _WIDE_FROM_PARTS = 4
 _MOST_WRONG = 5
 _WRONG_PAUSE_S = 1.0
@@ -42,6 +45,7 @@ class _Running:
     transfer: Transfer
     task: asyncio.Task[None]
     meter: Meter = field(default_factory=Meter)
+    connections: Connections = field(default_factory=Connections)
     seen: int = 0  # bytes at the last pulse
     at: float = field(default_factory=time.monotonic)
 
@@ -75,7 +79,10 @@ class Carrier:
         self._note_job = note
         self._running: dict[int, _Running] = {}
         self._lanes: dict[asyncio.Task[None], int] = {}  # connections by the lane that has them
+        self._spared: Counter[tuple[int, int]] = Counter()  # connections by transfer and fence, not yet told
         self._poked = asyncio.Event()
+        self._whole: set[UUID] = set()  # jobs that have something to do, and were not woken yet
+        self._due = asyncio.Event()
 
     def connected(self) -> None:
         """There may be something to carry that was not heard of."""
@@ -92,7 +99,7 @@ class Carrier:
         """Carry for ever; cancelled, it leaves what is under way to the next carrier."""
         try:
             async with asyncio.TaskGroup() as group:
-                for keep_on in (self._claim, self._renew, self._tick, self._clean):
+                for keep_on in (self._claim, self._renew, self._tick, self._clean, self._wake):
                     group.create_task(_for_ever(keep_on))
         finally:
             await self._leave()
@@ -107,23 +114,66 @@ class Carrier:
         await asyncio.gather(*lanes, return_exceptions=True)
         with suppress(Unavailable):
             await self._rows.end([Ended(transfer, State.WAITING) for transfer in left])
+            await self._wake_all()
 
     async def _claim(self) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._poked.wait(), _LOOK_EVERY_S)
         self._poked.clear()
         free = self._settings.lanes - sum(self._lanes.values())
-        if free > 0:
-            wide_from = _WIDE_FROM_PARTS * self._settings.part_bytes
-            for lane in await self._rows.claim(self._limits, free, wide_from, self._settings.lease_s):
-                self._begin(lane)
+        if free <= 0:
+            return
+        claimed = await self._claimed(free)
+        for lane in claimed:
+            self._begin(lane)
+        if not claimed:
+            await self._widen(free)
+
+    async def _claimed(self, free: int) -> list[list[Transfer]]:
+        told, wide_from = self._spared.copy(), _WIDE_FROM_PARTS * self._settings.part_bytes
+        spared = [Spared(*of, connections) for of, connections in told.items()]
+        claimed = await self._rows.claim(self._limits, free, wide_from, self._settings.lease_s, spared)
+        self._spared -= told
+        return claimed
 
     def _begin(self, lane: list[Transfer]) -> None:
         task = asyncio.create_task(self._lane(lane))
         self._lanes[task] = lane[0].width
         for transfer in lane:
             self._running[transfer.id] = _Running(transfer, task)
+        if len(lane) == 1 and lane[0].size > SMALL_BYTES:
+            self._running[lane[0].id].connections = Connections(lane[0].width, partial(self._spare, lane[0]))
         task.add_done_callback(self._ended)
+
+    def _spare(self, transfer: Transfer, connections: int) -> None:
+        """Let others have connections over which a file has been fetched, while its last parts are put.
+
+        As many files may be put at a time as may be fetched, so that memory stays within bounds.
+        """
+        running = self._running.get(transfer.id)
+        held = self._lanes.get(running.task, 0) if running else 0
+        putting = sum(held == 0 for held in self._lanes.values())
+        if running is None or not held or (connections == held and putting >= self._settings.lanes):
+            return
+        self._lanes[running.task] -= connections
+        self._spared[transfer.id, transfer.fence] += connections
+        self._poked.set()
+
+    async def _widen(self, free: int) -> None:
+        """Nothing waits: the files under way get the connections that are left, one each at a time."""
+        able = {key: run for key, run in self._running.items() if run.connections.join is not None}
+        if not able:
+            return
+        transfers = [run.transfer for run in able.values()]
+        for key in await self._rows.widen(self._limits, transfers, free):
+            run = able[key]
+            if run.task in self._lanes:
+                self._lanes[run.task] += 1
+            if run.connections.join is not None:
+                run.connections.join()
+            else:  # it was fetched meanwhile
+                self._spare(run.transfer, 1)
+            self._poked.set()
 
     def _ended(self, lane: asyncio.Task[None]) -> None:
         self._lanes.pop(lane, None)
@@ -147,8 +197,26 @@ class Carrier:
         jobs = await persistently(lambda: self._rows.end(ended))
         for each in ended:
             self._running.pop(each.transfer.id, None)
-        for job in jobs:
-            await persistently(partial(self._wake_job, job))
+        if jobs:
+            self._whole |= jobs
+            self._due.set()
+
+    async def _wake(self) -> None:
+        """Wake jobs at once, and again after a while."""
+        await self._due.wait()
+        await self._wake_all()
+        await asyncio.sleep(_WAKE_EVERY_S)
+
+    async def _wake_all(self) -> None:
+        self._due.clear()
+        while self._whole:
+            job = self._whole.pop()
+            try:
+                await self._wake_job(job)
+            except BaseException:
+                self._whole.add(job)
+                self._due.set()
+                raise
 
     async def _carried(self, transfer: Transfer) -> Ended | None:
         """Carry one file; what became of it, or None when it is no longer this carrier's."""
@@ -160,7 +228,7 @@ class Carrier:
             tracing.span("transfer", transfer.trace, file=transfer.name, station=transfer.station),
         ):
             try:
-                digest = await carry(transfer, self._world, running.meter)
+                digest = await carry(transfer, self._world, running.meter, running.connections)
             except Lost:
                 log.info("transfer_lost")
                 return None
@@ -221,7 +289,7 @@ class Carrier:
             await self._abort(upload)
 
     async def _abort(self, upload: Upload) -> None:
-        await self._world.uploads.abort(upload.key, upload.upload)
+        await self._world.uploads(upload.bucket).abort(upload.key, upload.upload)
         await self._rows.forget_upload(upload)
 
 

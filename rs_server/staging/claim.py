@@ -80,8 +80,33 @@ def choose(
     return dict(given)
 
 
+def widened(running: Mapping[int, Busy], busy: Sequence[Busy], limits: Mapping[str, Limits], free: int) -> list[int]:
+    """Which of the files under way (by id, with the connections of each) get one connection more, ``free`` at most.
+
+    The narrowest come first. None has more connections than the station serves of one file.
+    """
+    of_station, of_user = Counter[str](), Counter[tuple[str, str]]()
+    for each in busy:
+        of_station[each.station] += each.connections
+        of_user[each.station, each.owner] += each.connections
+    chosen: list[int] = []
+    for file, of in sorted(running.items(), key=lambda each: each[1].connections):
+        limit = limits.get(of.station)
+        if (
+            len(chosen) < free
+            and limit is not None
+            and of.connections < limit.ranges
+            and of_station[of.station] < limit.downloads
+            and of_user[of.station, of.owner] < limit.user_downloads
+        ):
+            chosen.append(file)
+            of_station[of.station] += 1
+            of_user[of.station, of.owner] += 1
+    return chosen
+
+
 SMALL_BYTES = 1024 * 1024
-_BUNDLE_FILES = 16
+_BUNDLE_FILES = 6
 
 
 @dataclass(frozen=True, slots=True)

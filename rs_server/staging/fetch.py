@@ -17,6 +17,30 @@ from rs_server.staging.source import File
 
 Put = Callable[[Part, bytearray], Coroutine[Any, Any, None]]
 
+_SHARED_FROM = 3  # parts that are still to be fetched, for another connection to be worth its beginning
+
+
+def _kept(_connections: int) -> None:
+    """Nobody else wants them."""
+
+
+@dataclass(slots=True)
+class Connections:
+    """The connections to the station that a file has at the moment.
+
+    ``spare`` is told how many of them are needed no more: bytes are fetched before they are all put, and somebody else
+    may fetch meanwhile. ``join`` takes one more; it is None while another would be of no use.
+    """
+
+    count: int = 1
+    spare: Callable[[int], None] = field(default=_kept)
+    join: Callable[[], None] | None = None
+
+    def give_back(self, connections: int) -> None:
+        """So many are needed no more."""
+        self.count -= connections
+        self.spare(connections)
+
 
 def parts_in_memory(width: int) -> int:
     """Most parts of one file that are in memory at a time, fetched over so many connections."""
@@ -43,44 +67,86 @@ class InOrder:
 
 @dataclass(slots=True)
 class Fetch:
-    """The fetching of one file; ``put`` keeps a part, ``count`` is told bytes as they come."""
+    """The fetching of one file; ``put`` keeps a part, ``count`` is told bytes as they come.
+
+    Over one connection, all that follows one another comes in one answer; over several, each asks for a part at a time.
+    """
 
     file: File
     put: Put
     count: Callable[[int], None]
     inspector: Inspector | None
-    width: int
+    connections: Connections
     _slots: asyncio.Semaphore = field(init=False)
     _order: InOrder | None = field(init=False)
+    _runs: deque[tuple[Part, ...]] = field(init=False)
+    _lanes: int = field(init=False, default=0)
+    _parted: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         # A part holds a slot from its first byte on, and the parts get theirs in order: the one that the checksum waits
         # for always has one. So many parts are in memory at a time: while those of all connections are put, and hashed,
         # the connections go on; and one has twice that, as a part may wait for a slow answer of the object storage.
-        self._slots = asyncio.Semaphore(parts_in_memory(self.width))
+        self._slots = asyncio.Semaphore(parts_in_memory(self.connections.count))
         self._order = InOrder(self.inspector) if self.inspector else None
 
     async def all(self, runs: deque[tuple[Part, ...]]) -> None:
         """Fetch all of these parts; the first error ends it, as it is."""
+        self._runs = runs
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(self.width, len(runs))):
-                    group.create_task(self._lane(runs, group))
+                lanes = min(self.connections.count, len(runs))
+                if unused := self.connections.count - lanes:
+                    self.connections.give_back(unused)
+                for _ in range(lanes):
+                    self._begin(group, joined=False)
+                if self.file.ranges:
+                    self.connections.join = lambda: self._join(group)
         except* (RsError, Lost) as errors:
             raise _first(errors) from None
+        finally:
+            self.connections.join = None
 
-    async def _lane(self, runs: deque[tuple[Part, ...]], group: asyncio.TaskGroup) -> None:
-        while runs:
-            async with aclosing(self._filled(runs.popleft())) as filled:
-                async for part, data in filled:
-                    group.create_task(self._keep(part, data))
+    def _begin(self, group: asyncio.TaskGroup, *, joined: bool) -> None:
+        self._lanes += 1
+        group.create_task(self._lane(group, joined=joined))
+
+    def _join(self, group: asyncio.TaskGroup) -> None:
+        """One more connection, for parts of what another one would have fetched."""
+        self.connections.count += 1
+        for _ in range(parts_in_memory(1) - 1):
+            self._slots.release()
+        self._begin(group, joined=True)
+
+    async def _lane(self, group: asyncio.TaskGroup, *, joined: bool) -> None:
+        if joined and not self._runs:
+            await self._parted.wait()
+        while self._runs:
+            await self._run(self._runs.popleft(), group)
+        self._parted.set()
+        self.connections.join = None
+        self._lanes -= 1
+        self.connections.give_back(1)
+
+    async def _run(self, run: tuple[Part, ...], group: asyncio.TaskGroup) -> None:
+        """Fetch parts that follow one another; once others fetch as well, the rest of them is for all."""
+        async with aclosing(self._filled(run)) as filled:
+            async for part, data in filled:
+                group.create_task(self._keep(part, data))
+                rest = run[run.index(part) + 1 :]
+                if rest and self._lanes > 1 and self.file.ranges:
+                    self._runs.extendleft((each,) for each in reversed(rest))
+                    self._parted.set()
+                    return
+                if len(rest) + len(self._runs) < _SHARED_FROM:
+                    self.connections.join = None
 
     async def _filled(self, run: tuple[Part, ...]) -> AsyncGenerator[tuple[Part, bytearray]]:
         """The parts of a run with their bytes, over one connection as long as it holds."""
         waiting = iter(run)
         part, data = await self._empty(next(waiting))
         at = 0
-        async with aclosing(self.file.read(run[0].start, run[-1].end, alone=self.width == 1)) as chunks:
+        async with aclosing(self.file.read(run[0].start, run[-1].end, alone=self._lanes == 1)) as chunks:
             async for chunk in chunks:
                 view = memoryview(chunk)
                 while view:
@@ -92,8 +158,10 @@ class Fetch:
                     if at == part.size:
                         yield part, data
                         following = next(waiting, None)
-                        if following is None:
+                        if following is None and part.end == self.file.size:
                             return
+                        if following is None:
+                            break  # no bytes are left in the answer: it is read to its end, for the next request
                         part, data = await self._empty(following)
                         at = 0
 

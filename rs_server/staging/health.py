@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import LiteralString
 
 from rs_server.database import Database
 
@@ -14,15 +15,37 @@ _FAILURES = 5  # in a row, of any files, until a station counts as down
 _LONGEST_CLOSED_S = 60.0
 _LATE_S = 0.2  # how late a request may be for its turn: a busy machine should not lose all turns of a fast pace
 _TURNS = 5  # that are missed in a row, until a request goes out all the same
+_WELL_S = 1.0  # how often it is noted that a station is well: small files come by the hundred, and each note costs
 _SLICE_S = 0.1  # of a pace, booked at a time: each booking is a transaction
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Most downloads begun, and bytes fetched, per second; None: any."""
+    """Most downloads begun, and bytes fetched by all and by one user, per second; None: any."""
 
     requests_per_s: float | None = None
     bytes_per_s: int | None = None
+    user_bytes_per_s: int | None = None
+
+
+_NEXT_REQUEST: LiteralString = """
+    INSERT INTO rs.stations AS s (name, next_request)
+    VALUES (%(name)s, clock_timestamp() + make_interval(secs => %(secs)s)) ON CONFLICT (name) DO UPDATE
+    SET next_request = greatest(s.next_request, clock_timestamp()) + make_interval(secs => %(secs)s)
+    RETURNING extract(epoch FROM next_request - clock_timestamp())::float AS ahead
+"""
+_NEXT_BYTE: LiteralString = """
+    INSERT INTO rs.stations AS s (name, next_byte)
+    VALUES (%(name)s, clock_timestamp() + make_interval(secs => %(secs)s)) ON CONFLICT (name) DO UPDATE
+    SET next_byte = greatest(s.next_byte, clock_timestamp()) + make_interval(secs => %(secs)s)
+    RETURNING extract(epoch FROM next_byte - clock_timestamp())::float AS ahead
+"""
+_NEXT_OF_USER: LiteralString = """
+    INSERT INTO rs.user_paces AS s (station, owner, next_byte)
+    VALUES (%(name)s, %(owner)s, clock_timestamp() + make_interval(secs => %(secs)s)) ON CONFLICT (station, owner)
+    DO UPDATE SET next_byte = greatest(s.next_byte, clock_timestamp()) + make_interval(secs => %(secs)s)
+    RETURNING extract(epoch FROM next_byte - clock_timestamp())::float AS ahead
+"""
 
 
 class Health:
@@ -31,13 +54,15 @@ class Health:
     def __init__(self, database: Database, paces: Mapping[str, Pace]) -> None:
         self._database = database
         self._paces = paces
-        self._owed: Counter[str] = Counter()  # bytes that came and were not booked yet, by station
+        self._well_until: dict[str, float] = {}  # by station, when it is worth noting again
+        self._owed: Counter[tuple[str, str]] = Counter()  # bytes that came and were not booked, by station and user
 
     async def failed(self, station: str, reason: str, retry_after_s: float | None) -> None:
         """A station did not answer, or said that it cannot: after several times in a row it is left alone for a while.
 
         One that names the time at which to come back is left alone until then.
         """
+        self._well_until.pop(station, None)
         async with self._database.connection() as conn:
             await conn.execute(
                 "INSERT INTO rs.stations AS s (name, failures, down_since, reason, closed_until) "
@@ -57,6 +82,9 @@ class Health:
 
     async def well(self, station: str) -> None:
         """Bytes came from a station."""
+        if (now := time.monotonic()) < self._well_until.get(station, now):
+            return
+        self._well_until[station] = now + _WELL_S
         async with self._database.connection() as conn:
             await conn.execute(
                 "UPDATE rs.stations SET failures = 0, down_since = NULL, closed_until = NULL, reason = NULL "
@@ -71,34 +99,33 @@ class Health:
             return
         interval = 1 / pace.requests_per_s
         for _ in range(_TURNS):
-            if await self._wait(station, "next_request", interval) < max(interval, _LATE_S):
+            if await self._wait(_NEXT_REQUEST, {"name": station}, interval) < max(interval, _LATE_S):
                 return
 
-    async def after_bytes(self, station: str, count: int) -> None:
-        """Wait until so many bytes may have been fetched from a station, to within a tenth of a second."""
+    async def after_bytes(self, station: str, owner: str, count: int) -> None:
+        """Wait until so many bytes may have been fetched from a station by a user, to within a tenth of a second."""
         pace = self._paces.get(station, Pace())
-        if pace.bytes_per_s is None:
-            return
-        self._owed[station] += count
-        if self._owed[station] >= _SLICE_S * pace.bytes_per_s:
-            owed = self._owed.pop(station)  # of all files together: whoever comes to a slice waits for all of it
-            await self._wait(station, "next_byte", owed / pace.bytes_per_s)
+        if pace.bytes_per_s is not None:
+            await self._book(_NEXT_BYTE, station, "", count, pace.bytes_per_s)
+        if pace.user_bytes_per_s is not None:
+            await self._book(_NEXT_OF_USER, station, owner, count, pace.user_bytes_per_s)
 
     def is_paced(self, station: str) -> bool:
         """Whether the bytes of a station are counted."""
-        return self._paces.get(station, Pace()).bytes_per_s is not None
+        pace = self._paces.get(station, Pace())
+        return pace.bytes_per_s is not None or pace.user_bytes_per_s is not None
 
-    async def _wait(self, station: str, column: str, seconds: float) -> float:
+    async def _book(self, pace: LiteralString, station: str, owner: str, count: int, per_s: int) -> None:
+        self._owed[station, owner] += count
+        if self._owed[station, owner] >= _SLICE_S * per_s:
+            owed = self._owed.pop((station, owner))  # of all files: whoever comes to a slice waits for all of it
+            await self._wait(pace, {"name": station, "owner": owner}, owed / per_s)
+
+    async def _wait(self, pace: LiteralString, whose: Mapping[str, str], seconds: float) -> float:
         """Book the next free stretch of time, of all workers', and wait for it to begin; how late it is then, in s."""
         asked = time.monotonic()
         async with self._database.connection() as conn:
-            found = await conn.execute(
-                f"INSERT INTO rs.stations AS s (name, {column}) "  # noqa: S608 - constants of ours
-                "VALUES (%(name)s, clock_timestamp() + make_interval(secs => %(secs)s)) ON CONFLICT (name) DO UPDATE "
-                f"SET {column} = greatest(s.{column}, clock_timestamp()) + make_interval(secs => %(secs)s) "
-                f"RETURNING extract(epoch FROM {column} - clock_timestamp())::float AS ahead",
-                {"name": station, "secs": seconds},
-            )
+            found = await conn.execute(pace, {**whose, "secs": seconds})
             row = await found.fetchone()
         assert row is not None  # it was inserted or updated
         begin = max(0.0, float(row["ahead"]) - seconds)

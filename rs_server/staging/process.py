@@ -45,6 +45,8 @@ from rs_server.staging.plan import Existing, Planned, Target, is_complete, is_gr
 from rs_server.staging.publish import catalog_item, superseded
 from rs_server.staging.rows import Carried, ItemState, NewItem, Order, StagedItem, StagingRows
 from rs_server.staging.transfer import Reached, nowhere
+from rs_server.storage import layout
+from rs_server.storage.layout import Buckets, Location
 from rs_server.storage.stac import Place
 
 STAGING = "staging"
@@ -100,6 +102,7 @@ class Staging:
     catalog: Catalog
     rows: StagingRows
     place: Place
+    buckets: Buckets
     settings: StagingSettings = field(default_factory=StagingSettings)
     archive: Ordering | None = None
     reached: Reached = nowhere
@@ -260,19 +263,20 @@ class _Step:
         if before is not None and self.request.existing is Existing.FAIL:
             return NewItem(source, document, ItemState.FAILED, "it is in the collection already"), ()
         growing = self.request.follow and is_growing(document)
+        bucket = self.of.buckets.of(self.target, (document.get("properties") or {}).get("product:type"))
         if before is not None and (
             self.request.existing is Existing.SKIP or (not growing and self._same(document, before))
         ):
             return NewItem(source, document, ItemState.SKIPPED, "it is in the collection already"), ()
         if growing and not document.get("assets"):
-            return NewItem(source, document, ItemState.GROWING), ()
+            return NewItem(source, document, ItemState.GROWING, bucket=bucket), ()
         try:
             planned = self._transfers(source, document)
         except RsError as error:
             doubt = error.detail
         if doubt is not None:
             return NewItem(source, document, ItemState.FAILED, doubt), ()
-        return NewItem(source, document, ItemState.GROWING if growing else ItemState.CARRYING), planned
+        return NewItem(source, document, ItemState.GROWING if growing else ItemState.CARRYING, bucket=bucket), planned
 
     def _same(self, document: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
         return same(document, before, frozenset(self.request.assets))
@@ -378,9 +382,15 @@ class _Step:
             documents = {item.id: self._document(item, files[item.id], before) for item in items}
             await self._publish_all(conn, items, documents)
             for item in items:
-                old = superseded(self.of.place.bucket, files[item.id], before.get(item.source.item))
-                if old:
-                    await self.of.rows.leave(conn, self.target.full, item.source.item, old, self.of.settings.grace_s)
+                await self._leave(conn, item, files[item.id], before.get(item.source.item))
+
+    async def _leave(
+        self, conn: AsyncConnection[Row], item: StagedItem, files: Sequence[Carried], before: Mapping[str, Any] | None
+    ) -> None:
+        """Note the files that an item's edition takes the place of."""
+        kept = {Location(item.bucket, file.key) for file in files}
+        if old := superseded(layout.item_prefix(self.target, item.source.item), kept, before):
+            await self.of.rows.leave(conn, self.target.full, item.source.item, old, self.of.settings.grace_s)
 
     def _document(
         self, item: StagedItem, files: Sequence[Carried], before: Mapping[str, Mapping[str, Any]]
@@ -390,7 +400,7 @@ class _Step:
             item.document,
             files,
             self.target,
-            self.of.place,
+            self.of.place.at(item.bucket),
             datetime.now(UTC),
             before.get(item.source.item),
         )

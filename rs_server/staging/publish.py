@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from rs_server.catalog.names import CollectionName
 from rs_server.processes.references import Reference
 from rs_server.staging.rows import Carried
 from rs_server.storage import layout
+from rs_server.storage.layout import Location
 from rs_server.storage.stac import (
     ALTERNATE,
     AUTHENTICATION,
@@ -56,14 +57,9 @@ def catalog_item(
     }
 
 
-def superseded(bucket: str, files: Sequence[Carried], before: Mapping[str, Any] | None) -> list[str]:
-    """The keys of objects that the edition before named, and this one does not."""
-    place = layout.href(bucket, "")
-    theirs = (str(asset.get("href", "")) for asset in ((before or {}).get("assets") or {}).values())
-    kept = {file.key for file in files}
-    return [
-        href.removeprefix(place) for href in theirs if href.startswith(place) and href.removeprefix(place) not in kept
-    ]
+def superseded(prefix: str, kept: Collection[Location], before: Mapping[str, Any] | None) -> list[Location]:
+    """The objects at an item's own place, in whichever bucket, that the edition before named, but for those kept."""
+    return [each for each in layout.named(before or {}) if each.key.startswith(prefix) and each not in kept]
 
 
 def _properties(source: Mapping[str, Any], place: Place, now: str, before: Mapping[str, Any] | None) -> dict[str, Any]:

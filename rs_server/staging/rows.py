@@ -23,6 +23,7 @@ from rs_server.staging import claim
 from rs_server.staging.archive import Asked
 from rs_server.staging.claim import Busy, Lane, Limits, Line
 from rs_server.staging.plan import Planned
+from rs_server.storage.layout import Location
 
 CHANNEL = "rs_transfers"
 _CLAIMING = 0x7273_636C_6169  # any number, the same in every worker: one at a time asks whose turn it is
@@ -70,6 +71,7 @@ class NewItem:
     document: Mapping[str, Any]
     state: ItemState
     reason: str | None = None
+    bucket: str = ""  # where its files go, if any do
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class StagedItem:
     document: Mapping[str, Any]
     state: ItemState
     reason: str | None
+    bucket: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +115,10 @@ class Transfer:
     job: UUID
     source: Reference
     station: str
+    owner: str
     name: str
     asset: Mapping[str, Any]
+    bucket: str
     key: str
     size: int
     checksum: str | None
@@ -138,6 +143,15 @@ class Pulse:
 
 
 @dataclass(frozen=True, slots=True)
+class Spared:
+    """Connections over which all bytes of a running transfer have come that were to come."""
+
+    transfer: int
+    fence: int
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """What became of a transfer: ``state`` is its end, or PAUSED for ``pause_s`` seconds, or WAITING for another turn.
 
@@ -158,6 +172,7 @@ class Upload:
     """A multipart upload that nobody wants any more."""
 
     transfer: int
+    bucket: str
     key: str
     upload: str
 
@@ -166,25 +181,31 @@ class Upload:
 class Remains:
     """An object that may be left over, and the item of the catalog that may name it."""
 
-    key: str
+    place: Location
     collection: str
     item: str
 
 
 class StagingRows:
-    """The tables of staging."""
+    """The tables of staging; items that name no bucket, as the older ones, are at home in ``bucket``."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, bucket: str) -> None:
         self._database = database
+        self._bucket = bucket
 
     # What the steps of a job write, in a transaction of theirs.
 
     async def add_items(self, conn: AsyncConnection[Row], job: UUID, items: Sequence[NewItem]) -> dict[Reference, int]:
         """Note items; the ids of those that were not noted before."""
+        buckets = [new.bucket for new in items]
+        await conn.execute(
+            "INSERT INTO rs.staging_buckets SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING",
+            [sorted(set(buckets) - {""})],
+        )
         made = await conn.execute(
-            "INSERT INTO rs.staging_items (job, service, collection, item, document, state, reason) "
+            "INSERT INTO rs.staging_items (job, service, collection, item, document, state, reason, bucket) "
             "SELECT %(job)s, new.* FROM unnest(%(services)s::text[], %(collections)s::text[], %(items)s::text[], "
-            "%(documents)s::jsonb[], %(states)s::text[], %(reasons)s::text[]) AS new "
+            "%(documents)s::jsonb[], %(states)s::text[], %(reasons)s::text[], %(buckets)s::text[]) AS new "
             "ON CONFLICT DO NOTHING RETURNING id, service, collection, item",
             {
                 "job": job,
@@ -194,6 +215,7 @@ class StagingRows:
                 "documents": [Jsonb(new.document) for new in items],
                 "states": [str(new.state) for new in items],
                 "reasons": [new.reason for new in items],
+                "buckets": buckets,
             },
         )
         return {Reference(row["service"], row["collection"], row["item"]): row["id"] for row in await made.fetchall()}
@@ -272,9 +294,9 @@ class StagingRows:
         query = "SELECT * FROM rs.staging_items WHERE job = %s AND state = ANY(%s) ORDER BY id LIMIT %s"
         values = [job, [str(state) for state in states], limit]
         if conn is not None:
-            return [_item(row) for row in await (await conn.execute(query, values)).fetchall()]
+            return [self._item(row) for row in await (await conn.execute(query, values)).fetchall()]
         async with self._database.connection() as own:
-            return [_item(row) for row in await (await own.execute(query, values)).fetchall()]
+            return [self._item(row) for row in await (await own.execute(query, values)).fetchall()]
 
     async def counts(self, job: UUID) -> dict[ItemState, int]:
         """How many items of a job are in each state."""
@@ -312,25 +334,25 @@ class StagingRows:
         )
 
     async def leave(
-        self, conn: AsyncConnection[Row], collection: str, item: str, keys: Sequence[str], grace_s: float
+        self, conn: AsyncConnection[Row], collection: str, item: str, places: Sequence[Location], grace_s: float
     ) -> None:
         """Note objects that an edition published now has taken the place of."""
         await conn.execute(
-            "INSERT INTO rs.leftovers (key, collection, item, due) "
-            "SELECT key, %s, %s, now() + make_interval(secs => %s) FROM unnest(%s::text[]) AS key "
-            "ON CONFLICT (key) DO NOTHING",
-            [collection, item, grace_s, list(keys)],
+            "INSERT INTO rs.leftovers (bucket, key, collection, item, due) "
+            "SELECT place.*, %s, %s, now() + make_interval(secs => %s) FROM unnest(%s::text[], %s::text[]) AS place "
+            "ON CONFLICT (key) DO NOTHING",  # no two jobs write the same key
+            [collection, item, grace_s, [each.bucket for each in places], [each.key for each in places]],
         )
 
     async def outcomes(self, job: UUID) -> list[StagedItem]:
         """What became of all items of a job, in the order they were asked for; without the documents."""
         async with self._database.connection() as conn:
             found = await conn.execute(
-                "SELECT id, service, collection, item, '{}'::jsonb AS document, state, reason "
+                "SELECT id, service, collection, item, '{}'::jsonb AS document, state, reason, bucket "
                 "FROM rs.staging_items WHERE job = %s ORDER BY id",
                 [job],
             )
-            return [_item(row) for row in await found.fetchall()]
+            return [self._item(row) for row in await found.fetchall()]
 
     async def totals(self, job: UUID) -> tuple[int, int]:
         """Files and bytes of a job that were carried."""
@@ -350,7 +372,7 @@ class StagingRows:
                 "WHERE t.job = %s AND t.state = 'ordered' ORDER BY i.id LIMIT 1000",
                 [job],
             )
-            return [(_item(row), row["archive_order"], row["station"]) for row in await found.fetchall()]
+            return [(self._item(row), row["archive_order"], row["station"]) for row in await found.fetchall()]
 
     async def note_order(self, conn: AsyncConnection[Row], item: int, asked: Asked) -> None:
         """Note the order of an item's files and what it waits for; with nothing left to wait for they are fetched."""
@@ -366,12 +388,22 @@ class StagingRows:
     # What carriers write.
 
     async def claim(
-        self, limits: Mapping[str, Limits], free: int, wide_from: int, lease_s: float
+        self,
+        limits: Mapping[str, Limits],
+        free: int,
+        wide_from: int,
+        lease_s: float,
+        spared: Sequence[Spared] = (),
     ) -> list[list[Transfer]]:
-        """Take up to ``free`` connections' worth of transfers up: what is carried on each connection, in order."""
+        """Take up to ``free`` connections' worth of transfers up: what is carried on each connection, in order.
+
+        Those that were ``spared`` are free, first of all.
+        """
         async with self._database.connection() as conn:
             async with conn.pipeline():  # all that is asked is sent at once
                 await conn.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIMING])
+                if spared:
+                    await _narrow(conn, spared)
                 asked = await _lines(conn, claim.lines_of_user(limits, free)), await _busy(conn), await _closed(conn)
                 stood, busy, closed = [await each.fetchall() for each in asked]
             lines = [_stood(row) for row in stood]
@@ -386,12 +418,29 @@ class StagingRows:
             for (job, station), connections in given.items():
                 sizes = waiting[job, station]
                 lanes += claim.lanes(sizes, connections, limits[station].ranges, wide_from)
-            taken = await _taken(conn, lanes, lease_s)
+            taken = await _taken(conn, lanes, lease_s, self._bucket)
             done = {
                 place for place, connections in given.items() if len(waiting[place]) < claim.candidates(connections)
             }
             await _clear(conn, [each for each in lines if not each.open or each.place in done])
             return taken
+
+    async def widen(self, limits: Mapping[str, Limits], transfers: Sequence[Transfer], free: int) -> set[int]:
+        """Give running transfers one more of ``free`` connections each, where nobody waits for the station; which."""
+        async with self._database.connection() as conn:
+            await conn.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIMING])
+            found = await conn.execute(
+                "SELECT t.id, t.job, t.owner, t.station, t.width::int AS connections FROM rs.transfers t "
+                "JOIN unnest(%s::bigint[], %s::int[]) AS mine (id, fence) ON t.id = mine.id AND t.fence = mine.fence "
+                "WHERE t.state = 'running' AND t.lane IS NOT NULL "
+                "AND NOT EXISTS (SELECT 1 FROM rs.lines WHERE station = t.station)",
+                [[each.id for each in transfers], [each.fence for each in transfers]],
+            )
+            running = {row.pop("id"): Busy(**row) for row in await found.fetchall()}
+            busy, closed = [await (await ask(conn)).fetchall() for ask in (_busy, _closed)]
+            chosen = claim.widened(running, [Busy(**row) for row in busy], _open(limits, closed), free)
+            await conn.execute("UPDATE rs.transfers SET width = width + 1 WHERE id = ANY(%s)", [chosen])
+            return set(chosen)
 
     async def renew(self, pulses: Sequence[Pulse], lease_s: float) -> set[int]:
         """Renew the leases of running transfers; those that are still the carrier's."""
@@ -532,10 +581,13 @@ class StagingRows:
         """Multipart uploads of transfers that came to nothing."""
         async with self._database.connection() as conn:
             found = await conn.execute(
-                "SELECT id AS transfer, key, upload FROM rs.transfers WHERE upload IS NOT NULL "
-                "AND state IN ('failed', 'gone', 'cancelled') ORDER BY id LIMIT 100"
+                "SELECT t.id, i.bucket, t.key, t.upload FROM rs.transfers t JOIN rs.staging_items i ON i.id = t.item "
+                "WHERE t.upload IS NOT NULL AND t.state IN ('failed', 'gone', 'cancelled') ORDER BY t.id LIMIT 100"
             )
-            return [Upload(**row) for row in await found.fetchall()]
+            return [
+                Upload(row["id"], row["bucket"] or self._bucket, row["key"], row["upload"])
+                for row in await found.fetchall()
+            ]
 
     async def forget_upload(self, upload: Upload) -> None:
         """The upload is aborted."""
@@ -546,13 +598,20 @@ class StagingRows:
                 [upload.transfer, upload.upload],
             )
 
-    async def uploads_of(self, keys: Sequence[str]) -> dict[str, str | None]:
-        """Of the keys that are of transfers: the upload that a transfer still goes on with, if any does."""
+    async def buckets(self) -> list[str]:
+        """All that files were ever staged to."""
+        async with self._database.connection() as conn:
+            found = await conn.execute("SELECT name FROM rs.staging_buckets")
+            return sorted({self._bucket, *(row["name"] for row in await found.fetchall())})
+
+    async def uploads_of(self, bucket: str, keys: Sequence[str]) -> dict[str, str | None]:
+        """Of the keys that are of transfers to a bucket: the upload that a transfer still goes on with, if any does."""
         async with self._database.connection() as conn:
             found = await conn.execute(
-                "SELECT key, CASE WHEN state IN ('waiting', 'paused', 'ordered', 'running') THEN upload END AS upload "
-                "FROM rs.transfers WHERE key = ANY(%s)",
-                [list(keys)],
+                "SELECT t.key, CASE WHEN t.state IN ('waiting', 'paused', 'ordered', 'running') THEN t.upload END "
+                "AS upload FROM rs.transfers t JOIN rs.staging_items i ON i.id = t.item "
+                "WHERE t.key = ANY(%s) AND coalesce(nullif(i.bucket, ''), %s) = %s",
+                [list(keys), self._bucket, bucket],
             )
             return {row["key"]: row["upload"] for row in await found.fetchall()}
 
@@ -560,18 +619,21 @@ class StagingRows:
         """Objects that jobs which ended some time ago may have left, and those that newer editions replaced."""
         async with self._database.connection() as conn:
             found = await conn.execute(
-                "(SELECT t.key, j.request->>'collection' AS collection, i.item FROM rs.transfers t "
+                "(SELECT i.bucket, t.key, j.request->>'collection' AS collection, i.item FROM rs.transfers t "
                 "JOIN rs.staging_items i ON i.id = t.item JOIN rs.jobs j ON j.id = t.job "
                 "WHERE NOT t.swept AND i.state <> 'published' AND j.finished < now() - make_interval(secs => %s) "
                 "AND t.fence > 0 LIMIT 500) "
-                "UNION ALL (SELECT key, collection, item FROM rs.leftovers WHERE due < now() LIMIT 500)",
+                "UNION ALL (SELECT bucket, key, collection, item FROM rs.leftovers WHERE due < now() LIMIT 500)",
                 [grace_s],
             )
-            return [Remains(**row) for row in await found.fetchall()]
+            return [
+                Remains(Location(row["bucket"] or self._bucket, row["key"]), row["collection"], row["item"])
+                for row in await found.fetchall()
+            ]
 
     async def swept(self, remains: Sequence[Remains]) -> None:
         """These were looked at, and need not be again."""
-        keys = [each.key for each in remains]
+        keys = [each.place.key for each in remains]
         async with self._database.connection() as conn:
             await conn.execute("UPDATE rs.transfers SET swept = true WHERE key = ANY(%s)", [keys])
             await conn.execute("DELETE FROM rs.leftovers WHERE key = ANY(%s)", [keys])
@@ -581,6 +643,11 @@ class StagingRows:
             found = await conn.execute(query, {"id": transfer.id, "fence": transfer.fence, **values})
             if await found.fetchone() is None:
                 raise Lost
+
+    def _item(self, row: Row) -> StagedItem:
+        source = Reference(row["service"], row["collection"], row["item"])
+        bucket = row["bucket"] or self._bucket
+        return StagedItem(row["id"], source, row["document"], ItemState(row["state"]), row["reason"], bucket)
 
     async def _one(self, query: str, values: Sequence[Any]) -> Row | None:
         async with self._database.connection() as conn:
@@ -643,12 +710,27 @@ async def _clear(conn: AsyncConnection[Row], lines: Sequence[_Stood]) -> None:
     )
 
 
+async def _narrow(conn: AsyncConnection[Row], spared: Sequence[Spared]) -> None:
+    """Transfers have fewer connections; one that has none left is in no lane."""
+    await conn.execute(
+        "UPDATE rs.transfers t SET width = greatest(0, width - s.connections), "
+        "lane = CASE WHEN width > s.connections THEN lane END "
+        "FROM unnest(%s::bigint[], %s::int[], %s::int[]) AS s (id, fence, connections) "
+        "WHERE t.id = s.id AND t.fence = s.fence AND t.state = 'running'",
+        [[each.transfer for each in spared], [each.fence for each in spared], [each.connections for each in spared]],
+    )
+
+
 async def _busy(conn: AsyncConnection[Row]) -> AsyncCursor[Row]:
-    """The connections in use: one step along an index for each lane, however many files it has."""
+    """The connections in use: one step along an index for each lane, however many files it has.
+
+    A file that has no lane any more is fetched, and only its last parts are on their way into the object storage.
+    """
     return await conn.execute(
         "WITH RECURSIVE each AS ((SELECT lane, job, owner, station, width FROM rs.transfers WHERE state = 'running' "
-        "ORDER BY lane LIMIT 1) UNION ALL SELECT next.* FROM each, LATERAL (SELECT lane, job, owner, station, width "
-        "FROM rs.transfers WHERE state = 'running' AND lane > each.lane ORDER BY lane LIMIT 1) AS next) "
+        "AND lane IS NOT NULL ORDER BY lane LIMIT 1) UNION ALL SELECT next.* FROM each, "
+        "LATERAL (SELECT lane, job, owner, station, width FROM rs.transfers WHERE state = 'running' "
+        "AND lane > each.lane ORDER BY lane LIMIT 1) AS next) "
         "SELECT job, owner, station, sum(width)::int AS connections FROM each GROUP BY job, owner, station"
     )
 
@@ -694,15 +776,17 @@ async def _waiting(
     return waiting
 
 
-async def _taken(conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: float) -> list[list[Transfer]]:
+async def _taken(
+    conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: float, bucket: str
+) -> list[list[Transfer]]:
     if not lanes:
         return []
     found = await conn.execute(
-        "UPDATE rs.transfers t SET state = 'running', fence = fence + 1, lane = c.lane, width = c.width, "
+        "UPDATE rs.transfers t SET state = 'running', fence = fence + 1, lane = c.lane, width = c.width, "  # noqa: S608
         "lease_until = now() + make_interval(secs => %(lease)s), reason = NULL, not_before = NULL "
         "FROM unnest(%(ids)s::bigint[], %(lanes)s::uuid[], %(widths)s::int[]) AS c (id, lane, width), "
         "rs.staging_items i, rs.jobs j WHERE t.id = c.id AND i.id = t.item AND j.id = t.job "
-        "RETURNING t.*, i.service, i.collection, i.item AS source_item, j.trace",
+        f"RETURNING {_TAKEN}, i.service, i.collection, i.item AS source_item, i.bucket, j.trace",
         {
             "ids": [file for lane in lanes for file in lane.files],
             "lanes": [lane.id for lane in lanes for _ in lane.files],
@@ -710,7 +794,7 @@ async def _taken(conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: flo
             "lease": lease_s,
         },
     )
-    by_id = {row["id"]: _transfer(row) for row in await found.fetchall()}
+    by_id = {row["id"]: _transfer(row, bucket) for row in await found.fetchall()}
     return [[by_id[file] for file in lane.files] for lane in lanes]
 
 
@@ -829,17 +913,15 @@ def _called(station: str) -> str:
     return f"station {station}" if station else "the object storage"
 
 
-def _item(row: Row) -> StagedItem:
-    source = Reference(row["service"], row["collection"], row["item"])
-    return StagedItem(row["id"], source, row["document"], ItemState(row["state"]), row["reason"])
-
-
 _OF_TRANSFER = (
-    *("id", "fence", "job", "station", "name", "asset", "key", "size", "checksum", "width", "tries", "wrong"),
-    *("upload", "part_size", "validator", "ranges", "trace"),
+    *("id", "fence", "job", "station", "owner", "name", "asset", "key", "size", "checksum", "width", "tries", "wrong"),
+    *("upload", "part_size", "validator", "ranges"),
 )
+_TAKEN = ", ".join(f"t.{name}" for name in _OF_TRANSFER)
 
 
-def _transfer(row: Row) -> Transfer:
+def _transfer(row: Row, bucket: str) -> Transfer:
+    """``bucket`` is that of items which name none."""
     source = Reference(row["service"], row["collection"], row["source_item"])
-    return Transfer(source=source, **{name: row[name] for name in _OF_TRANSFER})
+    known = {name: row[name] for name in _OF_TRANSFER}
+    return Transfer(source=source, bucket=row["bucket"] or bucket, trace=row["trace"], **known)

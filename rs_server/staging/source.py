@@ -85,8 +85,8 @@ class Turns(Protocol):
         """Wait for the turn of a request."""
         ...
 
-    async def after_bytes(self, station: str, count: int) -> None:
-        """Wait until so many bytes may have been fetched."""
+    async def after_bytes(self, station: str, owner: str, count: int) -> None:
+        """Wait until so many bytes may have been fetched by a user."""
         ...
 
     def is_paced(self, station: str) -> bool:
@@ -101,6 +101,7 @@ class File:
     stations: Source
     turns: Turns
     station: str
+    owner: str
     reference: Reference
     name: str
     asset: Mapping[str, Any]
@@ -150,7 +151,7 @@ class File:
                     if view := view[:wanted]:
                         wanted -= len(view)
                         if self.turns.is_paced(self.station):
-                            await self.turns.after_bytes(self.station, len(view))
+                            await self.turns.after_bytes(self.station, self.owner, len(view))
                         yield view
                     if not wanted and end < self.size and download.status != HTTPStatus.PARTIAL_CONTENT:
                         return  # a part is read to its end, though nothing comes any more: its connection is used again

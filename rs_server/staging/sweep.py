@@ -6,7 +6,7 @@ transfer still goes on with, or an object that an item of the catalog names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ import structlog
 
 from rs_server.staging.rows import Remains, StagingRows
 from rs_server.storage import layout
+from rs_server.storage.layout import Location
 from rs_server.storage.multipart import Unfinished
 
 log = structlog.get_logger(__name__)
@@ -53,10 +54,9 @@ class Sweeper:
     """The sweep; any number of them may go on side by side."""
 
     rows: StagingRows
-    uploads: Uploads
-    objects: Objects
+    uploads: Callable[[str], Uploads]  # of a bucket
+    objects: Callable[[str], Objects]  # of a bucket
     catalog: Catalog
-    bucket: str
     grace_s: float
 
     @property
@@ -66,41 +66,38 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """One pass."""
-        await self._uploads()
+        for bucket in await self.rows.buckets():
+            await self._uploads(bucket)
         await self._remains()
 
-    async def _uploads(self) -> None:
-        oldest = datetime.now(UTC) - timedelta(seconds=self.grace_s)
-        old = [each for each in await self.uploads.unfinished() if each.begun <= oldest]
-        ours = await self.rows.uploads_of([each.key for each in old])
+    async def _uploads(self, bucket: str) -> None:
+        oldest, uploads = datetime.now(UTC) - timedelta(seconds=self.grace_s), self.uploads(bucket)
+        old = [each for each in await uploads.unfinished() if each.begun <= oldest]
+        ours = await self.rows.uploads_of(bucket, [each.key for each in old])
         for each in old:
             if each.key in ours and ours[each.key] != each.upload:
-                await self.uploads.abort(each.key, each.upload)
-                log.info("upload_swept", key=each.key)
+                await uploads.abort(each.key, each.upload)
+                log.info("upload_swept", bucket=bucket, key=each.key)
 
     async def _remains(self) -> None:
         remains = await self.rows.remains(self.grace_s)
         used = await self._used(remains)
-        gone = [each.key for each in remains if each.key not in used]
-        if gone:
-            await self.objects.delete(gone)
-            log.info("objects_swept", count=len(gone))
+        gone: dict[str, list[str]] = {}
+        for each in remains:
+            if each.place not in used:
+                gone.setdefault(each.place.bucket, []).append(each.place.key)
+        for bucket, keys in gone.items():
+            await self.objects(bucket).delete(keys)
+            log.info("objects_swept", bucket=bucket, count=len(keys))
         await self.rows.swept(remains)
 
-    async def _used(self, remains: Iterable[Remains]) -> set[str]:
-        """The keys among them that items of the catalog name."""
+    async def _used(self, remains: Iterable[Remains]) -> set[Location]:
+        """What items of the catalog name."""
         items: dict[str, set[str]] = {}
         for each in remains:
             items.setdefault(each.collection, set()).add(each.item)
-        used: set[str] = set()
+        used: set[Location] = set()
         for collection, names in items.items():
             for item in (await self.catalog.items(collection, sorted(names))).values():
-                used |= set(_keys(item, self.bucket))
+                used |= set(layout.named(item))
         return used
-
-
-def _keys(item: Mapping[str, Any], bucket: str) -> Iterable[str]:
-    place = layout.href(bucket, "")
-    for asset in (item.get("assets") or {}).values():
-        if str(asset.get("href", "")).startswith(place):
-            yield str(asset["href"]).removeprefix(place)

@@ -19,7 +19,7 @@ from typing import Protocol
 from rs_server import tracing
 from rs_server.database import persistently
 from rs_server.errors import Unavailable
-from rs_server.staging.fetch import Fetch
+from rs_server.staging.fetch import Connections, Fetch
 from rs_server.staging.inspection import Inspector
 from rs_server.staging.parts import Cut, Part, cut
 from rs_server.staging.rows import Transfer
@@ -109,8 +109,8 @@ class World:
 
     stations: Source
     turns: Turns
-    objects: Objects
-    uploads: Multipart
+    objects: Callable[[str], Objects]  # of a bucket
+    uploads: Callable[[str], Multipart]  # of a bucket
     notes: Notes
     part_bytes: int
     reached: Reached
@@ -124,13 +124,13 @@ class Meter:
     bytes_done: int = 0
 
 
-async def carry(transfer: Transfer, world: World, meter: Meter) -> str:
-    """Carry one file; the multihash of its bytes.
+async def carry(transfer: Transfer, world: World, meter: Meter, connections: Connections | None = None) -> str:
+    """Carry one file; the multihash of its bytes. Without ``connections`` of its own, it has one for its whole time.
 
     Raises ``Gone``, ``Changed`` when it is not what was announced (nothing of it is kept), ``Lost``, or the error
     of the station or of the storage that kept it from going on.
     """
-    return await _Carrying(transfer, world, meter).run()
+    return await _Carrying(transfer, world, meter, connections or Connections()).run()
 
 
 @dataclass(slots=True)
@@ -138,14 +138,19 @@ class _Carrying:
     transfer: Transfer
     world: World
     meter: Meter
+    connections: Connections
+    objects: Objects = field(init=False)
+    uploads: Multipart = field(init=False)
     file: File = field(init=False)
     upload: str | None = field(init=False)
     _noted: tuple[str | None, bool] = field(init=False)
+    _beginning: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         of = self.transfer
+        self.objects, self.uploads = self.world.objects(of.bucket), self.world.uploads(of.bucket)
         self.file = File(
-            *(self.world.stations, self.world.turns, of.station, of.source, of.name, of.asset, of.size),
+            *(self.world.stations, self.world.turns, of.station, of.owner, of.source, of.name, of.asset, of.size),
             validator=of.validator,
             ranges=of.ranges,
             pause_s=self.world.pause_s,
@@ -158,13 +163,13 @@ class _Carrying:
             return await self._carried()
         except Changed:
             if self.upload:
-                await self.world.uploads.abort(self.transfer.key, self.upload)
-            await self.world.objects.delete([self.transfer.key])
+                await self.uploads.abort(self.transfer.key, self.upload)
+            await self.objects.delete([self.transfer.key])
             raise
 
     async def _carried(self) -> str:
         await self.world.reached("reserved")
-        if self.transfer.fence > 1 and await self.world.objects.size(self.transfer.key) == self.transfer.size:
+        if self.transfer.fence > 1 and await self.objects.size(self.transfer.key) == self.transfer.size:
             return await self._read_back()  # an earlier carrier got this far
         if not self.transfer.station:
             return await self._copied()
@@ -179,20 +184,21 @@ class _Carrying:
             async for chunk in chunks:
                 data += chunk
                 self.meter.bytes_done = len(data)
+        self.connections.give_back(self.connections.count)
         await self.world.reached("mid-part")
         inspector.update(data)
         digest = inspector.verdict()
         with tracing.leaf("storage object"):
-            await self.world.objects.put(self.transfer.key, bytes(data))
+            await self.objects.put(self.transfer.key, bytes(data))
         await self.world.reached("complete")
         return digest
 
     async def _copied(self) -> str:
         place = layout.parse(str(self.transfer.asset.get("href")))
         try:
-            await self.world.uploads.copy(place.bucket, place.key, self.transfer.key)
+            await self.uploads.copy(place.bucket, place.key, self.transfer.key)
         except Unavailable as error:
-            if await self.world.objects.size(place.key) is None:
+            if await self.world.objects(place.bucket).size(place.key) is None:
                 raise Gone(f"{self.transfer.name} is no longer in the object storage") from error
             raise
         await self.world.reached("complete")
@@ -201,50 +207,57 @@ class _Carrying:
     async def _large(self) -> str:
         whole = cut(self.transfer.size, self.transfer.part_size or self.world.part_bytes)
         parts = await self.world.notes.parts(self.transfer) if self.upload else {}
-        self.upload = upload = self.upload or await self._begin(whole)
         self.meter.bytes_done = sum(whole.part(number).size for number in parts)
         inspector = None if parts else self._inspector()
         try:
-            digest = await self._fetched(upload, whole, parts, inspector)
+            digest = await self._fetched(whole, parts, inspector)
+            upload = await self._uploading(whole)
             await persistently(lambda: self.world.notes.check(self.transfer))
             await self.world.reached("part done")
-            await self.world.uploads.complete(self.transfer.key, upload, parts)
+            await self.uploads.complete(self.transfer.key, upload, parts)
         except NoSuchUpload as error:
             await self.world.notes.check(self.transfer)
-            if await self.world.objects.size(self.transfer.key) != self.transfer.size:
+            if await self.objects.size(self.transfer.key) != self.transfer.size:
                 raise Changed(f"the parts of {self.transfer.name} are gone from the object storage") from error
             digest = None  # somebody completed it; of which parts is seen by reading it
         await self.world.reached("complete")
         return digest or await self._read_back()
 
+    async def _uploading(self, whole: Cut) -> str:
+        """The upload that the parts go to, begun with the first of them: bytes are not kept waiting for it."""
+        async with self._beginning:
+            self.upload = self.upload or await self._begin(whole)
+            return self.upload
+
     async def _begin(self, whole: Cut) -> str:
-        upload = await self.world.uploads.begin(self.transfer.key)
+        upload = await self.uploads.begin(self.transfer.key)
         try:
             await persistently(lambda: self.world.notes.begin_upload(self.transfer, upload, whole.part_size))
         except BaseException:
-            await self.world.uploads.abort(self.transfer.key, upload)
+            await self.uploads.abort(self.transfer.key, upload)
             raise
         return upload
 
-    async def _fetched(self, upload: str, whole: Cut, parts: dict[int, str], inspector: Inspector | None) -> str | None:
+    async def _fetched(self, whole: Cut, parts: dict[int, str], inspector: Inspector | None) -> str | None:
         """Fetch all missing parts; the checksum, if all bytes passed by in order. ``Changed`` when it is wrong."""
-        wide = self.transfer.width > 1 and self.file.ranges
+        wide = self.connections.count > 1
         try:
-            await self._fetch(upload, parts, inspector, self.transfer.width if wide else 1).all(
+            await self._fetch(whole, parts, inspector).all(
                 deque(whole.runs(parts, single=wide) if self.file.ranges else whole.rest(parts))
             )
         except RangesIgnored:
             inspector = None
             await self._note_file()
-            await self._fetch(upload, parts, None, 1).all(deque(whole.rest(parts)))
+            await self._fetch(whole, parts, None).all(deque(whole.rest(parts)))
         return inspector.verdict() if inspector else None
 
-    def _fetch(self, upload: str, parts: dict[int, str], inspector: Inspector | None, width: int) -> Fetch:
+    def _fetch(self, whole: Cut, parts: dict[int, str], inspector: Inspector | None) -> Fetch:
         async def put(part: Part, data: bytearray) -> None:
             if part.number in parts:
                 return
+            upload = await self._uploading(whole)
             with tracing.leaf("storage part", number=part.number):
-                etag = await self.world.uploads.put(self.transfer.key, upload, part.number, data)
+                etag = await self.uploads.put(self.transfer.key, upload, part.number, data)
             await self._note_file()
             await persistently(lambda: self.world.notes.add_part(self.transfer, part.number, etag))
             parts[part.number] = etag
@@ -253,7 +266,7 @@ class _Carrying:
         def count(size: int) -> None:
             self.meter.bytes_done += size
 
-        return Fetch(self.file, put, count, inspector, width)
+        return Fetch(self.file, put, count, inspector, self.connections)
 
     async def _note_file(self) -> None:
         """Keep what was learnt of the file, when it is more than was known."""
@@ -267,7 +280,7 @@ class _Carrying:
     async def _read_back(self) -> str:
         """The checksum of what is in the object storage; ``Changed`` when it is wrong."""
         inspector = self._inspector()
-        async for chunk in self.world.objects.read(self.transfer.key):
+        async for chunk in self.objects.read(self.transfer.key):
             await asyncio.to_thread(inspector.update, chunk)
         self.meter.bytes_done = self.transfer.size
         return inspector.verdict()

@@ -7,7 +7,7 @@ must survive a kill is written by ``multipart``, whose uploads staging knows by 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from obstore.store import S3Store
 
 from rs_server.errors import Unavailable
 from rs_server.settings import StorageSettings
+from rs_server.storage.metrics import StorageMetrics
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -36,7 +37,8 @@ _PARTS_IN_FLIGHT = 2  # of one object; with the buffer being filled, three parts
 class Storage:
     """One bucket, through obstore; the few calls that it has not, through boto3."""
 
-    def __init__(self, store: S3Store, admin: S3Client, settings: StorageSettings) -> None:
+    def __init__(self, store: S3Store, admin: S3Client, settings: StorageSettings, metrics: StorageMetrics) -> None:
+        self.metrics = metrics
         self._store = store
         self._admin = admin
         self._settings = settings
@@ -46,12 +48,12 @@ class Storage:
         self.region = settings.region
 
     def at(self, bucket: str) -> Storage:
-        """The same storage's other bucket, which an operator has made."""
+        """The same storage's other bucket."""
         if bucket == self.bucket:
             return self
         if bucket not in self._others:
             settings = self._settings.model_copy(update={"bucket": bucket})
-            self._others[bucket] = Storage(_store(settings), self._admin, settings)
+            self._others[bucket] = Storage(_store(settings), self._admin, settings, self.metrics)
         return self._others[bucket]
 
     async def put_stream(self, key: str, chunks: AsyncIterator[bytes]) -> int:
@@ -60,7 +62,7 @@ class Storage:
         An error of ``chunks``, or cancellation, leaves no object and no parts behind.
         """
         size = 0
-        with failures(f"writing {key}"):
+        with failures(self.metrics, f"writing {key}"):
             writer = obstore.open_writer_async(
                 self._store, key, buffer_size=PART_BYTES, max_concurrency=_PARTS_IN_FLIGHT
             )
@@ -72,24 +74,24 @@ class Storage:
 
     async def put(self, key: str, data: bytes) -> None:
         """Write one small object."""
-        with failures(f"writing {key}"):
+        with failures(self.metrics, f"writing {key}"):
             await obstore.put_async(self._store, key, data, use_multipart=False)
 
     async def read(self, key: str) -> AsyncIterator[bytes]:
         """The bytes of an object."""
-        with failures(f"reading {key}"):
+        with failures(self.metrics, f"reading {key}"):
             answer = await obstore.get_async(self._store, key)
             async for chunk in answer.stream(min_chunk_size=PART_BYTES):
                 yield bytes(chunk)
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; those that are not there do not matter."""
-        with failures(f"deleting {len(keys)} objects"):
+        with failures(self.metrics, f"deleting {len(keys)} objects"):
             await obstore.delete_async(self._store, list(keys))
 
     async def size(self, key: str) -> int | None:
         """Size of an object in bytes, or None when there is none."""
-        with failures(f"looking at {key}"):
+        with failures(self.metrics, f"looking at {key}"):
             try:
                 return (await obstore.head_async(self._store, key))["size"]
             except FileNotFoundError:
@@ -97,14 +99,14 @@ class Storage:
 
     async def keys(self, prefix: str, after: str = "") -> AsyncIterator[tuple[str, int]]:
         """Keys under a prefix with their sizes in bytes, in the order of the keys, from after one on."""
-        with failures(f"listing {prefix}"):
+        with failures(self.metrics, f"listing {prefix}"):
             async for page in obstore.list(self._store, prefix, offset=after or None):
                 for entry in page:
                     yield entry["path"], entry["size"]
 
     async def signed(self, key: str, life: timedelta) -> str:
         """An address that reads this one object, by GET alone, for so long without any further login."""
-        with failures(f"signing {key}"):
+        with failures(self.metrics, f"signing {key}"):
             return await obstore.sign_async(self._store, "GET", key, life)
 
     async def delete_older(self, key: str, moment: datetime) -> int:
@@ -114,7 +116,7 @@ class Storage:
         """
         gone = 0
         name = key.removesuffix("/")
-        with failures(f"deleting {key}"):
+        with failures(self.metrics, f"deleting {key}"):
             async for page in obstore.list(self._store, f"{name}/"):
                 gone += await self._delete(page, moment)
             try:
@@ -132,7 +134,7 @@ class Storage:
     async def prefix_size(self, prefix: str) -> int:
         """Bytes of all objects under a prefix."""
         total = 0
-        with failures(f"listing {prefix}"):
+        with failures(self.metrics, f"listing {prefix}"):
             async for page in obstore.list(self._store, prefix):
                 total += sum(entry["size"] for entry in page)
         return total
@@ -140,7 +142,7 @@ class Storage:
     async def etags(self, prefix: str) -> dict[str, str]:
         """What the storage itself tells objects under a prefix apart by: their entity tags, by key."""
         found: dict[str, str] = {}
-        with failures(f"listing {prefix}"):
+        with failures(self.metrics, f"listing {prefix}"):
             async for page in obstore.list(self._store, prefix):
                 found |= {entry["path"]: entry["e_tag"] or "" for entry in page}
         return found
@@ -149,25 +151,29 @@ class Storage:
         """Delete every object under a prefix, which ends with a slash."""
         if not prefix.endswith("/") or prefix.count("/") < 3:  # owner/collection/item/
             raise ValueError(f"{prefix} is not the prefix of an item")
-        with failures(f"deleting {prefix}"):
+        with failures(self.metrics, f"deleting {prefix}"):
             async for page in obstore.list(self._store, prefix):
                 await obstore.delete_async(self._store, [entry["path"] for entry in page])
 
     async def ping(self) -> None:
         """Raise ``Unavailable`` unless the bucket answers."""
-        with failures("looking at the bucket"):
+        with failures(self.metrics, "looking at the bucket"):
             await obstore.list_with_delimiter_async(self._store, "ready/")
 
 
 @asynccontextmanager
-async def open_storage(settings: StorageSettings) -> AsyncIterator[Storage]:
-    """The bucket of the settings, made if it is not there; a storage that does not answer yet tells at first use."""
-    admin = _admin(settings)
+async def open_storage(settings: StorageSettings, others: Iterable[str] = ()) -> AsyncIterator[Storage]:
+    """The bucket of the settings; a storage that does not answer yet tells at first use.
+
+    It is made if it is not there, and so are the ``others``.
+    """
+    admin, metrics = _admin(settings), StorageMetrics()
     try:
-        await asyncio.to_thread(_ensure_bucket, admin, settings.bucket)
+        for bucket in sorted({settings.bucket, *others}):
+            await asyncio.to_thread(_ensure_bucket, admin, bucket, metrics)
     except Unavailable as error:
         log.warning("storage_not_ready", reason=error.detail)
-    yield Storage(_store(settings), admin, settings)
+    yield Storage(_store(settings), admin, settings, metrics)
 
 
 def _store(settings: StorageSettings) -> S3Store:
@@ -194,8 +200,8 @@ def _admin(settings: StorageSettings) -> S3Client:
     )
 
 
-def _ensure_bucket(admin: S3Client, bucket: str) -> None:
-    with failures(f"making the bucket {bucket}"):
+def _ensure_bucket(admin: S3Client, bucket: str, metrics: StorageMetrics) -> None:
+    with failures(metrics, f"making the bucket {bucket}"):
         try:
             admin.create_bucket(Bucket=bucket)
         except (admin.exceptions.BucketAlreadyOwnedByYou, admin.exceptions.BucketAlreadyExists):
@@ -204,10 +210,20 @@ def _ensure_bucket(admin: S3Client, bucket: str) -> None:
 
 
 @contextmanager
-def failures(doing: str) -> Iterator[None]:
-    """Turn what the two clients raise into our own error; the first line of theirs says enough."""
+def failures(metrics: StorageMetrics, doing: str) -> Iterator[None]:
+    """Count what the two clients raise, by the verb that ``doing`` begins with, and turn it into our own error.
+
+    The first line of theirs says enough.
+    """
     try:
         yield
     except (BaseError, BotoCoreError, ClientError) as error:
+        metrics.failed(doing.partition(" ")[0], _code(error))
         reason = str(error).partition("\n")[0][:300]
         raise Unavailable(f"the object storage failed while {doing}: {reason}") from error
+
+
+def _code(error: Exception) -> str:
+    """S3's own code where the client tells it, else the kind of the client's error."""
+    told = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else None
+    return told or type(error).__name__

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from rs_server.errors import BadInput
@@ -112,6 +112,15 @@ def parse(address: str) -> Location:
     if parts.scheme != "s3" or not parts.netloc or not key or parts.query or parts.fragment:
         raise BadInput(f"{address} is not the address of an object (s3://bucket/key)")
     return Location(parts.netloc, key)
+
+
+def named(item: Mapping[str, Any]) -> Iterator[Location]:
+    """The objects that a catalog item's assets name; addresses of any other kind are passed over."""
+    for asset in (item.get("assets") or {}).values():
+        try:
+            yield parse(str(asset.get("href", "")))
+        except BadInput:
+            continue
 
 
 def segment(text: str) -> str:

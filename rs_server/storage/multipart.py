@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 from rs_server.errors import RsError
 from rs_server.settings import StorageSettings
 from rs_server.storage.buckets import failures
+from rs_server.storage.metrics import StorageMetrics
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -45,10 +46,15 @@ class Unfinished:
 class Uploads:
     """The multipart uploads of one bucket."""
 
-    def __init__(self, client: S3Client, bucket: str, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, client: S3Client, bucket: str, threads: ThreadPoolExecutor, metrics: StorageMetrics) -> None:
         self._client = client
         self._bucket = bucket
         self._threads = threads
+        self._metrics = metrics
+
+    def at(self, bucket: str) -> Uploads:
+        """Those of another bucket of the same storage."""
+        return Uploads(self._client, bucket, self._threads, self._metrics)
 
     async def begin(self, key: str) -> str:
         """Begin an upload; its id."""
@@ -106,22 +112,25 @@ class Uploads:
         )
 
     async def unfinished(self) -> list[Unfinished]:
-        """All uploads under way in the bucket."""
+        """All uploads under way in the bucket; there are none in one that is gone."""
         return await self._in_thread(self._unfinished)
 
     def _unfinished(self) -> list[Unfinished]:
-        with failures("listing uploads"):
+        with failures(self._metrics, "listing uploads"):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket)
-            return [
-                Unfinished(each["Key"], each["UploadId"], each["Initiated"])
-                for page in pages
-                for each in page.get("Uploads", [])
-            ]
+            try:
+                return [
+                    Unfinished(each["Key"], each["UploadId"], each["Initiated"])
+                    for page in pages
+                    for each in page.get("Uploads", [])
+                ]
+            except self._client.exceptions.NoSuchBucket:
+                return []
 
     async def _call(
         self, doing: str, call: Callable[..., dict[str, object]] | Callable[..., object], **values: object
     ) -> dict[str, object]:
-        with failures(doing):
+        with failures(self._metrics, doing):
             try:
                 answer = await self._in_thread(partial(call, **values))
             except ClientError as error:
@@ -134,7 +143,7 @@ class Uploads:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
-def open_uploads(settings: StorageSettings, threads: ThreadPoolExecutor) -> Uploads:
+def open_uploads(settings: StorageSettings, threads: ThreadPoolExecutor, metrics: StorageMetrics) -> Uploads:
     """The uploads of the bucket of the settings; what it refuses for the moment is asked again after pauses."""
     client = boto3.client(
         "s3",
@@ -152,4 +161,4 @@ def open_uploads(settings: StorageSettings, threads: ThreadPoolExecutor) -> Uplo
             s3={"payload_signing_enabled": False},
         ),
     )
-    return Uploads(client, settings.bucket, threads)
+    return Uploads(client, settings.bucket, threads, metrics)

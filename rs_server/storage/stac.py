@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +27,10 @@ class Place:
     region: str
     public_url: str
     issuer: str | None = None
+
+    def at(self, bucket: str) -> Place:
+        """The same with another bucket."""
+        return replace(self, bucket=bucket)
 
 
 def storage_schemes(place: Place) -> dict[str, Any]:

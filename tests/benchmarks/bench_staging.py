@@ -335,7 +335,7 @@ def queue(bench: Bench) -> None:
 
     async def claims() -> list[float]:
         async with open_database(DatabaseSettings(dsn=bench.dsn)) as database:
-            rows, taken = StagingRows(database), []
+            rows, taken = StagingRows(database, BUCKET), []
             under_way: deque[list[Ended]] = deque()
             async with database.connection() as conn:
                 await conn.execute("ANALYZE rs.transfers")

@@ -135,6 +135,7 @@ class Lab:
     programs: dict[str, Program] = field(default_factory=dict)
     others: list[subprocess.Popen[str]] = field(default_factory=list)
     truths: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, str] = field(default_factory=dict)  # of workers: where each serves its counters
     true_endpoint: str = ""  # of the object storage, when the workers reach it through a proxy
 
     @property
@@ -187,7 +188,19 @@ class Lab:
 
     def start_worker(self, name: str = "worker", *, kill_at: str = "", stop_at: str = "") -> Program:
         """Start a worker, which may be told to die at a point of its work, or to stand still there."""
-        return self.start(name, "worker", RSPY_WORKER_KILL_AT=kill_at, RSPY_WORKER_STOP_AT=stop_at)
+        address = f"127.0.0.1:{free_port()}"
+        self.metrics[name] = f"http://{address}/metrics"
+        points = {"RSPY_WORKER_KILL_AT": kill_at, "RSPY_WORKER_STOP_AT": stop_at}
+        return self.start(name, "worker", RSPY_WORKER_METRICS=address, **points)
+
+    def counters(self, worker: str = "worker") -> str:
+        """What a worker has counted; one that was just started may not serve it yet."""
+        end = time.monotonic() + 30
+        while True:
+            with suppress(httpx.TransportError):
+                return httpx.get(self.metrics[worker], trust_env=False).text
+            assert time.monotonic() < end, f"{worker} serves no counters"
+            time.sleep(0.1)
 
     def kill(self, name: str) -> None:
         """Kill one of our programs, or the database or the object storage."""
@@ -308,14 +321,28 @@ class Lab:
             aws_secret_access_key=place["secret_key"],
         )
 
+    @property
+    def buckets(self) -> list[str]:
+        """All there are."""
+        return [each["Name"] for each in self.s3.list_buckets()["Buckets"]]
+
     def objects(self, prefix: str) -> set[str]:
-        """The keys under a prefix."""
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket="lab", Prefix=prefix)
-        return {entry["Key"] for page in pages for entry in page.get("Contents", [])}
+        """The addresses of what lies under a prefix, in any bucket."""
+        lists = self.s3.get_paginator("list_objects_v2")
+        return {
+            f"s3://{bucket}/{entry['Key']}"
+            for bucket in self.buckets
+            for page in lists.paginate(Bucket=bucket, Prefix=prefix)
+            for entry in page.get("Contents", [])
+        }
 
     def uploads(self, prefix: str = "") -> list[str]:
-        """The keys of multipart uploads under way."""
-        return [each["Key"] for each in self.s3.list_multipart_uploads(Bucket="lab", Prefix=prefix).get("Uploads", [])]
+        """The addresses of multipart uploads under way."""
+        return [
+            f"s3://{bucket}/{each['Key']}"
+            for bucket in self.buckets
+            for each in self.s3.list_multipart_uploads(Bucket=bucket, Prefix=prefix).get("Uploads", [])
+        ]
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """What the database says."""
@@ -362,11 +389,7 @@ class Lab:
         """Under a collection's prefix lies what its items name and nothing else, and no upload is left."""
         owner, _, name = collection.partition("_")
         prefix = f"{owner}/{name}/"
-        named = {
-            asset["href"].removeprefix("s3://lab/")
-            for item in self.every_item(collection)
-            for asset in item["assets"].values()
-        }
+        named = {asset["href"] for item in self.every_item(collection) for asset in item["assets"].values()}
         eventually("only what is published is left", lambda: self.objects(prefix) == named, 30)
         eventually("no upload is left", lambda: self.uploads(prefix) == [], 30)
 

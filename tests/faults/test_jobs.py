@@ -173,6 +173,8 @@ def test_the_metrics_tell_how_it_goes(lab: Lab) -> None:
     with lab.api as api:
         text = api.get("/metrics").text
         state = api.get("/processes/staging/state").json()
+    assert "\ndb_pool_in_use " in text
+    assert "\ndb_pool_in_use " in lab.counters()
     for name in ("staging_jobs", "staging_files_total", "staging_bytes_total", "staging_oldest_pending_seconds"):
         assert f"\n{name}" in text
     assert 'staging_files_total{outcome="done",station="sgs"}' in text

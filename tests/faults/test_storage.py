@@ -49,6 +49,7 @@ def test_a_full_disk_is_waited_for_and_said_so(lab: Lab, trouble: Trouble) -> No
     job = lab.stage("sgs", [session], collection)
     eventually("the job says what it waits for", lambda: "object storage" in (lab.job(job).get("waiting") or ""), 90)
     assert lab.items(collection) == {}
+    assert 's3_errors_total{code="' in lab.counters()
     trouble.full = False
     assert lab.ended(job)["status"] == "successful"
     lab.check_item("sgs", lab.items(collection)[session])

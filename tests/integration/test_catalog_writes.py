@@ -569,6 +569,11 @@ class TestKeys:
             made(callers, item("B1", OWN, properties=properties, assets=assets))
             told = callers.ask(ALICE, "POST", "/storage/credentials", json={"collection": OWN, "item": "B1"}).json()
             assert told["bucket"] == other
+            put(bucket, key("B3"))  # from before there was the rule
+            made(callers, item("B3", OWN, properties=properties, assets={"a": asset("B3")}))
+            for write, named in ((False, BUCKET), (True, other)):
+                wanted = {"collection": OWN, "item": "B3", "write": write}
+                assert callers.ask(ALICE, "POST", "/storage/credentials", json=wanted).json()["bucket"] == named
             assert callers.ask(ALICE, "DELETE", f"{ITEMS}/B1").status_code == 204
             assert bucket.list_objects_v2(Bucket=other).get("Contents", []) == []
         bucket.delete_bucket(Bucket=other)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,11 +19,11 @@ from rs_server.staging.claim import Limits
 from rs_server.staging.health import Health, Pace
 from rs_server.staging.plan import Planned
 from rs_server.staging.retention import Retention
-from rs_server.staging.rows import Ended, ItemState, NewItem, Order, StagingRows, State, Transfer
+from rs_server.staging.rows import Ended, ItemState, NewItem, Order, Spared, StagingRows, State, Transfer
 from tests.conftest import Platform
 from tests.integration.databases import own_database
 
-TABLES = ("20", "21", "22", "23", "24", "50", "60", "61")
+TABLES = ("20", "21", "22", "23", "24", "50", "60", "61", "62", "63")
 LIMITS = {"sgs": Limits(100, 100), "": Limits(100, 100)}
 
 
@@ -38,14 +39,15 @@ async def database(tables: DatabaseSettings) -> AsyncIterator[Database]:
     """The same, with nothing in it."""
     async with open_database(tables) as opened:
         async with opened.connection() as conn:
-            await conn.execute("TRUNCATE rs.jobs, rs.lines, rs.stations, rs.staging_totals CASCADE")
+            await conn.execute("TRUNCATE rs.jobs, rs.lines, rs.stations, rs.user_paces, rs.staging_totals CASCADE")
+            await conn.execute("TRUNCATE rs.staging_buckets")
         yield opened
 
 
 @pytest.fixture
 def rows(database: Database) -> StagingRows:
     """What is tried."""
-    return StagingRows(database)
+    return StagingRows(database, "own")
 
 
 async def ask(database: Database, query: str, *values: Any) -> list[dict[str, Any]]:
@@ -73,13 +75,15 @@ async def add(
     names: list[str],
     owner: str = "ann",
     priority: int = 50,
+    bucket: str = "own",
+    size: int = 10,
     **planned: Any,
 ) -> None:
     """Files to be carried, of one more item."""
     async with database.connection() as conn:
         source = Reference("cadip", "c", uuid4().hex)
-        (item,) = (await rows.add_items(conn, of, [NewItem(source, {}, ItemState.CARRYING)])).values()
-        files = [(item, Planned(name, {}, "sgs", f"{item}/{name}", 10, None, **planned)) for name in names]
+        (item,) = (await rows.add_items(conn, of, [NewItem(source, {}, ItemState.CARRYING, bucket=bucket)])).values()
+        files = [(item, Planned(name, {}, "sgs", f"{item}/{name}", size, None, **planned)) for name in names]
         await rows.add_transfers(conn, Order(of, owner, priority), files)
 
 
@@ -90,16 +94,16 @@ async def claimed(rows: StagingRows, free: int = 1, limits: dict[str, Limits] = 
 
 async def test_a_line_is_there_as_long_as_somebody_stands_in_it(database: Database, rows: StagingRows) -> None:
     first, second = await job(database), await job(database, "bob")
-    await add(database, rows, first, [f"a{n}" for n in range(20)])
+    await add(database, rows, first, [f"a{n}" for n in range(10)])
     await add(database, rows, second, ["b"], owner="bob")
     taken = [each.name for each in await claimed(rows, 2)]
-    assert sorted(taken) == sorted([f"a{n}" for n in range(16)] + ["b"])
+    assert sorted(taken) == sorted([f"a{n}" for n in range(6)] + ["b"])
     assert [each["job"] for each in await ask(database, "SELECT job FROM rs.lines")] == [first]
     rest = await claimed(rows)
-    assert [each.name for each in rest] == ["a16", "a17", "a18", "a19"]
+    assert [each.name for each in rest] == ["a6", "a7", "a8", "a9"]
     assert await ask(database, "SELECT * FROM rs.lines") == []
     await rows.end([Ended(each, State.WAITING) for each in rest])
-    assert [each.name for each in await claimed(rows)] == ["a16", "a17", "a18", "a19"]
+    assert [each.name for each in await claimed(rows)] == ["a6", "a7", "a8", "a9"]
 
 
 async def test_of_one_users_jobs_the_urgent_then_the_old_come_first(database: Database, rows: StagingRows) -> None:
@@ -126,6 +130,63 @@ async def test_the_line_of_a_job_that_ended_is_taken_away(database: Database, ro
     await ask(database, "UPDATE rs.jobs SET status = 'dismissed' WHERE id = %s", over)
     assert [each.name for each in await claimed(rows, 4)] == ["other"]
     assert await ask(database, "SELECT * FROM rs.lines") == []
+
+
+async def test_a_connection_that_is_spared_is_anothers_while_the_file_is_still_at_work(
+    database: Database, rows: StagingRows
+) -> None:
+    limits = {"sgs": Limits(2, 2, 2)}
+    await add(database, rows, await job(database), ["a", "b"], size=200)
+    # There are as many connections as files, so each has one of its own.
+    (first,), (second,) = await rows.claim(limits, 2, 1000, 60)
+    assert await rows.claim(limits, 2, 100, 60) == []
+    await add(database, rows, await job(database, "bob"), ["c"], owner="bob", size=200)
+    late = Spared(first.id, first.fence - 1, 1)  # of a carrier that was taken for dead
+    assert await rows.claim(limits, 2, 100, 60, [late]) == []
+    ((third,),) = await rows.claim(limits, 2, 100, 60, [Spared(first.id, first.fence, 1)])
+    assert third.name == "c"
+    await rows.check(first)
+    assert await rows.claim(limits, 2, 100, 60) == []
+    await rows.end([Ended(each, State.DONE, "1e20") for each in (first, second)])
+    states = {each["name"]: each["state"] for each in await ask(database, "SELECT name, state FROM rs.transfers")}
+    assert states == {"a": "done", "b": "done", "c": "running"}
+
+
+async def test_a_file_under_way_gets_a_connection_only_while_nobody_waits(
+    database: Database, rows: StagingRows
+) -> None:
+    limits = {"sgs": Limits(3, 3, 2)}
+    await add(database, rows, await job(database), ["a"], size=200)
+    ((file,),) = await rows.claim({"sgs": Limits(3, 3, 1)}, 1, 100, 60)
+    await add(database, rows, await job(database, "bob"), ["b"], owner="bob", size=50)
+    assert await rows.widen(limits, [file], 2) == set()  # the other one comes first
+    assert len(await rows.claim(limits, 1, 100, 60)) == 1
+    assert await rows.widen(limits, [replace(file, fence=file.fence - 1)], 2) == set()
+    assert await rows.widen(limits, [file], 2) == {file.id}
+    assert await rows.widen(limits, [file], 2) == set()  # it has as many as the station serves of a file
+    assert await rows.claim(limits, 1, 100, 60, [Spared(file.id, file.fence, 2)]) == []
+    assert await rows.widen(limits, [file], 2) == set()  # it has been fetched
+
+
+async def test_items_lie_in_the_bucket_they_were_noted_with(database: Database, rows: StagingRows) -> None:
+    """Those from before buckets were noted lie in the storage's own."""
+    for name, bucket in (("old", ""), ("new", "other")):
+        await add(database, rows, await job(database), [name], bucket=bucket)
+    taken = {each.name: each for each in await claimed(rows, 2)}
+    assert {name: each.bucket for name, each in taken.items()} == {"old": "own", "new": "other"}
+    assert await rows.buckets() == ["other", "own"]
+    for each in taken.values():
+        await rows.begin_upload(each, f"upload of {each.name}", 5)
+    for name, each in taken.items():
+        assert await rows.uploads_of(each.bucket, [each.key]) == {each.key: f"upload of {name}"}
+        assert await rows.uploads_of("another", [each.key]) == {}
+    await rows.end([Ended(each, State.FAILED, reason="no") for each in taken.values()])
+    assert {each.bucket for each in await rows.unwanted_uploads()} == {"own", "other"}
+    await ask(database, "UPDATE rs.jobs SET status = 'failed', finished = now() - interval '1 h'")
+    remains = await rows.remains(60)
+    assert {each.place.bucket for each in remains} == {"own", "other"}
+    await rows.swept(remains)
+    assert await rows.remains(60) == []
 
 
 async def test_a_closed_station_is_not_asked_for_anything(database: Database, rows: StagingRows) -> None:
@@ -170,10 +231,24 @@ async def test_bytes_are_booked_in_slices_and_none_is_forgotten(database: Databa
     health = Health(database, {"sgs": Pace(bytes_per_s=1_000_000)})
     begin = time.monotonic()
     for _ in range(60):
-        await health.after_bytes("sgs", 10_000)
+        await health.after_bytes("sgs", "ann", 10_000)
     assert time.monotonic() - begin >= 0.45  # 0.6 s of bytes, the last slice of which is waited for by nobody
     bookings = await ask(database, "SELECT 1 FROM rs.stations WHERE name = 'sgs' AND next_byte > now()")
     assert len(bookings) == 1
+
+
+async def test_a_users_bytes_have_a_pace_of_their_own(database: Database) -> None:
+    health = Health(database, {"sgs": Pace(user_bytes_per_s=1_000_000)})
+
+    async def fetch(owner: str) -> float:
+        begin = time.monotonic()
+        for _ in range(60):
+            await health.after_bytes("sgs", owner, 10_000)
+        return time.monotonic() - begin
+
+    assert health.is_paced("sgs")
+    took = await asyncio.gather(fetch("ann"), fetch("bob"))
+    assert all(0.45 <= each < 1.0 for each in took)  # 0.6 s each, side by side: one pace for both would take 1.2 s
 
 
 async def test_what_is_long_over_is_forgotten(database: Database, rows: StagingRows) -> None:

@@ -21,6 +21,7 @@ from rs_server.processes.references import Reference
 from rs_server.settings import ClusterLimits
 from rs_server.stations.search import SearchRequest
 from rs_server.storage.credentials import Credentials
+from rs_server.storage.layout import Buckets
 from rs_server.storage.stac import Place
 
 SESSION = "S1A_20241114143038056552"
@@ -28,6 +29,7 @@ PREFIX = f"alice/s1-cadu/{SESSION}/"
 SOURCE = Reference("catalog", "alice_s1-cadu", SESSION)
 AT_STATION = Reference("cadip", "s1-sgs", SESSION)
 TARGET = CollectionName("alice", "s1-l0")
+BUCKETS = Buckets("rs-data")
 PLACE = Place("rs-data", "http://127.0.0.1:9000", "us-east-1", "http://127.0.0.1:8000")
 S1_L0 = next(each for each in processors() if each.id == "s1-l0")
 KEYS = Credentials(
@@ -190,7 +192,7 @@ class Stations:
 def preparation(catalog: Catalog | None = None, processor: Processor = S1_L0, **limits: Any) -> Preparation:
     """Preparation with a catalog in memory."""
     allowed = {"*": ClusterLimits(**limits)}
-    return Preparation(processor, catalog or Catalog(), Stations(), allowed, PLACE.public_url, PLACE.bucket)
+    return Preparation(processor, catalog or Catalog(), Stations(), allowed, PLACE.public_url, BUCKETS.all)
 
 
 def request(path: str = SOURCE.path, processor: Processor = S1_L0, **more: Any) -> ProcessorRequest:
@@ -207,4 +209,4 @@ async def some_plan() -> Plan:
 async def some_order() -> Order:
     """The order of making the session's product."""
     plan = await some_plan()
-    return order(S1_L0, plan, plan.steps[0], PLACE.bucket, RUN)
+    return order(S1_L0, plan, plan.steps[0], BUCKETS, RUN)

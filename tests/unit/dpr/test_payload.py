@@ -10,8 +10,8 @@ from rs_server.dpr.process import storage_keys
 from rs_server.errors import BadInput, Forbidden
 from tests.unit.dpr.session import (
     ALICE,
+    BUCKETS,
     KEYS,
-    PLACE,
     PREFIX,
     RUN,
     S1_L0,
@@ -57,7 +57,7 @@ async def test_what_the_station_counted_goes_along() -> None:
     prepared = preparation()
     plan = await prepared.plan(ALICE, request())
     counted = await prepared.told(plan.steps[0])
-    made = order(S1_L0, plan, plan.steps[0], PLACE.bucket, RUN, counted)
+    made = order(S1_L0, plan, plan.steps[0], BUCKETS, RUN, counted)
     assert made.payload["workflow"][0]["parameters"]["session"]["quality"] == [{"Channel": 1, "AcquiredTFs": 4}]
 
 
@@ -75,7 +75,7 @@ async def test_parameters_and_auxiliary_files_are_told() -> None:
     plan = await preparation(Catalog(item(), orbit), WITH_ORBIT).plan(
         ALICE, request(processor=WITH_ORBIT, parameters={"looks": 2})
     )
-    made = order(WITH_ORBIT, plan, plan.steps[0], PLACE.bucket, RUN)
+    made = order(WITH_ORBIT, plan, plan.steps[0], BUCKETS, RUN)
     unit = made.payload["workflow"][0]
     assert (unit["parameters"]["looks"], unit["adfs"]) == (2, {"orbit": "orbit"})
     (told,) = made.payload["io"]["adfs"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,10 +19,13 @@ from rs_server.dpr.records import Record
 from rs_server.errors import BadInput, Forbidden, NotFound, RsError
 from rs_server.processes.model import QUEUE, HandOver, Outcome, Progress
 from rs_server.processes.run import Superseded
-from rs_server.settings import ClusterLimits
+from rs_server.settings import ClusterLimits, LifecycleRule
+from rs_server.storage import layout
+from rs_server.storage.layout import Buckets, Location
 from tests.schemas import item_faults
 from tests.unit.dpr.session import (
     ALICE,
+    BUCKETS,
     KEYS,
     PLACE,
     RUN,
@@ -97,8 +101,8 @@ class Records:
 class Gateway:
     """A cluster in memory that outlives the attempts at a job, as real ones do."""
 
-    def __init__(self, bucket: Bucket, answer: Mapping[str, Any]) -> None:
-        self.bucket, self.answer = bucket, answer
+    def __init__(self, buckets: Mapping[str, Bucket], answer: Mapping[str, Any]) -> None:
+        self.buckets, self.answer = buckets, answer
         self.held: dict[str, Mapping[str, Any]] = {}
         self.opened = 0
         self.block = False
@@ -117,7 +121,8 @@ class Gateway:
     async def start(self, label: str, order: Mapping[str, Any]) -> None:
         self.held[label] = order
         path = order["payload"]["io"]["output_products"][0]["path"]
-        self.bucket.objects[f"{path.removeprefix('s3://rs-data/')}/zarr.json"] = b"{}"
+        place = layout.parse(path)
+        self.buckets[place.bucket].objects[f"{place.key}/zarr.json"] = b"{}"
 
     async def events(self, label: str, since: float) -> AsyncIterator[Event]:
         yield Event(since + 1, 40.0, "Workflow progress: 40% - running")
@@ -176,20 +181,27 @@ WHOLE = {
 class Site:
     """A processor with all of its world in memory."""
 
-    def __init__(self, answer: Mapping[str, Any] = WHOLE) -> None:
-        self.bucket, self.keys, self.catalog, self.records = Bucket(), Keys(), Catalog(item()), Records()
-        self.gateway = Gateway(self.bucket, answer)
+    def __init__(self, answer: Mapping[str, Any] = WHOLE, buckets: Buckets = BUCKETS) -> None:
+        self.buckets: defaultdict[str, Bucket] = defaultdict(Bucket)
+        self.keys, self.catalog, self.records = Keys(), Catalog(item()), Records()
+        self.gateway = Gateway(self.buckets, answer)
         world = World(
             self.gateway,
-            self.bucket,
+            self.buckets.__getitem__,
             self.keys,
             self.catalog,
             Stations(),
             self.records,
             PLACE,
+            buckets,
             {"*": ClusterLimits()},
         )
         self.processing = Processing(S1_L0, world)
+
+    @property
+    def bucket(self) -> Bucket:
+        """That of the storage."""
+        return self.buckets[PLACE.bucket]
 
     def form(self, **inputs: Any) -> Any:
         return self.processing.process().inputs.model_validate(inputs)
@@ -323,6 +335,28 @@ async def test_a_prepared_job_is_carried_out_and_published_with_its_reports() ->
     assert 10 < job.percents[-1] <= 95
 
 
+async def test_a_product_and_its_reports_lie_in_the_bucket_that_a_rule_names() -> None:
+    site = Site(buckets=Buckets(PLACE.bucket, [LifecycleRule(product_type="S1_L0", bucket="rs-l0")]))
+    older = f"alice/s1-l0/{PRODUCT}/older/"
+    site.bucket.objects[f"{older}p.zarr/zarr.json"] = b"{}"
+    before = {"product": {"href": layout.href(PLACE.bucket, f"{older}p.zarr")}}
+    site.catalog.items["alice_s1-l0", PRODUCT] = {
+        "collection": "alice_s1-l0",
+        "id": PRODUCT,
+        "assets": before,
+        "properties": {},
+    }
+    await site.carried_out(Job(await site.prepared()))
+    product = site.product()
+    assert product is not None
+    assert {place.bucket for place in layout.named(product)} == {"rs-l0"}
+    assert product["properties"]["storage:schemes"]["rs"]["bucket"] == "rs-l0"
+    for place in layout.named(product):
+        assert await site.buckets["rs-l0"].prefix_size(place.key) > 0
+    assert site.bucket.objects == {}  # the edition before is gone from where it lay
+    assert site.catalog.doomed == {("alice_s1-l0", PRODUCT): [layout.href(PLACE.bucket, older)]}
+
+
 async def test_the_edition_before_is_noted_for_deletion_with_the_publication() -> None:
     """So its files go even if the worker dies before it has deleted them."""
     site = Site()
@@ -413,11 +447,10 @@ async def cut_off(site: Site, job: Job, *, final: bool = False) -> None:
         ("s3://rs-data/alice/s1-l0/{item}/older/p.zarr", {"alice/s1-l0/{item}/older/"}),
         (f"s3://rs-data/alice/s1-l0/{{item}}/{RUN}/p.zarr", set()),  # its own
         ("s3://rs-data/alice/s1-l0/other/older/p.zarr", set()),  # another item's
-        ("s3://elsewhere/alice/s1-l0/{item}/older/p.zarr", set()),
         ("https://example.org/p.zarr", set()),
     ],
 )
 async def test_only_the_edition_before_is_deleted(href: str, gone: set[str]) -> None:
     (target,) = (await some_order()).targets
     before = {"assets": {"product": {"href": href.format(item=target.id)}}}
-    assert superseded(target, "rs-data", before) == {prefix.format(item=target.id) for prefix in gone}
+    assert superseded(target, before) == {Location("rs-data", prefix.format(item=target.id)) for prefix in gone}

@@ -184,7 +184,7 @@ class Turns:
     async def before_request(self, station: str) -> None:
         """At once."""
 
-    async def after_bytes(self, station: str, count: int) -> None:
+    async def after_bytes(self, station: str, owner: str, count: int) -> None:
         """At once."""
 
     def is_paced(self, station: str) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rs_server.staging.claim import Busy, Limits, Line, choose, lanes
+from rs_server.staging.claim import Busy, Limits, Line, choose, lanes, widened
 
 OPEN = Limits(100, 100)
 
@@ -84,7 +84,7 @@ MB = 1024 * 1024
         ([50 * MB, 50 * MB], 4, [(1, 2), (1, 2)]),
         ([5 * MB], 4, [(1, 1)]),
         ([50 * MB] * 9, 4, [(1, 1)] * 4),
-        ([1000] * 64, 4, [(16, 1)] * 4),
+        ([1000] * 64, 4, [(6, 1)] * 4),
         ([1000] * 6, 4, [(2, 1)] * 3),
         ([1000] * 2 + [50 * MB], 2, [(1, 1), (1, 1)]),
     ],
@@ -96,3 +96,24 @@ def test_small_files_share_a_connection_and_a_large_one_has_several(
     assert [(len(lane.files), lane.width) for lane in made] == shape
     files = [file for lane in made for file in lane.files]
     assert len(files) == len(set(files))
+
+
+@pytest.mark.parametrize(
+    ("running", "free", "more"),
+    [
+        ({}, 4, []),
+        ({1: 1}, 4, [1]),
+        ({1: 2, 2: 1}, 1, [2]),
+        ({1: 2, 2: 1}, 4, [2]),  # the station serves four at a time
+        ({1: 3}, 4, []),  # and three of one file
+        ({1: 1, 2: 1}, 4, [1, 2]),
+        ({1: 1, 2: 1}, 0, []),
+    ],
+)
+def test_files_under_way_get_the_connections_that_nobody_waits_for(
+    running: dict[int, int], free: int, more: list[int]
+) -> None:
+    busy = {file: Busy(UUID(int=file), "ann", "x", connections) for file, connections in running.items()}
+    assert widened(busy, list(busy.values()), {"x": Limits(4, 4, 3)}, free) == more
+    assert widened(busy, list(busy.values()), {"x": Limits(4, sum(running.values()), 3)}, free) == []
+    assert widened(busy, list(busy.values()), {}, free) == []

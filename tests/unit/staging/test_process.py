@@ -10,6 +10,7 @@ from rs_server.catalog.names import CollectionName
 from rs_server.errors import BadInput, Forbidden, NotFound, RsError, StationUnavailable
 from rs_server.staging.inputs import StagingInputs
 from rs_server.staging.process import Staging, against_totals
+from rs_server.storage.layout import Buckets
 from rs_server.storage.stac import Place
 from tests.unit.staging.station import SESSION, Station, name_of
 
@@ -45,7 +46,7 @@ class Catalog:
 
 def staging(station: Station) -> Staging:
     rows: Any = None  # nothing is noted before a job is admitted
-    return Staging(station, Catalog(), rows, Place("rs-data", "http://s3", "r", HOST))
+    return Staging(station, Catalog(), rows, Place("rs-data", "http://s3", "r", HOST), Buckets("rs-data"))
 
 
 def admitted(inputs: dict[str, Any], *roles: str) -> Any:

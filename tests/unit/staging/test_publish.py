@@ -7,6 +7,8 @@ from rs_server.catalog.names import CollectionName
 from rs_server.processes.references import Reference
 from rs_server.staging.publish import catalog_item, superseded
 from rs_server.staging.rows import Carried
+from rs_server.storage import layout
+from rs_server.storage.layout import Location
 from rs_server.storage.stac import Place
 from tests.schemas import item_faults
 from tests.unit.staging.station import SESSION, item, name_of
@@ -72,13 +74,19 @@ def test_no_address_of_the_station_is_left() -> None:
 
 
 def test_what_an_edition_takes_the_place_of() -> None:
-    kept = files()[0].key
+    kept, moved = files()[:2]
     before = {
         "assets": {
-            "kept": {"href": f"s3://rs-data/{kept}"},
-            "old": {"href": "s3://rs-data/alice/s1-cadu/x/old/a.raw"},
-            "elsewhere": {"href": "s3://other/a"},
+            "kept": {"href": layout.href("rs-data", kept.key)},
+            "moved": {"href": layout.href("older", moved.key)},
+            "old": {"href": f"s3://rs-data/alice/s1-cadu/{SESSION}/old/a.raw"},
+            "another item's": {"href": "s3://rs-data/alice/s1-cadu/x/old/a.raw"},
+            "elsewhere": {"href": "https://example.org/a.raw"},
         }
     }
-    assert superseded("rs-data", files(), before) == ["alice/s1-cadu/x/old/a.raw"]
-    assert superseded("rs-data", files(), None) == []
+    prefix, now = layout.item_prefix(TARGET, SESSION), {Location("rs-data", file.key) for file in files()}
+    assert superseded(prefix, now, before) == [
+        Location("older", moved.key),
+        Location("rs-data", f"alice/s1-cadu/{SESSION}/old/a.raw"),
+    ]
+    assert superseded(prefix, now, None) == []

@@ -12,6 +12,7 @@ import pytest
 from rs_server.errors import NotFound, StationRefused, StationUnavailable
 from rs_server.processes.references import Reference
 from rs_server.staging.checksum import Checker
+from rs_server.staging.fetch import Connections
 from rs_server.staging.rows import Lost, Transfer
 from rs_server.staging.source import Changed, Gone
 from rs_server.staging.transfer import Meter, World, carry
@@ -44,6 +45,9 @@ class Case:
     bucket: Bucket = field(default_factory=Bucket)
     notes: Notes = field(default_factory=Notes)
     fence: int = 1
+    connections: Connections = field(default_factory=Connections)
+    joins: int = 0  # connections that come to help, one with each part that is put
+    spared: int = 0
 
     @property
     def data(self) -> bytes:
@@ -53,18 +57,28 @@ class Case:
         asset = self.station.session["assets"][NAME]
         asset["file:size"] = self.size
         transfer = Transfer(
-            *(1, self.fence, uuid4(), Reference("cadip", "s1-sgs", SESSION), "sgs", NAME, asset, KEY, self.size),
-            *(self.checksum, self.width, 0, 0, self.notes.upload, PART if self.notes.upload else None),
-            *(self.notes.validator, self.notes.ranges, None),
+            *(1, self.fence, uuid4(), Reference("cadip", "s1-sgs", SESSION), "sgs", "alice", NAME, asset),
+            *("rs-data", KEY, self.size, self.checksum, self.width, 0, 0),
+            *(self.notes.upload, PART if self.notes.upload else None, self.notes.validator, self.notes.ranges, None),
         )
         self.fence += 1
-        uploads = Uploads(self.bucket)
-        world = World(self.station, Turns(), self.bucket, uploads, self.notes, PART, _nothing, pause_s=0)
-        return await carry(transfer, world, Meter())
+        there = {"rs-data": self.bucket}
+        world = World(
+            *(self.station, Turns(), there.__getitem__, lambda name: Uploads(there[name]), self.notes),
+            part_bytes=PART,
+            reached=self._reached,
+            pause_s=0,
+        )
+        self.connections = Connections(self.width, self._spare)
+        return await carry(transfer, world, Meter(), self.connections)
 
+    def _spare(self, connections: int) -> None:
+        self.spared += connections
 
-async def _nothing(_point: str) -> None:
-    """Nobody is killed."""
+    async def _reached(self, point: str) -> None:
+        if point == "mid-part" and self.joins and self.connections.join is not None:
+            self.joins -= 1
+            self.connections.join()
 
 
 def own_checksum(data: bytes) -> str:
@@ -82,6 +96,31 @@ async def test_a_file_is_carried(size: int, width: int) -> None:
     assert await case.carry() == own_checksum(case.data)
     assert case.bucket.objects == {KEY: case.data}
     assert case.bucket.uploads == {}
+
+
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("size", [PART, LARGE])
+async def test_each_connection_is_given_back_once(size: int, width: int) -> None:
+    case = Case(size=size, width=width)
+    await case.carry()
+    assert (case.spared, case.connections.count, case.connections.join) == (width, 0, None)
+
+
+@pytest.mark.parametrize("joins", [1, 3])
+@pytest.mark.parametrize("missing", [1, 4])
+async def test_connections_that_join_share_what_is_left(joins: int, missing: int) -> None:
+    case = Case(checksum=checksum(content(NAME, LARGE)))
+    if missing > 1:  # it was begun before
+        case.notes.lost_after = missing
+        with pytest.raises(Lost):
+            await case.carry()
+        case.notes.lost_after = None
+    before, case.joins = len(case.station.requests), joins
+    assert await case.carry() == case.checksum
+    assert case.bucket.objects == {KEY: case.data}
+    assert (case.joins, case.connections.count) == (0, 0)
+    _first, *others = case.station.requests[before:]
+    assert len(others) == len(set(others)) > 1  # the first was left for parts of all, each of which was fetched once
 
 
 def breaking(every: int, upto: int = 10**6) -> Callable[[int, Answer], Answer]:

@@ -5,6 +5,7 @@ import pytest
 from rs_server.catalog.names import CollectionName
 from rs_server.errors import BadInput
 from rs_server.storage import layout
+from rs_server.storage.layout import Location
 
 NAME = CollectionName("alice", "s1-cadu")
 
@@ -36,3 +37,10 @@ def test_names_that_are_no_part_of_a_key_are_refused(part: str) -> None:
 def test_addresses_of_no_object_are_refused(address: str) -> None:
     with pytest.raises(BadInput):
         layout.parse(address)
+
+
+def test_the_objects_of_an_item_are_those_that_its_assets_name() -> None:
+    addresses = ("s3://a/k", "https://h/k", "s3://b/k/l", "s3://", None)
+    assets = {str(number): {"href": address} for number, address in enumerate(addresses)}
+    assert list(layout.named({"assets": {**assets, "none": {}}})) == [Location("a", "k"), Location("b", "k/l")]
+    assert list(layout.named({"assets": None})) == []
