@@ -15,7 +15,7 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,6 +105,12 @@ def run(order: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": round(time.monotonic() - begin, 3),
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
+
+
+def warm(order: Mapping[str, Any]) -> None:
+    """Import what an order needs, where pieces of its work are going to be done; what fails is for ``run`` to tell."""
+    with suppress(Exception):
+        _named(order["payload"])
 
 
 def trigger(payload: Mapping[str, Any], keys: Mapping[str, Any] | None = None) -> dict[str, Any]:

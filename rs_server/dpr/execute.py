@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 CLUSTER = "cluster"  # its name, remembered for the next attempt
 _RUNNER = "rs_client.processing.triggering:run"
+_WARM = "rs_client.processing.triggering:warm"
 _DESCRIBE = "rs_client.processing.environment:describe"
 _LOOK_EVERY_S = 0.5
 _TELL_EVERY_S = 10.0
@@ -263,9 +264,20 @@ class _Remote:
 
     async def start(self, label: str, order: Mapping[str, Any]) -> None:
         """Start work under a label, held by the scheduler; the cluster's dashboard shows it by that name."""
+        await self._warm(label, order)
         call = remote_call(_RUNNER, {**order, "topic": label})
         future = self._client.submit(call, key=label, pure=False, retries=0)
         await self._client.publish_dataset(future, name=label)
+
+    async def _warm(self, label: str, order: Mapping[str, Any]) -> None:
+        """Let all workers import what the work needs at the same time: it takes seconds, which a piece would wait."""
+        from distributed import fire_and_forget
+
+        call = remote_call(_WARM, {"payload": {"workflow": order["payload"]["workflow"]}})
+        for worker in (await self._client.scheduler.identity(n_workers=-1))["workers"]:
+            key = f"{label} imports {worker}"
+            imports = self._client.submit(call, key=key, workers=[worker], pure=False, retries=0)
+            fire_and_forget(imports)  # type: ignore[no-untyped-call]  # Dask's
 
     async def events(self, label: str, since: float) -> AsyncIterator[Event]:
         """What the work tells, from a moment on, until it is done."""

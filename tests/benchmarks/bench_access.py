@@ -153,7 +153,7 @@ def _greedy(platform: Platform) -> None:
         _say(f"searches of another, p95, greedy {name}", statistics.median(times) * 1e3, "ms")
     for name in ("alone", "elsewhere"):
         ratio = statistics.median(one / other for one, other in zip(took["here"], took[name], strict=True))
-        _say(f"  ratio here / {name}, median of the rounds", ratio, "")
+        _say(f"  here / {name}, median of the rounds", 100 * ratio, "%")
 
 
 def _beside(http: httpx.Client, url: str, key: str) -> tuple[float, dict[str, int]]:

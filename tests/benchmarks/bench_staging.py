@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import boto3
 import httpx
 import obstore
 import psutil  # type: ignore[import-untyped]  # its types are a package of their own
@@ -138,6 +139,16 @@ class Bench:
         store = self.store()
         for page in obstore.list(store):
             obstore.delete(store, [entry["path"] for entry in page])
+
+    def boto(self) -> Any:
+        """The same bucket by another library, which knows the calls of a multipart upload one by one."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.storage["endpoint"],
+            region_name=self.storage["region"],
+            aws_access_key_id=self.storage["access_key"],
+            aws_secret_access_key=self.storage["secret_key"],
+        )
 
     def store(self) -> S3Store:
         """The bucket, as the copy loop writes to it: with bodies unsigned, as the worker's."""
@@ -282,6 +293,26 @@ def capped(bench: Bench) -> None:
                 times.append(time.monotonic() - begin)
                 bench.clear()
         say(f"capped, {name}: to the cap of 160 MB/s (>= 0.95)", sum(sizes) / min(times) / cap, "")
+    say("completing an upload of one large file, by the object storage alone", min(_completing(bench)), "s")
+
+
+def _completing(bench: Bench) -> Iterator[float]:
+    """Seconds from asking the object storage to make one object of its parts until it is there.
+
+    VersityGW copies the parts; nothing of one file can be fetched meanwhile.
+    """
+    body, size = os.urandom(16 * MB), GB
+    for turn in range(ROUNDS):
+        client, key = bench.boto(), f"bench/complete{turn}"
+        upload = client.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]
+        same = {"Bucket": BUCKET, "Key": key, "UploadId": upload}
+        numbers = range(1, size // len(body) + 1)
+        tags = [client.upload_part(**same, PartNumber=number, Body=body)["ETag"] for number in numbers]
+        parts = [{"PartNumber": number, "ETag": tag} for number, tag in zip(numbers, tags, strict=True)]
+        begin = time.monotonic()
+        client.complete_multipart_upload(**same, MultipartUpload={"Parts": parts})
+        yield time.monotonic() - begin
+        client.delete_object(Bucket=BUCKET, Key=key)
 
 
 def small(bench: Bench) -> None:

@@ -68,6 +68,13 @@ def test_a_payload_is_run(sent: Small, tmp_path: Path) -> None:
         assert tree[f"apid_{apid:04d}"].to_dataset()["data"].values.tobytes() == b"".join(packets)
 
 
+def test_what_cannot_be_imported_beforehand_is_told_by_the_run(sent: Small, tmp_path: Path) -> None:
+    order = {"payload": payload(sent, tmp_path)}
+    order["payload"]["workflow"][0]["module"] = "rs_client.processing.nothing"
+    triggering.warm(order)
+    assert run(order)["error"]["type"] == "ModuleNotFoundError"
+
+
 def test_a_failure_names_the_unit_the_input_and_what_to_do(sent: Small, tmp_path: Path) -> None:
     told = payload(sent, tmp_path)
     (tmp_path / "ch2_00002.raw").unlink()
