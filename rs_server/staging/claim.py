@@ -43,6 +43,29 @@ BEFORE_ALL = 101  # their priority: callers choose from 0 to 100
 NO_STATION = Limits(64, 16)  # copies inside our own object storage
 
 
+class _Use:
+    """The connections in use, beside how many there may be."""
+
+    def __init__(self, limits: Mapping[str, Limits], busy: Sequence[Busy]) -> None:
+        self._limits = limits
+        self._of_station, self._of_user = Counter[str](), Counter[tuple[str, str]]()
+        for each in busy:
+            self.take(each.station, each.owner, each.connections)
+
+    def take(self, station: str, owner: str, connections: int = 1) -> None:
+        self._of_station[station] += connections
+        self._of_user[station, owner] += connections
+
+    def may(self, station: str, owner: str) -> bool:
+        """Whether a user may have one more; nobody may at a station without limits."""
+        limit = self._limits.get(station)
+        return (
+            limit is not None
+            and self._of_station[station] < limit.downloads
+            and self._of_user[station, owner] < limit.user_downloads
+        )
+
+
 def choose(
     lines: Sequence[Line], busy: Sequence[Busy], limits: Mapping[str, Limits], free: int
 ) -> dict[tuple[UUID, str], int]:
@@ -51,32 +74,20 @@ def choose(
     The user with the fewest connections comes first; of one user's jobs those of the highest priority, and among equals
     the job with the fewest. So a user's share depends neither on how much she asked for nor on how urgent she calls it.
     """
-    of_station, of_user, of_owner, of_job = Counter[str](), Counter[tuple[str, str]](), Counter[str](), Counter[UUID]()
+    use, of_owner, of_job = _Use(limits, busy), Counter[str](), Counter[UUID]()
     given: Counter[tuple[UUID, str]] = Counter()
-
-    def take(job: UUID, owner: str, station: str, connections: int) -> None:
-        of_station[station] += connections
-        of_user[station, owner] += connections
-        of_owner[owner] += connections
-        of_job[job] += connections
-
-    def may(line: Line) -> bool:
-        limit = limits.get(line.station)
-        return (
-            limit is not None
-            and of_station[line.station] < limit.downloads
-            and of_user[line.station, line.owner] < limit.user_downloads
-        )
-
     for each in busy:
-        take(each.job, each.owner, each.station, each.connections)
+        of_owner[each.owner] += each.connections
+        of_job[each.job] += each.connections
     while sum(given.values()) < free:
-        possible = [line for line in lines if may(line)]
+        possible = [line for line in lines if use.may(line.station, line.owner)]
         if not possible:
             break
         line = min(possible, key=lambda line: (of_owner[line.owner], -line.priority, of_job[line.job]))
         given[line.job, line.station] += 1
-        take(line.job, line.owner, line.station, 1)
+        use.take(line.station, line.owner)
+        of_owner[line.owner] += 1
+        of_job[line.job] += 1
     return dict(given)
 
 
@@ -85,23 +96,12 @@ def widened(running: Mapping[int, Busy], busy: Sequence[Busy], limits: Mapping[s
 
     The narrowest come first. None has more connections than the station serves of one file.
     """
-    of_station, of_user = Counter[str](), Counter[tuple[str, str]]()
-    for each in busy:
-        of_station[each.station] += each.connections
-        of_user[each.station, each.owner] += each.connections
+    use = _Use(limits, busy)
     chosen: list[int] = []
     for file, of in sorted(running.items(), key=lambda each: each[1].connections):
-        limit = limits.get(of.station)
-        if (
-            len(chosen) < free
-            and limit is not None
-            and of.connections < limit.ranges
-            and of_station[of.station] < limit.downloads
-            and of_user[of.station, of.owner] < limit.user_downloads
-        ):
+        if len(chosen) < free and use.may(of.station, of.owner) and of.connections < limits[of.station].ranges:
             chosen.append(file)
-            of_station[of.station] += 1
-            of_user[of.station, of.owner] += 1
+            use.take(of.station, of.owner)
     return chosen
 
 

@@ -133,12 +133,12 @@ class Fetch:
         async with aclosing(self._filled(run)) as filled:
             async for part, data in filled:
                 group.create_task(self._keep(part, data))
-                rest = run[run.index(part) + 1 :]
-                if rest and self._lanes > 1 and self.file.ranges:
-                    self._runs.extendleft((each,) for each in reversed(rest))
+                left = run[-1].number - part.number
+                if left and self._lanes > 1 and self.file.ranges:
+                    self._runs.extendleft((each,) for each in reversed(run[-left:]))
                     self._parted.set()
                     return
-                if len(rest) + len(self._runs) < _SHARED_FROM:
+                if left + len(self._runs) < _SHARED_FROM:
                     self.connections.join = None
 
     async def _filled(self, run: tuple[Part, ...]) -> AsyncGenerator[tuple[Part, bytearray]]:

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import LiteralString
 
 from rs_server.database import Database
 
@@ -28,24 +27,20 @@ class Pace:
     user_bytes_per_s: int | None = None
 
 
-_NEXT_REQUEST: LiteralString = """
-    INSERT INTO rs.stations AS s (name, next_request)
-    VALUES (%(name)s, clock_timestamp() + make_interval(secs => %(secs)s)) ON CONFLICT (name) DO UPDATE
-    SET next_request = greatest(s.next_request, clock_timestamp()) + make_interval(secs => %(secs)s)
-    RETURNING extract(epoch FROM next_request - clock_timestamp())::float AS ahead
-"""
-_NEXT_BYTE: LiteralString = """
-    INSERT INTO rs.stations AS s (name, next_byte)
-    VALUES (%(name)s, clock_timestamp() + make_interval(secs => %(secs)s)) ON CONFLICT (name) DO UPDATE
-    SET next_byte = greatest(s.next_byte, clock_timestamp()) + make_interval(secs => %(secs)s)
-    RETURNING extract(epoch FROM next_byte - clock_timestamp())::float AS ahead
-"""
-_NEXT_OF_USER: LiteralString = """
-    INSERT INTO rs.user_paces AS s (station, owner, next_byte)
-    VALUES (%(name)s, %(owner)s, clock_timestamp() + make_interval(secs => %(secs)s)) ON CONFLICT (station, owner)
-    DO UPDATE SET next_byte = greatest(s.next_byte, clock_timestamp()) + make_interval(secs => %(secs)s)
-    RETURNING extract(epoch FROM next_byte - clock_timestamp())::float AS ahead
-"""
+def _booking(table: str, column: str, **keys: str) -> str:
+    """Books the next free stretch of time, ``secs`` long, of a row: what is given for each of its key columns."""
+    names, given = ", ".join(keys), ", ".join(f"%({each})s" for each in keys.values())
+    return (
+        f"INSERT INTO {table} AS s ({names}, {column}) "  # noqa: S608 - constants of ours
+        f"VALUES ({given}, clock_timestamp() + make_interval(secs => %(secs)s)) ON CONFLICT ({names}) DO UPDATE "
+        f"SET {column} = greatest(s.{column}, clock_timestamp()) + make_interval(secs => %(secs)s) "
+        f"RETURNING extract(epoch FROM {column} - clock_timestamp())::float AS ahead"
+    )
+
+
+_NEXT_REQUEST = _booking("rs.stations", "next_request", name="station")
+_NEXT_BYTE = _booking("rs.stations", "next_byte", name="station")
+_NEXT_OF_USER = _booking("rs.user_paces", "next_byte", station="station", owner="owner")
 
 
 class Health:
@@ -99,7 +94,7 @@ class Health:
             return
         interval = 1 / pace.requests_per_s
         for _ in range(_TURNS):
-            if await self._wait(_NEXT_REQUEST, {"name": station}, interval) < max(interval, _LATE_S):
+            if await self._wait(_NEXT_REQUEST, station, "", interval) < max(interval, _LATE_S):
                 return
 
     async def after_bytes(self, station: str, owner: str, count: int) -> None:
@@ -115,17 +110,17 @@ class Health:
         pace = self._paces.get(station, Pace())
         return pace.bytes_per_s is not None or pace.user_bytes_per_s is not None
 
-    async def _book(self, pace: LiteralString, station: str, owner: str, count: int, per_s: int) -> None:
+    async def _book(self, pace: str, station: str, owner: str, count: int, per_s: int) -> None:
         self._owed[station, owner] += count
         if self._owed[station, owner] >= _SLICE_S * per_s:
             owed = self._owed.pop((station, owner))  # of all files: whoever comes to a slice waits for all of it
-            await self._wait(pace, {"name": station, "owner": owner}, owed / per_s)
+            await self._wait(pace, station, owner, owed / per_s)
 
-    async def _wait(self, pace: LiteralString, whose: Mapping[str, str], seconds: float) -> float:
+    async def _wait(self, pace: str, station: str, owner: str, seconds: float) -> float:
         """Book the next free stretch of time, of all workers', and wait for it to begin; how late it is then, in s."""
         asked = time.monotonic()
         async with self._database.connection() as conn:
-            found = await conn.execute(pace, {**whose, "secs": seconds})
+            found = await conn.execute(pace, {"station": station, "owner": owner, "secs": seconds})
             row = await found.fetchone()
         assert row is not None  # it was inserted or updated
         begin = max(0.0, float(row["ahead"]) - seconds)
