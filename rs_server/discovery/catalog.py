@@ -19,11 +19,11 @@ import httpx
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rs_server.discovery.merge import Hit, Side, Start, compared
+from rs_server.discovery.merge import Hit, Side, Start
 from rs_server.errors import BadInput, Unavailable
 from rs_server.stations import instants, oldquery
 from rs_server.stations.model import Property, ValueType
-from rs_server.stations.odata import SortKey, flipped
+from rs_server.stations.odata import SortKey, compared, flipped
 from rs_server.stations.requests import SearchBody
 
 CATALOG = "catalog"

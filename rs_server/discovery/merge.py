@@ -15,6 +15,8 @@ from functools import cmp_to_key
 from itertools import islice
 from typing import Any
 
+from rs_server.stations.odata import compared
+
 Position = Sequence[Any]  # a place in a source, in the types of JSON; only the source reads it
 
 
@@ -106,18 +108,6 @@ class Around:
 
     before: Places | None
     after: Places | None
-
-
-def compared(left: Sequence[Any], right: Sequence[Any], descending: Sequence[bool]) -> int:
-    """Which values of the sort keys come first (negative: the left ones); ``descending``: which keys go down.
-
-    No value comes before all others, and last where the key goes down, as OData has it.
-    """
-    for a, b, falls in zip(left, right, descending, strict=True):
-        if a != b:
-            before = b is not None and (a is None or a < b)
-            return 1 if before is falls else -1
-    return 0
 
 
 def taken_of(found: Sequence[Sequence[Hit]], count: int, *, descending: Sequence[bool], backwards: bool) -> list[Hit]:

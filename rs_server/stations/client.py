@@ -24,7 +24,7 @@ from rs_server.stations.items import COMPLETE, disagreements, incomplete, sizes_
 from rs_server.stations.kinds import KINDS
 from rs_server.stations.metrics import StationMetrics
 from rs_server.stations.model import Orders, StationKind
-from rs_server.stations.odata import SortKey
+from rs_server.stations.odata import compared
 from rs_server.stations.paging import Cursor
 from rs_server.stations.search import SearchRequest, sort_order
 from rs_server.stations.session import Session, open_session
@@ -463,26 +463,18 @@ def _neighbours(wanted: Wanted, *, more: bool) -> tuple[bool, bool]:
 
 def _merged(found: Sequence[list[Row]], wanted: Wanted) -> Iterator[Row]:
     """The rows of several collections in one order; among equals, collection by collection."""
-    sign = -1 if wanted.backwards else 1
+    sign, falls = -1 if wanted.backwards else 1, [key.descending for key in wanted.direction]
+    type Place = tuple[list[Any], str]
 
-    def compared(a: Row, b: Row) -> int:
-        for key in wanted.direction:
-            order = _compared(key, value_at(a.entity, key.path), value_at(b.entity, key.path))
-            if order:
-                return order
-        return sign * ((a.collection > b.collection) - (a.collection < b.collection))
+    def order(a: Place, b: Place) -> int:
+        return compared(a[0], b[0], falls) or sign * ((a[1] > b[1]) - (a[1] < b[1]))
 
-    return heapq.merge(*found, key=cmp_to_key(compared)) if len(found) > 1 else iter(found[0] if found else ())
+    place = cmp_to_key(order)
 
+    def key(row: Row) -> Any:
+        return place(([each.comparable(value_at(row.entity, each.path)) for each in wanted.direction], row.collection))
 
-def _compared(key: SortKey, a: Any, b: Any) -> int:
-    """Which of two raw values comes first; an absent one before all others."""
-    if a is None or b is None:
-        order = (a is not None) - (b is not None)
-    else:
-        left, right = key.comparable(a), key.comparable(b)
-        order = (left > right) - (left < right)
-    return -order if key.descending else order
+    return heapq.merge(*found, key=key) if len(found) > 1 else iter(found[0] if found else ())
 
 
 def _entity_id(asset: Mapping[str, Any]) -> str:

@@ -82,6 +82,18 @@ class SortKey:
         return float(value) if self.by.type in NUMBERS else value
 
 
+def compared(left: Sequence[Any], right: Sequence[Any], descending: Sequence[bool]) -> int:
+    """Which values of the sort keys come first (negative: the left ones); ``descending``: which keys go down.
+
+    No value comes before all others, and last where the key goes down, as OData has it.
+    """
+    for a, b, falls in zip(left, right, descending, strict=True):
+        if a != b:
+            before = b is not None and (a is None or a < b)
+            return 1 if before is falls else -1
+    return 0
+
+
 def push(found: Filter, *, lists: bool = False) -> Pushed:
     """The strongest ``$filter`` that no entity of the answer fails; with ``lists`` the station understands ``in``."""
     match found:
