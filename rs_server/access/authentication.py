@@ -59,7 +59,7 @@ class CredentialAuthenticator:
         Raises ``NotAuthenticated`` without credentials that hold, ``BadInput`` with two of them, ``TooManyRequests``
         for who guesses or asks too often.
         """
-        key, authorization = headers.get(apikeys.HEADER), headers.get("authorization")
+        key, authorization = _presented(headers)
         if key is not None and authorization is not None:
             raise BadInput("two credentials at once", hint=_HOW)
         if key is None and authorization is None:
@@ -74,7 +74,8 @@ class CredentialAuthenticator:
 
     def refusal(self, headers: Mapping[str, str]) -> TooManyRequests | None:
         """The answer to a caller who asks too often and was told before, without looking anything up; else None."""
-        credential = headers.get(apikeys.HEADER) or headers.get("authorization")
+        key, authorization = _presented(headers)
+        credential = key or authorization
         return self._rates.refusal(credential) if credential else None
 
     async def ready(self) -> None:
@@ -127,6 +128,11 @@ async def open_access(
         rates = Rates(settings.requests_per_s, settings.requests_at_once)
         authenticator = CredentialAuthenticator(tokens, verifier, grants, logins, rates)
         yield Access(authenticator, keys, grants, directory)
+
+
+def _presented(headers: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """The API key and the authorization that a request carries."""
+    return headers.get(apikeys.HEADER), headers.get("authorization")
 
 
 def _bearer(authorization: str) -> str:

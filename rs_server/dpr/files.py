@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rs_client.processing.tasktable import Kind
+from rs_client.processing.tasktable import Input, Kind
 from rs_server.catalog.names import CollectionName
 from rs_server.errors import BadInput, Forbidden
 from rs_server.processes.references import Reference
@@ -46,14 +46,13 @@ class Content:
 _KEPT = ("cadip:channel", "cadip:block_number", "type")
 
 
-def content_of(
-    source: Reference, item: Mapping[str, Any], buckets: Collection[str], *, role: str | None, kind: Kind | None
-) -> Content:
-    """The files of an item that have a role; without one, all of them.
+def content_of(source: Reference, item: Mapping[str, Any], buckets: Collection[str], spec: Input | None) -> Content:
+    """The files of an item that have the role of an input; without one, all of them.
 
     ``BadInput`` when there are none, or one lacks its size, or several where one product is read. ``Forbidden`` when
     one lies outside the item's own place: the catalog's hrefs are written by users, and must not lead elsewhere.
     """
+    role, kind = (spec.role, spec.kind) if spec else (None, None)
     prefix = layout.item_prefix(CollectionName.parse(source.collection), source.item)
     assets: Mapping[str, Mapping[str, Any]] = item.get("assets") or {}
     chosen = {name: asset for name, asset in assets.items() if role is None or role in (asset.get("roles") or ())}

@@ -6,7 +6,7 @@ it is kept with the job and with the product, and can be run again by hand.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -106,7 +106,8 @@ def order(
 
     ``BadInput`` or ``Forbidden`` for items whose files cannot be read: see ``files.content_of``.
     """
-    contents = {each: _content(processor, each, buckets.all) for each in step.read}
+    inputs = processor.task.inputs
+    contents = {each: content_of(each.source, each.item, buckets.all, inputs.get(each.name)) for each in step.read}
     targets = tuple(_target(processor, product, buckets, run) for product in step.products)
     main = next(each for each in step.inputs if each.name == processor.main_input)
     session = {**_session(main), "quality": [dict(each) for each in counted]}
@@ -120,12 +121,6 @@ def order(
         files=sum(content.files for content in contents.values()),
         octets=sum(content.octets for content in contents.values()),
     )
-
-
-def _content(processor: Processor, chosen: Chosen, buckets: Collection[str]) -> Content:
-    spec = processor.task.inputs.get(chosen.name)
-    role, kind = (spec.role, spec.kind) if spec else (None, None)
-    return content_of(chosen.source, chosen.item, buckets, role=role, kind=kind)
 
 
 def _target(processor: Processor, product: Product, buckets: Buckets, run: str) -> Target:

@@ -229,9 +229,7 @@ class Preparation:
         ]
 
     def _content(self, name: str, source: Reference, item: Mapping[str, Any]) -> Content:
-        spec = self.processor.task.inputs.get(name)
-        role, kind = (spec.role, spec.kind) if spec else (None, None)
-        return content_of(source, item, self.buckets, role=role, kind=kind)
+        return content_of(source, item, self.buckets, self.processor.task.inputs.get(name))
 
     def _counts(self, given: Mapping[str, Sequence[Chosen]]) -> Iterable[str]:
         """What is wrong with the number of items; more than one run's worth of the main input makes several runs."""

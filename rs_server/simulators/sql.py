@@ -108,7 +108,7 @@ def condition(expression: odata.Expression, at: Context) -> Condition:  # noqa: 
         case odata.And(terms):
             return _all_of(terms, at)
         case odata.Or(terms):
-            return _joined(" OR ", terms, at)
+            return _joined(" OR ", [condition(term, at) for term in terms])
         case odata.Not(term):
             inner = condition(term, at)
             return Condition(f"({inner.sql}) IS NOT TRUE", inner.values)
@@ -132,7 +132,7 @@ def _all_of(terms: tuple[odata.Expression, ...], at: Context) -> Condition:
     ranges = [term for term in terms if _is_range(term, at)]
     kept = [_range(term, at) if term in ranges else condition(term, at) for term in terms]
     looked_up = [found for found in _lookups(ranges, terms, at) if at.few(found[0])]
-    return _all([*(inside for _, inside in looked_up), *kept])
+    return _joined(" AND ", [*(inside for _, inside in looked_up), *kept])
 
 
 def _is_range(term: odata.Expression, at: Context) -> TypeGuard[odata.Compare]:
@@ -151,8 +151,8 @@ def _lookups(
 ) -> Iterator[tuple[Condition, Condition]]:
     """What is looked up first, if few fit: a query that counts them up to there, and the condition."""
     for path in dict.fromkeys(term.path for term in ranges):
-        inside = _all([_compared(quoted(path), t.operator, stored(t.value)) for t in ranges if t.path == path])
-        yield _lookup(str(at.table), inside, at)
+        inside = [_compared(quoted(path), term.operator, stored(term.value)) for term in ranges if term.path == path]
+        yield _lookup(str(at.table), _joined(" AND ", inside), at)
     compared = [term for term in terms if isinstance(term, odata.Compare) and isinstance(term.value, datetime)]
     begins, ends = at.table.type.lasts or ("", "")
     before = [stored(term.value) for term in compared if term.path == begins and term.operator in ("lt", "le")]
@@ -168,13 +168,7 @@ def _lookup(table: str, inside: Condition, at: Context) -> tuple[Condition, Cond
     return Condition(some, inside.values), Condition(rows, inside.values)
 
 
-def _all(parts: Sequence[Condition]) -> Condition:
-    joined = " AND ".join(part.sql for part in parts)
-    return Condition(f"({joined})", tuple(value for part in parts for value in part.values))
-
-
-def _joined(word: str, terms: tuple[odata.Expression, ...], at: Context) -> Condition:
-    parts = [condition(term, at) for term in terms]
+def _joined(word: str, parts: Sequence[Condition]) -> Condition:
     return Condition(f"({word.join(part.sql for part in parts)})", tuple(v for part in parts for v in part.values))
 
 
