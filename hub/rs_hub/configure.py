@@ -20,6 +20,10 @@ from rs_hub.settings import HubSettings, LoginSettings
 _TEMPLATES = Path(__file__).parent / "templates"
 _GIB = 2**30
 
+# The scheduler has a dashboard; the gateway replaces a worker that has ended, and the preload ends one that has used up
+# its memory, which is what a nanny would be there for.
+_WORKER_OPTIONS = ("--no-dashboard", "--no-nanny", "--preload", "rs_hub.worker_memory")
+
 
 def configure_hub(c: Config, settings: HubSettings) -> None:
     """Configure the hub and everything that it starts."""
@@ -178,10 +182,15 @@ def _gateway_login(c: Config, settings: HubSettings) -> None:
 
 
 def _clusters(c: Config, settings: HubSettings) -> None:
-    c.DaskGateway.backend_class = "dask_gateway_server.backends.local.UnsafeLocalBackend"
-    backend = c.UnsafeLocalBackend
+    c.DaskGateway.backend_class = "rs_hub.warm.WarmBackend"
+    backend = c.WarmBackend
+    backend.python = str(settings.venv_bin / "python")
     backend.clusters_directory = str(settings.data_dir / "clusters")
-    backend.inherited_environment = ["PATH", "LANG"]
+    backend.inherited_environment = [
+        "PATH",
+        "LANG",
+        "RS_INSTALLATION",
+    ]  # by the last, its processes are told from others
     backend.sigint_timeout = 3
     backend.stop_clusters_on_shutdown = True
     backend.db_url = settings.gateway.db_url.get_secret_value()
@@ -191,16 +200,17 @@ def _clusters(c: Config, settings: HubSettings) -> None:
 def _cluster_sizes(c: Config, settings: HubSettings) -> None:
     from dask_gateway_server.options import Float, Integer, Options  # type: ignore[import-untyped]
 
-    gateway, dask = settings.gateway, str(settings.venv_bin / "dask")
+    gateway, python = settings.gateway, str(settings.venv_bin / "python")
     # What a caller may say of a worker; the rest of a cluster's size is how many of them it asks for.
-    c.UnsafeLocalBackend.cluster_options = Options(
+    c.WarmBackend.cluster_options = Options(
         Integer("worker_cores", default=gateway.worker_cores, min=1, max=gateway.most_worker_cores),
         Float("worker_memory", default=gateway.worker_memory_gib, min=0.25, max=gateway.most_worker_memory_gib),
         handler=worker_size,
     )
     cluster = c.ClusterConfig
-    cluster.scheduler_cmd = [dask, "scheduler"]  # distributed no longer installs dask-scheduler and dask-worker
-    cluster.worker_cmd = [dask, "worker", "--no-dashboard"]  # to load one takes half a second; the scheduler has one
+    # Not through the command ``dask``, which first looks for the subcommands of every package that is installed.
+    cluster.scheduler_cmd = [python, "-m", "distributed.cli.dask_scheduler"]
+    cluster.worker_cmd = [python, "-m", "distributed.cli.dask_worker", *_WORKER_OPTIONS]
     cluster.worker_cores = gateway.worker_cores
     cluster.worker_memory = int(gateway.worker_memory_gib * _GIB)
     cluster.scheduler_memory = int(gateway.scheduler_memory_gib * _GIB)

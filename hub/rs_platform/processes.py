@@ -88,11 +88,10 @@ def environment(pid: int) -> dict[str, str]:
 
 
 def _is_marked(values: Mapping[str, str], installation: Installation) -> bool:
-    """By the marker; users' servers and clusters, which do not inherit it, by the folders they were given."""
+    """By the marker; users' servers, which do not inherit it, by their home."""
     if values.get(MARKER_VARIABLE) == str(installation.home):
         return True
-    folders = (value for name, value in values.items() if name == "HOME" or name.startswith("DASK_GATEWAY_"))
-    return any(value.startswith(f"{installation.data}/") for value in folders)
+    return values.get("HOME", "").startswith(f"{installation.data}/")
 
 
 def end(processes: Iterable[Process], *, patience_s: float = 8.0) -> list[Process]:

@@ -56,7 +56,7 @@ def session(client: httpx.Client, place: StorageSettings, megabytes: int) -> dic
     assets = {}
     for number in range(1, CHANNELS + 1):
         frames = megabytes * MB // CHANNELS // cadu.CADU_SIZE
-        made = cadu.Channel(number - 1, name, packets.DataTake(1_415_629_502 << 16, number, 1, 2), frames)
+        made = cadu.Channel(number - 1, name, packets.DataTake(1_415_629_502 << 16, 1, number, CHANNELS), frames)
         step = CHUNK_MB * MB // cadu.CADU_SIZE * cadu.CADU_SIZE
         for block, offset in enumerate(range(0, made.size, step), start=1):
             data = cadu.read(made, offset, min(offset + step, made.size))

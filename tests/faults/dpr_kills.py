@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,15 +65,22 @@ def kill_worker(platform: Platform) -> None:
 
 
 def kill_once(
-    platform: Platform, client: httpx.Client, item: dict[str, Any], after_s: float, *, dismissed: bool = False
+    platform: Platform,
+    client: httpx.Client,
+    item: dict[str, Any],
+    wait: Callable[[str], None],
+    *,
+    dismissed: bool = False,
 ) -> Killed:
-    """Start a job, kill its worker after so many seconds, and check what must hold at the job's end.
+    """Start a job, kill its worker at a moment, and check what must hold at the job's end.
 
-    ``dismissed``: the job is dismissed while no worker is there to see it.
+    ``wait`` is given the job's id, and returns when the moment has come. ``dismissed``: the job is dismissed while no
+    worker is there to see it.
     """
     collection = some_collection()
-    job_id = start(client, item, collection)
-    time.sleep(after_s)
+    job_id, begin = start(client, item, collection), time.monotonic()
+    wait(job_id)
+    after_s = time.monotonic() - begin
     at = client.get(f"/jobs/{job_id}").json()["message"]
     kill_worker(platform)
     if dismissed:
@@ -159,13 +167,18 @@ def main() -> int:
         longest = _length(client, item)
         for number in range(kills):
             dismissed = generator.random() < DISMISSED_SHARE
-            killed = kill_once(platform, client, item, generator.uniform(0, longest), dismissed=dismissed)
+            after_s = generator.uniform(0, longest)
+            killed = kill_once(platform, client, item, _sleeping(after_s), dismissed=dismissed)
             ends[f"{killed.status}{', found again' if killed.found_again else ''}"] += 1
             sys.stdout.write(f"{number + 1:3} {killed.after_s:5.1f} s  {killed.status:10} at: {killed.at[:90]}\n")
             sys.stdout.flush()
         assert eventually(lambda: clusters(platform) == [], CLUSTERS_GONE_S), "a cluster is left"
     sys.stdout.write(f"seed {seed}: {dict(ends)}; no cluster left\n")
     return 0
+
+
+def _sleeping(seconds: float) -> Callable[[str], None]:
+    return lambda _job_id: time.sleep(seconds)
 
 
 def _length(client: httpx.Client, item: dict[str, Any]) -> float:

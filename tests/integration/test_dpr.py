@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -191,14 +192,14 @@ class TestRuns:
     def test_a_killed_worker_leaves_no_cluster_and_no_half_product(
         self, platform: Any, alice: httpx.Client, session: dict[str, Any]
     ) -> None:
-        killed = kill_once(platform, alice, session, after_s=9.0)
+        killed = kill_once(platform, alice, session, partial(at_work, alice))
         assert killed.status == "successful", killed.message
         assert eventually(lambda: clusters(platform) == [], 30)
 
     def test_what_is_dismissed_while_no_worker_lives_is_swept(
         self, platform: Any, alice: httpx.Client, session: dict[str, Any]
     ) -> None:
-        killed = kill_once(platform, alice, session, after_s=9.0, dismissed=True)
+        killed = kill_once(platform, alice, session, partial(at_work, alice), dismissed=True)
         assert killed.status == "dismissed", killed.message
         assert eventually(lambda: clusters(platform) == [], 90)
 

@@ -49,8 +49,8 @@ def test_the_lab_asks_nobody_for_news(hub_settings: HubSettings) -> None:
     assert page["disabledExtensions"]["@jupyterlab/apputils-extension:announcements"] is True
 
 
-def test_workers_inherit_no_more_than_a_path(gateway: Config) -> None:
-    assert set(gateway.UnsafeLocalBackend.inherited_environment) == {"PATH", "LANG"}
+def test_workers_inherit_no_secret(gateway: Config) -> None:
+    assert set(gateway.WarmBackend.inherited_environment) == {"PATH", "LANG", "RS_INSTALLATION"}
 
 
 def roles(hub: Config) -> dict[str, dict[str, Any]]:

@@ -76,10 +76,9 @@ def test_what_belongs_is_found_by_marker_or_home(tmp_path: Path, started: list[s
     here = Installation(tmp_path)
     marked = _start(started, SLEEP, **{MARKER_VARIABLE: str(tmp_path)})
     homed = _start(started, SLEEP, HOME=str(here.data / "hub" / "homes" / "alice"))
-    clustered = _start(started, SLEEP, DASK_GATEWAY_TLS_CERT=str(here.data / "hub" / "clusters" / "x" / "dask.crt"))
     _start(started, SLEEP, **{MARKER_VARIABLE: f"{tmp_path}-other"})
     _start(started, SLEEP, RS_HOME=str(tmp_path))  # a person's shell says this too
-    assert {process.pid for process in processes.belonging(here)} == {marked, homed, clustered}
+    assert {process.pid for process in processes.belonging(here)} == {marked, homed}
 
 
 def test_the_deaf_are_killed(tmp_path: Path, started: list[subprocess.Popen[str]]) -> None:
