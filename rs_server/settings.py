@@ -45,7 +45,9 @@ class AccessSettings(Section):
     docs_client_id: str = Field("rs-client", description="Public client that the documentation page logs in with")
     leeway_s: float = Field(5, ge=0, description="Clock difference accepted between issuer and server, in seconds")
     key_guesses: int = Field(30, ge=1, description="Wrong API keys that one address may send within a minute")
-    requests_per_s: float = Field(50, gt=0, description="Requests of one caller in a second, on average")
+    requests_per_s: float = Field(
+        50, gt=0, description="Requests of one caller in a second, on average; refused ones count a quarter"
+    )
     requests_at_once: int = Field(400, ge=1, description="Requests of one caller at once, after a time of quiet")
     directory: DirectorySettings | None = None
 

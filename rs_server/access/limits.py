@@ -13,6 +13,9 @@ from rs_server.access.recent import Recent
 from rs_server.errors import TooManyRequests
 
 REMEMBERED = 10_000  # addresses, callers
+REFUSED_COSTS = 0.25
+"""Of a request, what being refused costs: who heeds ``Retry-After`` does not notice, and who asks four times as often
+as is allowed, and goes on, is not answered any more, so that the others have the machine."""
 WINDOW_S = 60.0
 PROVEN_S = 3600.0
 
@@ -68,7 +71,8 @@ class _Bucket:
 class Rates:
     """Requests of one caller: so many a second in the long run, more at once after quiet (a token bucket each).
 
-    Whoever was refused once is known by the credential from then on, so that refusing it costs next to nothing.
+    Whoever was refused once is known by the credential from then on, so that refusing it costs next to nothing. A
+    refused request is not free for its caller either; but after a second of quiet the next one is answered.
     """
 
     def __init__(self, per_s: float, at_once: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -83,16 +87,16 @@ class Rates:
         bucket = self._filled(subject)
         if bucket.level < 1:
             self._busy.put(_known_as(credential), subject)
-            raise self._refusal(bucket)
+            raise self._refused(bucket)
         bucket.level -= 1
 
     def refusal(self, credential: str) -> TooManyRequests | None:
-        """The answer to a caller who was refused before and still asks too often; nothing is counted."""
+        """The answer to a caller who was refused before and still asks too often."""
         subject = self._busy.get(_known_as(credential))
         if subject is None:
             return None
         bucket = self._filled(subject)
-        return self._refusal(bucket) if bucket.level < 1 else None
+        return self._refused(bucket) if bucket.level < 1 else None
 
     def _filled(self, subject: str) -> _Bucket:
         """The bucket of a caller, as full as it is by now."""
@@ -105,7 +109,9 @@ class Rates:
         bucket.at = now
         return bucket
 
-    def _refusal(self, bucket: _Bucket) -> TooManyRequests:
+    def _refused(self, bucket: _Bucket) -> TooManyRequests:
+        lowest = min(0.0, 1 - self._per_s)  # full enough again after a second
+        bucket.level = max(lowest, bucket.level - REFUSED_COSTS)
         wait = max(1, math.ceil((1 - bucket.level) / self._per_s))
         return TooManyRequests(f"more than {self._per_s:g} requests a second", retry_after_s=wait)
 

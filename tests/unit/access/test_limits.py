@@ -95,7 +95,7 @@ def test_rates() -> None:
     rates = Rates(10, 20, clock)
     assert [may(rates, "alice") for _ in range(21)] == [True] * 20 + [False]
     assert may(rates, "bob")
-    clock.now += 0.5
+    clock.now += 0.53  # what the refusal cost, beside five requests
     assert [may(rates, "alice") for _ in range(6)] == [True] * 5 + [False]
     clock.now += 3600
     assert [may(rates, "alice") for _ in range(21)] == [True] * 20 + [False]
@@ -114,3 +114,26 @@ def test_who_was_refused_is_known_by_the_credential() -> None:
     assert rates.refusal("key of alice") is None
     assert may(rates, "alice")
     assert rates.refusal("key of alice") is not None
+
+
+@pytest.mark.parametrize(("asked_per_s", "answered"), [(10, 100), (12, 93), (40, 0), (1000, 0)])
+def test_who_does_not_heed_a_refusal_gets_less_and_at_last_nothing(asked_per_s: int, answered: int) -> None:
+    clock = Clock()
+    rates = Rates(10, 20, clock)
+    while may(rates, "alice"):
+        pass
+    clock.now += 0.1
+    got = 0
+    for _ in range(10 * asked_per_s):
+        got += may(rates, "alice")
+        clock.now += 1 / asked_per_s
+    assert got == pytest.approx(answered, abs=2)
+
+
+def test_a_second_after_whatever_went_before_the_next_is_answered() -> None:
+    clock = Clock()
+    rates = Rates(10, 20, clock)
+    assert [may(rates, "alice") for _ in range(5000)].count(True) == 20
+    assert not may(rates, "alice")
+    clock.now += 1
+    assert may(rates, "alice")
