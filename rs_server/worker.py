@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from rs_server import telemetry, tracing
+from rs_server import memory, telemetry, tracing
 from rs_server.catalog.expiry import Expiry
 from rs_server.catalog.removal import Removal
 from rs_server.dpr.process import PREPARATION
@@ -204,6 +204,7 @@ async def _show_life(resources: Resources, heartbeat: Path | None) -> NoReturn:
 
 def main() -> int:
     """Work with the settings of the environment; 1 when the database is not there."""
+    memory.settle()
     settings = load()
     telemetry.configure_logging(settings.log_level)
     tracing.configure("rs-worker", settings.telemetry.collector)

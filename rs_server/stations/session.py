@@ -18,6 +18,7 @@ import httpx
 import orjson
 import structlog
 from httpx_aiohttp import AiohttpTransport
+from httpx_aiohttp.transport import AiohttpResponseStream
 
 from rs_server.errors import (
     NotFound,
@@ -319,35 +320,39 @@ async def open_session(
 ) -> AsyncIterator[Session]:
     """A session that is closed at the end; ``transport`` stands in for the network in tests.
 
-    Queries and downloads have connections of their own. An answer to a query costs aiohttp, whose parser is C, a third
-    of what it costs httpx's own transport (0.3 ms of CPU in place of 0.85). Of downloads nearly all is their bytes.
+    Queries and downloads have connections of their own. An answer costs aiohttp, whose parser is C, a third of what it
+    costs httpx's own transport (0.3 ms of CPU in place of 0.85), and of downloads a gigabyte costs a fifth less.
     """
     known = login(name, settings)
 
-    def client(over: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+    def client() -> httpx.AsyncClient:
         return httpx.AsyncClient(
             auth=known,
-            transport=over,
+            transport=transport or _Connections(limits=_CONNECTIONS, trust_env=False),
             timeout=httpx.Timeout(settings.idle_s, connect=min(CONNECT_S, settings.timeout_s), pool=None),
             limits=_CONNECTIONS,
             trust_env=False,
         )
 
-    async with client(transport or _Queries(limits=_CONNECTIONS, trust_env=False)) as http, client(transport) as files:
+    async with client() as http, client() as files:
         yield Session(name, settings, http, downloads=files, metrics=metrics)
 
 
-class _Queries(AiohttpTransport):
+class _Connections(AiohttpTransport):
     """Requests over aiohttp, with what it makes of an answer that is no HTTP as an error of httpx."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request."""
         try:
-            return await super().handle_async_request(request)
+            response = await super().handle_async_request(request)
         except aiohttp.ClientError as error:
             raise httpx.RemoteProtocolError(str(error)) from error
+        assert isinstance(response.stream, AiohttpResponseStream)
+        response.stream.CHUNK_SIZE = _CHUNK_BYTES
+        return response
 
 
+_CHUNK_BYTES = 256 * 1024  # at once; with its 16 KiB a gigabyte costs a third more
 _CONNECTIONS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 _PLAIN = "$'(),:/"  # stays readable in a query; all of it is legal there (RFC 3986 §3.4)
 
