@@ -25,6 +25,7 @@ _NEEDED = (
     "dask_gateway.scheduler_preload",
     "eopf.triggering.runner",
     "rs_client.processing.engines",
+    "rs_client.processing.environment",
     "rs_client.processing.triggering",
 )
 
@@ -51,6 +52,8 @@ def _import() -> None:
     for processor in entry_points(group="rs.processors"):
         with suppress(Exception):  # anybody's code
             processor.load()
+    with suppress(Exception):
+        sys.modules["rs_client.processing.environment"].describe()  # which remembers it
     gc.collect()
     gc.freeze()  # a collection in a child would touch, and so copy, all of it
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, distributions, version
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ def describe(_: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The environment: ``python``, ``packages`` (name → version), ``installed`` and ``lock``.
 
     ``installed`` is the SHA-256 of everything installed, ``lock`` that of the lock file the project came with (None
-    when there is none): two environments with the same ``installed`` run the same code.
+    when there is none): two environments with the same ``installed`` run the same code. What is installed later is
+    not told: this process does not run it.
     """
     return {
         "python": platform.python_version(),
@@ -38,8 +40,9 @@ def describe(_: Mapping[str, Any] | None = None) -> dict[str, Any]:
     }
 
 
+@cache
 def installed() -> str:
-    """SHA-256 over the names and versions of all installed distributions."""
+    """SHA-256 over the names and versions of all installed distributions; to look at all of them takes 0.2 s."""
     lines = sorted({f"{each.metadata['Name'].lower()}=={each.version}" for each in distributions()})
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

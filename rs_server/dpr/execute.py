@@ -244,11 +244,11 @@ def _waiting(size: Size, waited_s: float, most_s: float) -> str:
 async def check_environments(client: Client) -> None:
     """Compare the versions on a cluster, before any work; ``EnvironmentMismatch``."""
     describe = remote_call(_DESCRIBE, {})
-    workers = await client.run(describe)
+    here, scheduler, workers = await asyncio.gather(
+        asyncio.to_thread(describe), client.run_on_scheduler(describe), client.run(describe)
+    )
     environment.check(
-        result_of(describe()),
-        result_of(await client.run_on_scheduler(describe)),
-        {name: result_of(answer) for name, answer in workers.items()},
+        result_of(here), result_of(scheduler), {name: result_of(answer) for name, answer in workers.items()}
     )
 
 
