@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import aiohttp
 import boto3
 import httpx
 import obstore
@@ -48,6 +49,7 @@ MB, GB = 1_000_000, 1_000_000_000
 ROUNDS = 3
 BUCKET = "bench"
 PART = 8 * 1024 * 1024
+CHUNK = 256 * 1024
 LANES = 8
 
 
@@ -218,13 +220,13 @@ def _await(holds: Callable[[], bool]) -> None:
 async def loop_copy(bench: Bench, url: str, sizes: list[int], parallel: int) -> None:
     """The least that copies files: the same HTTP client, the same checksum, the writer of obstore."""
     store, slots = bench.store(), asyncio.Semaphore(parallel)
-    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
+    async with aiohttp.ClientSession() as http:
 
         async def one(size: int) -> None:
-            async with slots, http.stream("GET", f"{url}/Files({size:032x})/$value") as answer:
+            async with slots, http.get(f"{url}/Files({size:032x})/$value") as answer:
                 digest = blake3()
                 async with obstore.open_writer_async(store, f"loop/{uuid4().hex}", buffer_size=PART) as writer:
-                    async for chunk in answer.aiter_raw():
+                    async for chunk in answer.content.iter_chunked(CHUNK):
                         digest.update(chunk)
                         await writer.write(chunk)
 
