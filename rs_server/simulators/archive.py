@@ -27,7 +27,7 @@ from shapely.geometry.polygon import orient
 from rs_server.simulators import orbit, packets, products, sessions
 from rs_server.simulators.model import Content, Edm, Entity, EntityType, Primitive
 
-_INDEXED = (*products.INDEXED, "ModificationDate")
+_INDEXED = (*products.INDEXED, "ModificationDate", "Online")
 
 PRIP_PRODUCT = EntityType(
     "Product",

@@ -28,7 +28,7 @@ COMMON: Mapping[str, Edm] = {
     "ContentDate/Start": Edm.INSTANT,
     "ContentDate/End": Edm.INSTANT,
 }
-INDEXED = ("PublicationDate", "Name", "ContentDate/Start", "ContentDate/End")
+INDEXED = ("PublicationDate", "Name", "ContentDate/Start", "ContentDate/End", "ContentLength")
 LASTS = ("ContentDate/Start", "ContentDate/End")
 
 type Value = str | int | float | bool | datetime

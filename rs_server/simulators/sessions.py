@@ -37,7 +37,7 @@ FILE = EntityType(
         "Plan": Edm.STRING,  # what its bytes are made of
     },
     hidden=("Plan",),
-    indexed=("PublicationDate", "SessionId", "Name"),
+    indexed=("PublicationDate", "SessionId", "Name", "Size"),
     media=True,
 )
 QUALITY = EntityType(

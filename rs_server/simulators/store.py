@@ -271,7 +271,8 @@ class EntitySet:
         if expression is None:
             return there
         asked = sql.whole(expression, self._context(now, everything=everything, sorted_by=sorted_by))
-        return Condition(f"{there.sql} AND {asked.sql}", (*there.values, *asked.values))
+        # SQLite looks in this order, and nearly everything is there: what is not asked for is passed by sooner so.
+        return Condition(f"{asked.sql} AND {there.sql}", (*asked.values, *there.values))
 
     def _number(self, query: Condition) -> int:
         return int(self._database.execute(query.sql, query.values).fetchone()[0])
@@ -493,8 +494,11 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _ordered(order: tuple[Order, ...], *, from_end: bool = False) -> str:
-    """The key settles ties, so that paging loses nothing; nothing comes before something."""
-    keys = (*order, Order("Id"))
+    """The key settles ties, so that paging loses nothing; nothing comes before something.
+
+    Ties go the way of what was asked for last, so that an index in that order, read forth or back, is all it takes.
+    """
+    keys = (*order, Order("Id", descending=bool(order) and order[-1].descending))
     return ", ".join(f"e.{quoted(key.path)}{' DESC' if key.descending is not from_end else ''}" for key in keys)
 
 

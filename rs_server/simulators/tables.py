@@ -16,6 +16,7 @@ from rs_server.simulators.sql import Table, quoted
 
 _COLUMNS = {Edm.INT64: "INTEGER", Edm.INSTANT: "INTEGER", Edm.BOOLEAN: "INTEGER", Edm.DOUBLE: "REAL"}
 _ORDERED = (Edm.INSTANT, Edm.INT64, Edm.BOOLEAN)
+_TO_PAGE = ("Id", "appears", "vanishes")
 _SHARED_KEPT = 200_000
 
 CHANGING: Mapping[str, str] = {"appears": "appears > 0", "vanishes": f"vanishes < {FOREVER}"}
@@ -86,17 +87,22 @@ def _indexes(table: Table) -> Iterator[tuple[str, str]]:
         yield index, f"{statement} WHERE {changing}"
     for name in table.type.indexed:
         yield _index(table, name, *_beside(table.type, name))
+    if "PublicationDate" in table.type.indexed:  # once more, but thin: what is counted and skipped is read sooner
+        index, thin = f"{table.name} in order", ", ".join(map(quoted, ("PublicationDate", *_TO_PAGE)))
+        yield index, f"CREATE INDEX IF NOT EXISTS {quoted(index)} ON {table} ({thin})"
 
 
 def _beside(schema: EntityType, name: str) -> Iterator[str]:
     """What an index holds beside what it is about: all that a page needs before it looks at the rows themselves.
 
     By the date of publication nearly everything is ordered, so that its index decides on filters by other dates and
-    numbers as well.
+    numbers as well, and what is true, or false, is in that order.
     """
     if schema.properties[name] not in _ORDERED:
         return
-    yield from ("Id", "appears", "vanishes")
+    if schema.properties[name] is Edm.BOOLEAN:
+        yield "PublicationDate"
+    yield from _TO_PAGE
     if name == "PublicationDate":
         yield from (other for other, edm in schema.properties.items() if edm in _ORDERED and other != name)
 
