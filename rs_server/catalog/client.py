@@ -149,7 +149,7 @@ class CatalogClient(CoreCrudClient):
         mine: dict[str, Any] = {"op": "in", "args": [{"property": "id"}, await narrowed(None, request)]}
         if filter_expr:
             both = filters.checked({"op": "and", "args": [mine, filters.parsed(filter_expr, filter_lang)]})
-            mine = both if isinstance(both, dict) else _NEVER
+            mine = filters.calculated(both) if isinstance(both, dict) else _NEVER
         found = await super().all_collections(request, filter_expr=json.dumps(mine), filter_lang="cql2-json", **kwargs)
         if isinstance(found, Response):  # with the fields that were asked for
             return found
@@ -192,7 +192,7 @@ class CatalogClient(CoreCrudClient):
     async def narrowed_search(self, search: PgstacSearch, request: Request) -> tuple[dict[str, Any], list[str] | None]:
         """A search in pgstac's words, narrowed to what the caller may read, and the names of items that it asks for."""
         if (condition := getattr(search, "filter_expr", None)) is not None:
-            folded = filters.checked(condition)
+            folded = filters.calculated(filters.checked(condition))
             search.filter_expr = folded if isinstance(folded, dict) else None if folded else _NEVER
         search.collections = await narrowed(search.collections, request)
         ours = search.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=_NOT_PGSTACS)

@@ -19,6 +19,7 @@ from rs_server.errors import UnsupportedFilter
 LONGEST = 16_384  # characters, in a URL
 LARGEST = 262_144  # bytes, in a body
 DEEPEST = 16
+ADDED = 1  # levels that the server itself puts around a filter
 MOST_NOTS = 32
 
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"")
@@ -45,13 +46,45 @@ def parsed(text: str, language: str | None) -> Any:
 
 def checked(condition: Any) -> Any:
     """The same filter, if it is a condition and not too deep; pgstac takes true and false alone, not within others."""
-    if _depth(condition) > DEEPEST * 2:  # an operation is two levels: itself and its arguments
-        raise UnsupportedFilter(f"the filter is nested more than {DEEPEST} levels deep")
+    require_depth(condition, DEEPEST + ADDED)
     if len(as_json(condition)) > LARGEST:
         raise UnsupportedFilter(f"the filter is larger than {LARGEST} bytes")
     _require_condition(condition)
     _require_known(condition)
     return _folded(_spelt(condition))
+
+
+def require_depth(condition: Any, most: int) -> None:
+    """Raise for a filter of more levels; an operation is two of JSON: itself and its arguments."""
+    if _depth(condition) > most * 2:
+        raise UnsupportedFilter(f"the filter is nested more than {most} levels deep")
+
+
+def calculated(condition: Any) -> Any:
+    """A checked condition as pgstac calculates it: with parentheses, and with numbers and properties as fractions.
+
+    By itself it takes the numbers of a comparison for text where they stand beside nothing that says otherwise. What is
+    under ``filter`` it looks at anew, and a single argument of ``and`` stands in parentheses.
+    """
+    if not isinstance(condition, dict) or not isinstance(condition.get("args"), list):
+        return condition
+    if condition["op"] in _LOGIC:
+        return {**condition, "args": [calculated(each) for each in condition["args"]]}
+    if not any(_is_sum(each) for each in condition["args"]):
+        return condition
+    return {"filter": {**condition, "args": [_number(each) for each in condition["args"]]}}
+
+
+def _is_sum(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("op") in _ARITHMETIC
+
+
+def _number(value: Any) -> Any:
+    if _is_property(value):
+        return _number({"op": "+", "args": [{"op": "and", "args": [{"filter": {"op": "+", "args": [value, 0]}}]}, 0.0]})
+    if not _is_sum(value):
+        return value
+    return {"op": "and", "args": [{"filter": {**value, "args": [_number(each) for each in value["args"]]}}]}
 
 
 def _from_text(text: str) -> Any:
@@ -107,14 +140,11 @@ def _require_condition(value: Any) -> None:
 
 def _require_known(condition: Any) -> None:
     """Raise for an operator that cannot be evaluated, naming it; walks without recursion."""
-    alone = not (isinstance(condition, dict) and condition["op"] in _LOGIC)
     open_ = [condition]
     while open_:
         each = open_.pop()
         open_ += each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
         operation = each.get("op") if isinstance(each, dict) else None
-        if operation in _ARITHMETIC and not alone:  # pgstac takes the number beside it for a text then
-            raise UnsupportedFilter(f"the catalog calculates ({operation!r}) in a single comparison, not within others")
         if operation is None or operation in _LOGIC | _CONDITIONS | _VALUES:
             continue
         if not (isinstance(operation, str) and operation.lower().startswith(_RELATIONS)):

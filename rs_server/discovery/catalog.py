@@ -19,6 +19,7 @@ import httpx
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from rs_server.catalog.filters import DEEPEST, require_depth
 from rs_server.discovery.merge import Hit, Side, Start
 from rs_server.errors import BadInput, Unavailable
 from rs_server.stations import instants, oldquery
@@ -208,7 +209,16 @@ def _not(term: Term) -> Term:
 
 
 def _filter_of(body: SearchBody) -> list[Any]:
-    """The caller's own filter as CQL2 JSON; it has been read before."""
+    """The caller's own filter as CQL2 JSON; it has been read before. Raises for one that is too deep for the catalog:
+    on every page, as on the pages after the first there is a level around it.
+    """
+    found = _stated(body)
+    for each in found:
+        require_depth(each, DEEPEST)
+    return found
+
+
+def _stated(body: SearchBody) -> list[Any]:
     old = [] if body.query is None else [oldquery.as_cql2(body.query)]
     if isinstance(body.filter, str):
         parse = cql2.parse_text if body.filter_lang == "cql2-text" else cql2.parse_json
