@@ -82,7 +82,9 @@ class Invalid(RsError, ValueError):
     @property
     def fields(self) -> dict[str, str]:
         """What is wrong with which part of the request, where the server says so."""
-        return {str(fault["where"]): str(fault["what"]) for fault in self.problem.get("errors", ())}
+        faults = self.problem.get("errors")
+        told = (fault for fault in faults if isinstance(fault, Mapping)) if isinstance(faults, list) else ()
+        return {str(fault["where"]): str(fault["what"]) for fault in told if {"where", "what"} <= fault.keys()}
 
     def _notes(self) -> Sequence[str]:
         """The faults after the first, which the detail names."""
@@ -178,6 +180,7 @@ _BY_STATUS: Mapping[int, type[RsError]] = {
     403: Forbidden,
     404: NotFound,
     409: Conflict,
+    412: Conflict,
     413: QuotaExceeded,
     422: Invalid,
     429: QuotaExceeded,

@@ -21,6 +21,7 @@ from rs_client.errors import RsError, from_problem
         (403, {}, rs_client.Forbidden, PermissionError),
         (404, {}, rs_client.NotFound, LookupError),
         (409, {}, rs_client.Conflict, Exception),
+        (412, {}, rs_client.Conflict, Exception),
         (418, {}, RsError, Exception),
         (422, {}, rs_client.Invalid, ValueError),
         (429, {}, rs_client.QuotaExceeded, Exception),
@@ -53,6 +54,13 @@ def test_it_says_what_happened_what_to_do_and_what_to_tell_the_operators() -> No
 )
 def test_it_says_the_best_that_is_known(document: dict[str, Any], said: str) -> None:
     assert str(from_problem(500, document)) == said
+
+
+@pytest.mark.parametrize("errors", [None, "bad", {"limit": "too large"}, ["limit"], [{"field": "limit"}]])
+def test_what_another_server_calls_errors_does_not_hide_its_detail(errors: Any) -> None:
+    error = from_problem(400, {"detail": "limit is too large", "errors": errors})
+    assert isinstance(error, rs_client.Invalid)
+    assert (str(error), error.fields) == ("limit is too large", {})
 
 
 def test_every_error_can_be_made_alone() -> None:
