@@ -103,14 +103,14 @@ class Job(_Job):
 
     @property
     def items(self) -> ItemList:
-        """The items that it published; waits for nothing, and raises if the job has no results."""
+        """The items that it published; waits for nothing. Raises ``NotFound`` while it has no results."""
         from rs_client.stac import Item, ItemList
 
         documents = self._session.http.run(self._results(self._session.http.server))
         return ItemList(Item.from_dict(document, root=self._session.catalog) for document in documents)
 
     def dismiss(self) -> Self:
-        """Stop it; what is not published yet never will be."""
+        """Stop it; what is not published yet never will be. Raises ``Conflict`` for a job that is over."""
         self._progress = Progress.of(self._session.http.delete(f"/jobs/{self.id}"))
         return self
 
@@ -135,7 +135,10 @@ class AsyncJob(_Job):
         return self._progress
 
     async def wait(self, timeout: float | None = None) -> Self:  # noqa: ASYNC109 - the same verb as without asyncio
-        """Wait until it is over; ``timeout`` in seconds. Raises as ``Job.wait``; to cancel the task is to detach."""
+        """Wait until it is over; ``timeout`` in seconds.
+
+        Raises ``JobFailed``, ``JobDismissed`` and ``Timeout`` as ``Job.wait``; to cancel the task is to detach.
+        """
         http = self._session.http
         with display.live_line() as line:
             await http.run(self._watched(http.server, line, timeout))
@@ -146,20 +149,23 @@ class AsyncJob(_Job):
         return [str(entry["line"]) for entry in await self._session.http.get(f"/jobs/{self.id}/log")]
 
     async def items(self) -> list[Item]:
-        """The items that it published; waits for nothing, and raises if the job has no results."""
+        """The items that it published; waits for nothing. Raises ``NotFound`` while it has no results."""
         from rs_client.stac import Item
 
         documents = await self._session.http.run(self._results(self._session.http.server))
         return [Item.from_dict(document) for document in documents]
 
     async def dismiss(self) -> Self:
-        """Stop it; what is not published yet never will be."""
+        """Stop it; what is not published yet never will be. Raises ``Conflict`` for a job that is over."""
         http = self._session.http
         self._progress = Progress.of(await http.run(http.server.delete(f"/jobs/{self.id}")))
         return self
 
     def __repr__(self) -> str:
         return f"<AsyncJob {self.id} {display.progress(self.process, self._progress)}>"
+
+    def _repr_html_(self) -> str:
+        return display.job(self.id, self.process, self._progress)
 
 
 class JobList(list[Job]):

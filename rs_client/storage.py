@@ -76,7 +76,11 @@ class Storage:
         self._store = store or s3_store
 
     def open(self, item: pystac.Item) -> xr.DataTree:
-        """The item's Zarr product, lazily; raises ``Invalid`` when it has none."""
+        """The item's Zarr product: nothing but its metadata is read, and arrays have the chunks they are stored in.
+
+        Raises ``Invalid`` when it has none, or one outside the platform's storage; ``NotFound`` when you may not read.
+        What is lazy raises ``AuthExpired`` where no next key is to be had.
+        """
         import xarray as xr
         from zarr.storage import ObjectStore
 
@@ -87,8 +91,11 @@ class Storage:
         store = ObjectStore(self._store(keys, place.path.strip("/")), read_only=True)
         return xr.open_datatree(store, engine="zarr", chunks={})  # type: ignore[arg-type]  # a zarr store is taken too
 
+    def __repr__(self) -> str:
+        return f"<Storage {self._http.server_url}>"
+
     def key(self, collection: str, item: str) -> Key:
-        """A key that opens one item for a while; ``NotFound`` when you may not read it."""
+        """A key that opens one item until its ``expiration`` (ISO 8601); ``NotFound`` when you may not read it."""
         key: Key = self._http.post("/storage/credentials", {"collection": collection, "item": item})
         return key
 
