@@ -14,7 +14,10 @@ from rs_client.http import TIMEOUT, listening_options, options
 
 
 class AsyncHttp:
-    """Drives conversations on the running event loop."""
+    """Drives conversations on the running event loop.
+
+    Raises what ``rs_client.flow.Server`` and the ``auth`` do. ``pause`` waits so many seconds.
+    """
 
     def __init__(
         self,

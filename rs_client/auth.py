@@ -77,7 +77,8 @@ class Bearer(ABC):
     def identity(self, refused: Mapping[str, str] | None = None) -> Flow[dict[str, str]]:
         """The header ``Authorization``; while no new token is to be had, the one at hand serves to its end.
 
-        Raises what ``renewed`` does; ``ServiceUnavailable`` not before the token at hand has ended.
+        Raises ``NotAuthenticated`` or ``AuthExpired`` as ``renewed`` does, and ``ServiceUnavailable`` when the token at
+        hand has ended meanwhile.
         """
         if self._token.left_s(self._clock()) < self._token.margin_s(RENEW_BEFORE_S) or refused == self._headers():
             try:

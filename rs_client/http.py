@@ -17,7 +17,10 @@ TIMEOUT = httpx.Timeout(120, connect=10)
 
 
 class Http:
-    """Drives conversations in the calling thread; may be used from several threads."""
+    """Drives conversations in the calling thread; may be used from several threads.
+
+    Raises what ``rs_client.flow.Server`` and the ``auth`` do. ``pause`` waits so many seconds.
+    """
 
     def __init__(
         self,

@@ -24,7 +24,10 @@ _NO_EVENTS = frozenset({404, 405, 406, 501})
 
 
 class Watch:
-    """Follows one job. ``tell`` gets each state, ``excuse`` what keeps us from seeing it; ``timeout_s`` ends it."""
+    """Follows one job. ``tell`` gets each state, ``excuse`` what keeps us from seeing it; ``timeout_s`` ends it.
+
+    ``clock`` tells seconds from any start.
+    """
 
     def __init__(
         self,
@@ -44,7 +47,11 @@ class Watch:
         self._progress: Progress | None = None
 
     def to_end(self) -> Flow[Progress]:
-        """The state in which it ended; ``Timeout`` when that took too long."""
+        """The state in which it ended.
+
+        Raises ``Timeout`` when that took too long, ``NotFound`` for a job that is not yours or gone, and what keeps us
+        from seeing it (``ServiceUnavailable``, ``Timeout``) when that lasts longer than ``PATIENCE_S``.
+        """
         while True:
             try:
                 yield from self._listen() if self._events else self._look()
@@ -132,7 +139,7 @@ class Watch:
 
 
 def last_lines(server: Server, job: str, count: int = 5) -> Flow[list[str]]:
-    """What a job said last; nothing where that cannot be had."""
+    """What a job said last, at most ``count`` lines; nothing where that cannot be had."""
     try:
         lines: list[dict[str, Any]] = yield from server.get(f"/jobs/{job}/log")
     except RsError:

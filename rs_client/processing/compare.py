@@ -35,7 +35,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a comparison came to."""
+    """What a comparison came to: so many ``arrays`` of ``octets`` in all were compared."""
 
     arrays: int
     octets: int
@@ -47,7 +47,7 @@ class Comparison:
         return not self.differences
 
     def document(self) -> dict[str, Any]:
-        """The same for programs."""
+        """The same for programs; ``bytes`` are those of the arrays in memory."""
         return {
             "same": self.same,
             "arrays": self.arrays,

@@ -15,7 +15,7 @@ _UNKNOWN_CHANNEL = 0
 
 @dataclass(frozen=True)
 class Told:
-    """What a station says of one channel of a session (``QualityInfo`` of CADIP); ``None``: nothing."""
+    """What a station says of one channel of a session (``QualityInfo`` of CADIP, IF-15); ``None``: nothing."""
 
     channel: int
     acquired_frames: int | None = None
@@ -28,7 +28,7 @@ class Told:
 
     @staticmethod
     def parse(values: Mapping[str, Any]) -> Told:
-        """From the names that CADIP uses."""
+        """From the names that CADIP uses. Raises ``ValueError`` for what is no number."""
 
         def number(name: str) -> int | None:
             value = values.get(name)
@@ -48,7 +48,7 @@ class Told:
 
 @dataclass(frozen=True)
 class GroupCount:
-    """What became of the packets of one APID when the channels were merged."""
+    """What became of the packets of one APID when the channels were merged; octets with their primary headers."""
 
     packets: int
     octets: int
