@@ -8,7 +8,7 @@ from rs_client import display
 from rs_client.errors import Detached, JobDismissed, JobFailed
 from rs_client.flow import Flow, Server
 from rs_client.progress import ENDED, Progress, Status
-from rs_client.watch import Watch, last_lines
+from rs_client.watch import Watch, last_lines, problem_of
 
 if TYPE_CHECKING:
     from rs_client.aio import AsyncRsClient
@@ -45,11 +45,15 @@ class _Job:
             watch = Watch(server, self.id, tell=tell, excuse=excuse, timeout_s=timeout)
             self._progress = yield from watch.to_end()
         if self._progress.status is Status.FAILED:
+            problem = yield from problem_of(server, self.id)
             raise JobFailed(
                 f"{self.process} failed: {self._progress.message}",
                 job=self.id,
-                step=self.process,
+                step=str(problem.get("unit") or self.process),
                 log_tail=(yield from last_lines(server, self.id)),
+                hint=str(problem.get("hint") or ""),
+                request_id=str(problem.get("request_id") or ""),
+                problem=problem,
             )
         if self._progress.status is Status.DISMISSED:
             raise JobDismissed(f"{self.process} {self.id} was dismissed")

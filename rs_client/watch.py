@@ -11,7 +11,7 @@ import httpx
 
 from rs_client.errors import RsError, ServiceUnavailable, Timeout
 from rs_client.events import MEDIA_TYPE, Decoder
-from rs_client.flow import Flow, HangUp, Hear, Identity, Listen, Listening, Pause, Server, away, refusal
+from rs_client.flow import Flow, HangUp, Hear, Identity, Listen, Listening, Pause, Server, away, document, refusal
 from rs_client.progress import ENDED, Progress
 
 POLL_S = 1.0
@@ -136,6 +136,15 @@ class Watch:
         if self._late():
             state = self._progress.status if self._progress else "unknown"
             raise Timeout(f"job {self._job} is still {state}", hint=f"it goes on: s.job({self._job!r}).wait()")
+
+
+def problem_of(server: Server, job: str) -> Flow[dict[str, Any]]:
+    """What a job failed with, as a problem document (RFC 9457); empty where that cannot be had."""
+    try:  # once: the status of the answer is that of the failure, and says nothing of the server
+        answer = yield from server.once("GET", f"/jobs/{job}/results")
+    except RsError:
+        return {}
+    return document(answer) if answer.is_error else {}
 
 
 def last_lines(server: Server, job: str, count: int = 5) -> Flow[list[str]]:
