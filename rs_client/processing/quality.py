@@ -23,6 +23,10 @@ class Told:
     corrected_frames: int | None = None
     uncorrectable_frames: int | None = None
     data_frames: int | None = None
+    """Of the acquired, those that are no fill; the next three of these alone."""
+    error_data_frames: int | None = None
+    corrected_data_frames: int | None = None
+    uncorrectable_data_frames: int | None = None
     files: int | None = None
     octets: int | None = None
 
@@ -41,6 +45,9 @@ class Told:
             corrected_frames=number("CorrectedTFs"),
             uncorrectable_frames=number("UncorrectableTFs"),
             data_frames=number("DataTFs"),
+            error_data_frames=number("ErrorDataTFs"),
+            corrected_data_frames=number("CorrectedDataTFs"),
+            uncorrectable_data_frames=number("UncorrectableDataTFs"),
             files=number("TotalChunks"),
             octets=number("TotalVolume"),
         )
@@ -117,6 +124,9 @@ def _counted(decoded: Decoded | None) -> dict[str, int]:
         "corrected_frames": corrected,
         "uncorrectable_frames": frames.bad,
         "data_frames": frames.good + frames.corrected + frames.bad,
+        "error_data_frames": frames.corrected + frames.bad,
+        "corrected_data_frames": frames.corrected,
+        "uncorrectable_data_frames": frames.bad,
         "files": len(decoded.channel.blocks) if decoded else 0,
         "octets": frames.octets,
     }
