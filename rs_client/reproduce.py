@@ -75,6 +75,7 @@ def provenance(session: RsClient, item: pystac.Item) -> dict[str, Any]:
     """How a product was made. Raises ``Invalid`` when it does not say, ``NotFound`` when you may not read it."""
     import obstore
 
+    from rs_client.objects import opening
     from rs_client.storage import Keys, s3_store
 
     asset = item.assets.get(_PROVENANCE)
@@ -83,7 +84,8 @@ def provenance(session: RsClient, item: pystac.Item) -> dict[str, Any]:
     collection = str(item.collection_id)
     keys = Keys(collection, item.id, lambda: session.storage.key(collection, item.id))
     folder, _, name = urlsplit(asset.href).path.strip("/").rpartition("/")
-    document: dict[str, Any] = json.loads(bytes(obstore.get(s3_store(keys, folder), name).bytes()))
+    with opening(f"the provenance of {item.id}"):
+        document: dict[str, Any] = json.loads(bytes(obstore.get(s3_store(keys, folder), name).bytes()))
     return document
 
 
