@@ -59,6 +59,8 @@ class AsyncHttp:
                 return await self.client.request(**options(step))
             case Listen():
                 answer = await self.client.send(self.client.build_request(**listening_options(step)), stream=True)
+                if answer.is_error:  # it says why, and goes on no further
+                    await answer.aread()
                 return Listening(answer, answer.aiter_text())
             case Hear(to):
                 return await anext(to.text, "")

@@ -217,9 +217,9 @@ _BY_STATUS: Mapping[int, type[RsError]] = {
     413: QuotaExceeded,
     422: Invalid,
     429: QuotaExceeded,
-    502: StationUnavailable,
+    502: ServiceUnavailable,  # of a gateway before the server: errors of a station name it
     503: ServiceUnavailable,
-    504: StationUnavailable,
+    504: ServiceUnavailable,
     507: QuotaExceeded,
 }
 

@@ -62,6 +62,8 @@ class Http:
                 return self.client.request(**options(step))
             case Listen():
                 answer = self.client.send(self.client.build_request(**listening_options(step)), stream=True)
+                if answer.is_error:  # it says why, and goes on no further
+                    answer.read()
                 return Listening(answer, answer.iter_text())
             case Hear(to):
                 return next(to.text, "")

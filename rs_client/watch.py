@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from rs_client.errors import RsError, ServiceUnavailable, Timeout
+from rs_client.errors import QuotaExceeded, RsError, ServiceUnavailable, Timeout
 from rs_client.events import MEDIA_TYPE, Decoder
 from rs_client.flow import Flow, HangUp, Hear, Identity, Listen, Listening, Pause, Server, away, document, refusal
 from rs_client.progress import ENDED, Progress
@@ -50,19 +50,21 @@ class Watch:
         """The state in which it ended.
 
         Raises ``Timeout`` when that took too long, ``NotFound`` for a job that is not yours or gone, and what keeps us
-        from seeing it (``ServiceUnavailable``, ``Timeout``) when that lasts longer than ``PATIENCE_S``.
+        from seeing it (``ServiceUnavailable``, ``QuotaExceeded``, ``Timeout``) when that lasts for ``PATIENCE_S``.
         """
         while True:
+            pause_s = POLL_S
             try:
                 yield from self._listen() if self._events else self._look()
-            except (ServiceUnavailable, Timeout) as error:
+            except (ServiceUnavailable, QuotaExceeded, Timeout) as error:
                 if self._clock() - self._answered > PATIENCE_S:
                     raise
                 self._excuse(error.detail)
+                pause_s = max(POLL_S, error.retry_after_s or 0.0)
             if self._progress is not None and self._progress.status in ENDED:
                 return self._progress
             self._in_time()
-            yield Pause(min(POLL_S, self._left_s()))
+            yield Pause(min(pause_s, self._left_s()))
 
     def _look(self) -> Flow[None]:
         """Ask once."""
@@ -72,11 +74,11 @@ class Watch:
         """Hear events until the job or the stream ends; without events, look from now on."""
         listening = yield from self._opened()
         try:
-            if listening.answer.status_code in _NO_EVENTS:
+            if listening.answer.is_error and listening.answer.status_code not in _NO_EVENTS:
+                raise refusal(listening.answer)
+            if not listening.answer.headers.get("Content-Type", "").startswith(MEDIA_TYPE):
                 self._events = False
                 return (yield from self._look())
-            if listening.answer.is_error:
-                raise refusal(listening.answer)
             yield from self._hear(listening)
         finally:
             yield HangUp(listening)

@@ -34,11 +34,13 @@ def made(kind: type[RsError], **more: Any) -> RsError:
         (422, {}, rs_client.Invalid, ValueError),
         (429, {}, rs_client.QuotaExceeded, Exception),
         (500, {}, rs_client.ServiceUnavailable, ConnectionError),
-        (502, {}, rs_client.StationUnavailable, ConnectionError),
+        (502, {}, rs_client.ServiceUnavailable, ConnectionError),
+        (502, {"station": "sgs"}, rs_client.StationUnavailable, ConnectionError),
         (503, {}, rs_client.ServiceUnavailable, ConnectionError),
         (503, {"station": "sgs"}, rs_client.StationUnavailable, ConnectionError),
         (404, {"station": "sgs"}, rs_client.NotFound, LookupError),
-        (504, {}, rs_client.StationUnavailable, ConnectionError),
+        (504, {}, rs_client.ServiceUnavailable, ConnectionError),
+        (504, {"station": "sgs"}, rs_client.StationUnavailable, ConnectionError),
     ],
 )
 def test_class(status: int, document: dict[str, Any], expected: type[RsError], builtin: type[Exception]) -> None:
