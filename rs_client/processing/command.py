@@ -68,16 +68,12 @@ def process(
     """
     parameters = _parameters(parameter or ())
     if not local:
-        if not items:
-            raise typer.BadParameter("name the items (COLLECTION/ITEM), or give --local")
-        with session() as opened:
-            hrefs = _addresses(opened, items)
-            if plan:
-                planned = opened.dpr.plan(processor, hrefs, to, parameters=parameters)
-                tell(planned.document, repr(planned), as_json=as_json)
-            else:
-                follow(opened.dpr.run(processor, hrefs, to, parameters=parameters), wait=wait, as_json=as_json)
+        if source or output or quality or workers:
+            raise typer.BadParameter("--input, --output, --quality and --workers go with --local")
+        _on_platform(processor, items or (), to, parameters, wait=wait, plan=plan, as_json=as_json)
         return
+    if items or to or plan:
+        raise typer.BadParameter("--local takes --input and --output, and no items, --to or --plan")
     if source is None or output is None:
         raise typer.BadParameter("--local needs --input and --output")
     begin = time.monotonic()
@@ -101,6 +97,28 @@ def _cluster(workers: int) -> Any:
     from distributed import LocalCluster
 
     return LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0")  # type: ignore[no-untyped-call]
+
+
+def _on_platform(
+    processor: str,
+    items: Sequence[str],
+    to: str | None,
+    parameters: dict[str, Any],
+    *,
+    wait: bool,
+    plan: bool,
+    as_json: bool,
+) -> None:
+    """The platform's part: a job on items, or a plan of it."""
+    if not items:
+        raise typer.BadParameter("name the items (COLLECTION/ITEM), or give --local")
+    with session() as opened:
+        hrefs = _addresses(opened, items)
+        if plan:
+            planned = opened.dpr.plan(processor, hrefs, to, parameters=parameters)
+            tell(planned.document, repr(planned), as_json=as_json)
+        else:
+            follow(opened.dpr.run(processor, hrefs, to, parameters=parameters), wait=wait, as_json=as_json)
 
 
 def _addresses(opened: RsClient, items: Sequence[str]) -> list[str]:
