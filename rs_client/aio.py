@@ -31,14 +31,20 @@ class AsyncStac:
         self._http, self._name = http, name
         self._url = ""
 
-    async def search(self, **parameters: Any) -> AsyncIterator[Item]:
-        """The items that a search finds, page by page; parameters as without asyncio, ``station`` excepted."""
+    async def search(self, *, station: str | None = None, **parameters: Any) -> AsyncIterator[Item]:
+        """The items that a search finds, page by page; parameters as without asyncio.
+
+        Raises ``Invalid`` for parameters that make no sense, and for a station that you do not see.
+        """
         from pystac_client import ItemSearch
 
-        from rs_client.stac import Item, understood
+        from rs_client.stac import Item, collections_at, stated, stations_of, understood
 
+        if station is not None:
+            here = collections_at(station, stations_of(await self.collections()))
+            parameters = {"collections": here, **parameters}
         url = f"{await self._opened()}/search"
-        search = ItemSearch(url=url, **understood(_words(self._name), parameters))
+        search = stated(ItemSearch, understood(_words(self._name), parameters), url)
         left = search._max_items if search._max_items is not None else -1  # noqa: SLF001 - told in no other way
         request: _Request | None = {"href": url, "method": search.method, "body": search.get_parameters()}
         while request is not None and left:
@@ -67,15 +73,14 @@ class AsyncStac:
 
     async def collections(self) -> list[dict[str, Any]]:
         """The collections that you may read, as documents."""
-        found: list[dict[str, Any]] = (await self._http.get(f"/{self._name}/collections"))["collections"]
-        return found
+        return await self._http.run(_collections(self._http.server, f"{await self._opened()}/collections"))
 
     def __repr__(self) -> str:
         return f"<AsyncStac {self._http.server_url}/{self._name}/>"
 
 
 class AsyncRsClient:
-    """A session with the platform for asyncio; ``async with`` closes it."""
+    """A session with the platform for asyncio; ``async with`` closes it. Raises as ``RsClient`` does."""
 
     cadip: AsyncStac
     auxip: AsyncStac
@@ -114,7 +119,7 @@ class AsyncRsClient:
         return AsyncJob(self, await self.http.get(f"/jobs/{job_id}"))
 
     async def jobs(self, limit: int = 100) -> list[AsyncJob]:
-        """Your jobs, the newest first; at most ``limit`` of them."""
+        """Your jobs, the newest first; at most ``limit`` of them (1 to 1000)."""
         from rs_client.jobs import AsyncJob
 
         return [AsyncJob(self, document) for document in (await self.http.get("/jobs", limit=limit))["jobs"]]
@@ -169,6 +174,16 @@ def _page(server: Server, request: _Request) -> Flow[tuple[dict[str, Any], _Requ
     stated = following.get("body") or {}
     merged = {**(request["body"] or {}), **stated} if following.get("merge") else stated
     return page, {"href": following["href"], "method": following.get("method", "GET"), "body": merged}
+
+
+def _collections(server: Server, url: str) -> Flow[list[dict[str, Any]]]:
+    """The collections of all pages."""
+    found: list[dict[str, Any]] = []
+    while url:
+        page = yield from server.get(url)
+        found += page["collections"]
+        url = next((link["href"] for link in page.get("links", ()) if link["rel"] == "next"), "")
+    return found
 
 
 def _words(name: str) -> dict[str, str]:

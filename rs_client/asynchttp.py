@@ -14,7 +14,10 @@ from rs_client.http import TIMEOUT, listening_options, options
 
 
 class AsyncHttp:
-    """Drives conversations on the running event loop."""
+    """Drives conversations on the running event loop.
+
+    Raises what ``rs_client.flow.Server`` and the ``auth`` do. ``pause`` waits so many seconds.
+    """
 
     def __init__(
         self,
@@ -56,6 +59,8 @@ class AsyncHttp:
                 return await self.client.request(**options(step))
             case Listen():
                 answer = await self.client.send(self.client.build_request(**listening_options(step)), stream=True)
+                if answer.is_error:  # it says why, and goes on no further
+                    await answer.aread()
                 return Listening(answer, answer.aiter_text())
             case Hear(to):
                 return await anext(to.text, "")

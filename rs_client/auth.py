@@ -32,7 +32,11 @@ class Auth(Protocol):
     """Whatever can put your identity into a request."""
 
     def identity(self, refused: Mapping[str, str] | None = None) -> Flow[dict[str, str]]:
-        """The headers of the next request; renews what is about to expire, and what was refused if it can."""
+        """The headers of the next request; renews what is about to expire, and what was ``refused`` if it can.
+
+        Raises ``NotAuthenticated`` (``AuthExpired`` for a login that is over) when there is no way in any more, and
+        ``ServiceUnavailable`` when whoever gives tokens does not answer.
+        """
         ...
 
 
@@ -61,14 +65,21 @@ class ApiKey:
 
 
 class Bearer(ABC):
-    """A bearer token that is renewed shortly before its end. Drivers ask for one identity at a time."""
+    """A bearer token (RFC 6750) that is renewed shortly before its end. Drivers ask for one identity at a time.
+
+    ``clock`` tells seconds since 1970.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._token = Token()
 
     def identity(self, refused: Mapping[str, str] | None = None) -> Flow[dict[str, str]]:
-        """The header ``Authorization``; while no new token is to be had, the one at hand serves to its end."""
+        """The header ``Authorization``; while no new token is to be had, the one at hand serves to its end.
+
+        Raises ``NotAuthenticated`` or ``AuthExpired`` as ``renewed`` does, and ``ServiceUnavailable`` when the token at
+        hand has ended meanwhile.
+        """
         if self._token.left_s(self._clock()) < self._token.margin_s(RENEW_BEFORE_S) or refused == self._headers():
             try:
                 self._token = yield from self.renewed(self._token)
@@ -79,7 +90,7 @@ class Bearer(ABC):
 
     @abstractmethod
     def renewed(self, token: Token) -> Flow[Token]:
-        """A fresh token in place of this one."""
+        """A fresh token in place of this one. Raises ``NotAuthenticated`` or ``ServiceUnavailable``."""
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token.access_token}"}
@@ -103,7 +114,7 @@ class HubToken(Bearer):
         self._call = Call("GET", url, {"Authorization": f"token {hub_token}"})
 
     def renewed(self, token: Token) -> Flow[Token]:  # noqa: ARG002 - nothing of the old one is needed
-        """Ask the token service."""
+        """Ask the token service. Raises ``AuthExpired`` when it refuses, ``ServiceUnavailable`` when it is away."""
         now = self._clock()
         answer = yield from self._called("the hub's token service", self._call)
         if answer.status_code in (401, 403):
@@ -125,7 +136,10 @@ class ServiceAccount(Bearer):
         self._call = Call("POST", f"{_endpoint(issuer)}/token", form=form)
 
     def renewed(self, token: Token) -> Flow[Token]:  # noqa: ARG002 - nothing of the old one is needed
-        """Ask the token endpoint with the client's secret."""
+        """Ask the token endpoint with the client's secret.
+
+        Raises ``NotAuthenticated`` when it is refused, ``ServiceUnavailable`` when Keycloak is away.
+        """
         now = self._clock()
         answer = yield from self._called("Keycloak", self._call)
         if answer.is_error:
@@ -141,7 +155,10 @@ class ServiceAccount(Bearer):
 
 
 class DeviceLogin(Bearer):
-    """A login in the browser (OAuth 2.0 device grant, RFC 8628, with PKCE), kept where only you can read it."""
+    """A login in the browser (OAuth 2.0 device grant, RFC 8628, with PKCE, RFC 7636), kept where only you can read it.
+
+    ``say`` is told the line that asks a person to log in; left out, it goes to stderr.
+    """
 
     def __init__(
         self,
@@ -155,10 +172,18 @@ class DeviceLogin(Bearer):
         self._endpoint = _endpoint(issuer)
         self._store = store
         self._say = say or (lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201 - a person must see it
+        self._may_ask = True
         self._token = store.load()
 
+    def ask_nobody(self) -> None:
+        """From now on, do without a person: a login that cannot be renewed raises ``NotAuthenticated`` instead."""
+        self._may_ask = False
+
     def renewed(self, token: Token) -> Flow[Token]:
-        """As another program renewed it, or with the refresh token while it holds; else a person must log in."""
+        """As another program renewed it, or with the refresh token while it holds; else a person must log in.
+
+        Raises ``NotAuthenticated`` when nobody does, or refuses; ``ServiceUnavailable`` when Keycloak is away.
+        """
         kept = self._store.load()
         if kept.access_token != token.access_token and kept.left_s(self._clock()) > kept.margin_s(RENEW_BEFORE_S):
             return kept
@@ -175,6 +200,8 @@ class DeviceLogin(Bearer):
         return None if answer.is_error else Token.of(answer.json(), now)
 
     def _log_in(self) -> Flow[Token]:
+        if not self._may_ask:
+            raise NotAuthenticated("nobody is logged in here", hint="rs login")
         verifier = secrets.token_urlsafe(48)
         form = {
             "client_id": CLIENT_ID,

@@ -1,4 +1,4 @@
-"""AUXIP stations: auxiliary data files, each an item with one asset."""
+"""AUXIP stations (ESA-EOPG-EOPGC IF-10): auxiliary data files, each an item with one asset."""
 
 from __future__ import annotations
 

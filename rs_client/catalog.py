@@ -20,7 +20,7 @@ RIGHTS: Sequence[Right] = ("read", "download", "write")
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who beside the owner may do what with a collection, and until when (no end if left out)."""
+    """Who beside the owner may do what with a collection, and ``until`` when, with its zone (no end if left out)."""
 
     name: str
     kind: Literal["user", "group"]
@@ -44,6 +44,9 @@ class Reader:
 
 class ReaderList(list[Reader]):
     """Readers of a collection, shown as a table."""
+
+    def __repr__(self) -> str:
+        return display.readers_text(self)
 
     def _repr_html_(self) -> str:
         return display.readers(self)
@@ -80,7 +83,7 @@ class CatalogClient(StacClient):
         return _readers(self.session.http.put(_readers_path(collection), body))
 
     def readers(self, collection: str) -> ReaderList:
-        """Who beside you may use a collection of yours."""
+        """Who beside you may use a collection of yours; ``NotFound`` for one that you may not see."""
         return _readers(self.session.http.get(_readers_path(collection)))
 
     def unshare(self, collection: str, *, user: str | None = None, group: str | None = None) -> None:
@@ -91,7 +94,7 @@ class CatalogClient(StacClient):
         self.session.http.delete(f"{_readers_path(collection)}/{whom}")
 
     def ensure(self, collection: str, *, title: str = "", description: str = "") -> Collection:
-        """A collection of yours, made if it is absent; one that is there stays as it is."""
+        """A collection, made if it is absent; one that is there stays as it is. ``Forbidden`` where it is not yours."""
         try:
             return self.get_collection(collection)
         except NotFound:
@@ -108,7 +111,7 @@ class CatalogClient(StacClient):
             return self.add_collection(document)
 
     def add_collection(self, collection: pystac.Collection | Mapping[str, Any]) -> Collection:
-        """Make a collection; ``Conflict`` when it is there."""
+        """Make a collection. ``Conflict`` when it is there, ``Invalid`` when it is not valid STAC, ``Forbidden``."""
         document = self.session.http.post("/catalog/collections", _plain(collection))
         return self._own(document)
 

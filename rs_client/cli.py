@@ -5,109 +5,68 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+
+from rs_client.verbs import AsJson, Verb, Wait, app, follow, offered, offered_collections, session, tell
 
 if TYPE_CHECKING:
-    from rs_client.errors import RsError
     from rs_client.jobs import Job
+    from rs_client.keys import Key
     from rs_client.session import RsClient
     from rs_client.stac import Search, StacClient
 
-FAILED, USAGE, NO_LOGIN, NOT_READY, INTERRUPTED = 1, 2, 3, 4, 130
-"""Exit codes beside 0: it failed, it was asked wrongly, no login or no right, not there (yet), and Ctrl-C."""
-
 SERVICES = ("cadip", "auxip", "prip", "lta", "catalog")
+_OFFERED = 20  # jobs, or items, that a shell offers
 
-AsJson = Annotated[bool, typer.Option("--json", help="For programs; a stable form.")]
-JobId = Annotated[str, typer.Argument(help="Id of a job.", autocompletion=lambda: _complete(_job_ids))]
-To = Annotated[str, typer.Option("--to", help="Collection of the catalog that it goes to.")]
+JobId = Annotated[str, typer.Argument(help="Id of a job.", autocompletion=lambda: offered(_job_ids))]
+KeyId = Annotated[str, typer.Argument(help="Id of a key.", autocompletion=lambda: offered(_key_ids))]
+CollectionId = Annotated[str, typer.Argument(help="Collection of the catalog.", autocompletion=offered_collections)]
+ServiceName = Annotated[
+    str, typer.Argument(help=f"One of: {', '.join(SERVICES)}.", autocompletion=lambda: list(SERVICES))
+]
+To = Annotated[
+    str, typer.Option("--to", help="Collection of the catalog that it goes to.", autocompletion=offered_collections)
+]
 
-
-class Verb(TyperCommand):
-    """A command whose problems are sentences, with an exit code by their kind."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run it."""
-        from rs_client.errors import Detached, RsError
-
-        try:
-            return super().invoke(ctx)
-        except RsError as error:
-            sys.stderr.write(f"error: {error}\n")
-            raise typer.Exit(exit_code(error)) from None
-        except Detached as detached:
-            sys.stderr.write(f"{detached}\n")
-            raise typer.Exit(INTERRUPTED) from None
-
-
-def exit_code(error: RsError) -> int:
-    """The exit code for an error."""
-    from rs_client import errors
-
-    codes: Mapping[type[RsError], int] = {
-        errors.NotAuthenticated: NO_LOGIN,
-        errors.Forbidden: NO_LOGIN,
-        errors.NotConfigured: NO_LOGIN,
-        errors.Invalid: USAGE,
-        errors.ServiceUnavailable: NOT_READY,
-        errors.StationUnavailable: NOT_READY,
-        errors.Timeout: NOT_READY,
-    }
-    return next((code for kind, code in codes.items() if isinstance(error, kind)), FAILED)
-
-
-def _app(**more: Any) -> typer.Typer:
-    return typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, **more)
-
-
-commands = _app()
-jobs_commands = _app(help="Look at jobs, wait for them, stop them.")
-keys_commands = _app(help="Make, list and revoke your API keys.")
+commands = app()
+jobs_commands = app(help="Look at jobs, wait for them, stop them.")
+keys_commands = app(help="Make, list and revoke your API keys.")
 commands.add_typer(jobs_commands, name="jobs")
 commands.add_typer(keys_commands, name="keys")
 
 
-@contextmanager
-def _session() -> Iterator[RsClient]:
-    import rs_client
-
-    with rs_client.connect() as session:
-        yield session
-
-
-def _service(session: RsClient, name: str) -> StacClient:
+def _service(opened: RsClient, name: str) -> StacClient:
     if name not in SERVICES:
         raise typer.BadParameter(f"there is no {name}; there are: {', '.join(SERVICES)}")
-    found: StacClient = getattr(session, name)
+    found: StacClient = getattr(opened, name)
     return found
 
 
-def _tell(document: Any, text: str, *, as_json: bool) -> None:
-    typer.echo(json.dumps(document, indent=1, default=str) if as_json else text)
-
-
 @commands.command(cls=Verb)
-def login(server: Annotated[str | None, typer.Argument(help="Address of rs-server; remembered.")] = None) -> None:
+def login(
+    server: Annotated[str | None, typer.Argument(help="Address of rs-server; remembered.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
     """Log in, in the browser unless this place has another way, and say who you are."""
     import rs_client
     from rs_client.settings import Settings, remember
 
-    with rs_client.connect(server) as session:
-        who = session.whoami()
+    with rs_client.connect(server) as opened:
+        who = opened.whoami()
         if server:
-            remember(Settings.here().file, session.server_url)
-        typer.echo(f"{who.login} at {session.server_url}")
+            remember(Settings.here().file, opened.server_url)
+        told = {"login": who.login, "server": opened.server_url}
+        tell(told, f"{who.login} at {opened.server_url}", as_json=as_json)
 
 
 @commands.command(cls=Verb)
-def logout() -> None:
+def logout(*, as_json: AsJson = False) -> None:
     """Forget the login in the browser."""
     from rs_client.auth import NoLogin
     from rs_client.flow import Server
@@ -121,7 +80,7 @@ def logout() -> None:
     issuer = settings.issuer or http.run(issuer_of(Server(http.server_url)))
     if issuer:
         token_store(settings, issuer).forget()
-    typer.echo("no login is kept here")
+    tell({"login": None}, "no login is kept here", as_json=as_json)
 
 
 @commands.command(cls=Verb)
@@ -129,27 +88,24 @@ def whoami(*, as_json: AsJson = False) -> None:
     """Say who you are to the platform."""
     from rs_client.display import text_table
 
-    with _session() as session:
-        who = session.whoami()
-        rows = [("user", who.login), ("groups", ", ".join(who.groups)), ("roles", " ".join(who.roles)), ("by", who.via)]
-        _tell(asdict(who), text_table(("", ""), rows).lstrip("\n"), as_json=as_json)
+    with session() as opened:
+        who = opened.whoami()
+        roles = [("" if n else "roles", role) for n, role in enumerate(who.roles)]
+        rows = [("user", who.login), ("by", who.via), ("groups", ", ".join(who.groups)), *roles]
+        tell(asdict(who), text_table(("", ""), rows).lstrip("\n"), as_json=as_json)
 
 
 @commands.command(cls=Verb)
-def collections(
-    service: Annotated[str, typer.Argument(help=f"One of: {', '.join(SERVICES)}.")] = "catalog",
-    *,
-    as_json: AsJson = False,
-) -> None:
+def collections(service: ServiceName = "catalog", *, as_json: AsJson = False) -> None:
     """List the collections of a service that you may read."""
-    with _session() as session:
-        found = _service(session, service).collections
-        _tell([one.to_dict(transform_hrefs=False) for one in found], repr(found), as_json=as_json)
+    with session() as opened:
+        found = _service(opened, service).collections
+        tell([one.to_dict(transform_hrefs=False) for one in found], repr(found), as_json=as_json)
 
 
 @commands.command(cls=Verb)
 def search(
-    service: Annotated[str, typer.Argument(help=f"One of: {', '.join(SERVICES)}.")],
+    service: ServiceName,
     *,
     collection: Annotated[list[str] | None, typer.Option("-c", "--collection", help="May be given again.")] = None,
     ids: Annotated[list[str] | None, typer.Option("--id", help="May be given again.")] = None,
@@ -161,13 +117,13 @@ def search(
     cql: Annotated[str | None, typer.Option("--filter", help="A CQL2 text.")] = None,
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="At most so many.")] = 50,
     hrefs: Annotated[bool, typer.Option("--href", help="Addresses alone, a line each: rs stage reads them.")] = False,
-    code: Annotated[bool, typer.Option("--code", help="Print Python that does the same, and ask nothing.")] = False,
+    code: Annotated[bool, typer.Option("--code", help="Print Python that does the same; search nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Search a station or the catalog."""
     given = {"collections": collection, "ids": ids, "datetime": datetime, "bbox": bbox, "filter": cql, **_words(where)}
-    with _session() as session:
-        found = _service(session, service).search(
+    with session() as opened:
+        found = _service(opened, service).search(
             max_items=limit, **{name: value for name, value in given.items() if value is not None}
         )
         typer.echo(_found(found, limit, hrefs=hrefs, code=code, as_json=as_json))
@@ -207,12 +163,12 @@ def stage(
     items: Annotated[list[str], typer.Argument(help="Addresses of items; - reads them from standard input.")],
     *,
     to: To,
-    wait: Annotated[bool, typer.Option(help="Wait until it is over.")] = True,
+    wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
     """Bring items of a station into a collection."""
-    with _session() as session:
-        _follow(session.stage(_addresses(items), to=to), wait=wait, as_json=as_json)
+    with session() as opened:
+        follow(opened.stage(_addresses(items), to=to), wait=wait, as_json=as_json)
 
 
 def _addresses(items: Sequence[str]) -> list[str]:
@@ -220,32 +176,22 @@ def _addresses(items: Sequence[str]) -> list[str]:
     return [href for href in (*items, *read) if href and href != "-"]
 
 
-def _follow(job: Job, *, wait: bool, as_json: bool) -> None:
-    """Say which job it is, and what came out if one waits."""
-    if wait:
-        job.wait()
-        items = job.items
-        _tell({"job": job.id, "items": [item.href for item in items]}, repr(items), as_json=as_json)
-    else:
-        _tell({"job": job.id}, job.id, as_json=as_json)
-
-
 @jobs_commands.command("list", cls=Verb)
 def list_jobs(
     *, limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=1000)] = 20, as_json: AsJson = False
 ) -> None:
     """List your jobs, the newest first."""
-    with _session() as session:
-        found = session.jobs(limit)
-        _tell([_state(job) for job in found], repr(found) if found else "no jobs", as_json=as_json)
+    with session() as opened:
+        found = opened.jobs(limit)
+        tell([_state(job) for job in found], repr(found) if found else "no jobs", as_json=as_json)
 
 
 @jobs_commands.command("show", cls=Verb)
 def show_job(job: JobId, *, as_json: AsJson = False) -> None:
     """Say how far a job is."""
-    with _session() as session:
-        found = session.job(job)
-        _tell(_state(found), repr(found), as_json=as_json)
+    with session() as opened:
+        found = opened.job(job)
+        tell(_state(found), repr(found), as_json=as_json)
 
 
 @jobs_commands.command("wait", cls=Verb)
@@ -253,51 +199,58 @@ def wait_for_job(
     job: JobId, *, timeout: Annotated[float | None, typer.Option(help="In seconds.")] = None, as_json: AsJson = False
 ) -> None:
     """Wait until a job is over; tell what came out."""
-    with _session() as session:
-        found = session.job(job).wait(timeout)
+    with session() as opened:
+        found = opened.job(job).wait(timeout)
         items = found.items
-        _tell({"job": job, "items": [item.href for item in items]}, repr(items), as_json=as_json)
+        tell({"job": job, "items": [item.href for item in items]}, repr(items), as_json=as_json)
 
 
 @jobs_commands.command("log", cls=Verb)
-def show_log(job: JobId) -> None:
+def show_log(job: JobId, *, as_json: AsJson = False) -> None:
     """Show what a job has said."""
-    with _session() as session:
-        typer.echo("\n".join(session.job(job).log))
+    with session() as opened:
+        lines = opened.job(job).log
+        tell({"job": job, "log": lines}, "\n".join(lines), as_json=as_json)
 
 
 @jobs_commands.command("dismiss", cls=Verb)
-def dismiss_job(job: JobId) -> None:
+def dismiss_job(job: JobId, *, as_json: AsJson = False) -> None:
     """Stop a job; what it has not published yet never will be."""
-    with _session() as session:
-        typer.echo(repr(session.job(job).dismiss()))
+    with session() as opened:
+        dismissed = opened.job(job).dismiss()
+        tell(_state(dismissed), repr(dismissed), as_json=as_json)
 
 
 def _state(job: Job) -> dict[str, Any]:
     return {"job": job.id, "process": job.process, **asdict(job.last_seen)}
 
 
+def _item_ids(ctx: typer.Context) -> list[str]:
+    collections = [str(ctx.params["collection"])]
+    return offered(lambda opened: [item.id for item in opened.catalog.search(collections=collections).first(_OFFERED)])
+
+
 @commands.command("open", cls=Verb)
 def open_item(
-    collection: str,
-    item: str,
+    collection: CollectionId,
+    item: Annotated[str, typer.Argument(help="Id of an item.", autocompletion=_item_ids)],
     *,
     quicklook: Annotated[str | None, typer.Option(help="Write a picture into this file.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Open a product of the catalog, and say what is in it."""
-    with _session() as session:
-        found = session.catalog.item(collection, item)
+    with session() as opened:
+        found = opened.catalog.item(collection, item)
         tree = found.open()
         if quicklook:
             found.quicklook().save(quicklook)
         groups = {group: dict(tree[group].to_dataset().sizes) for group in tree.groups}
-        _tell({"item": found.id, "groups": groups}, str(tree), as_json=as_json)
+        tell({"item": found.id, "groups": groups}, str(tree), as_json=as_json)
 
 
 @commands.command(cls=Verb)
 def share(
-    collection: str,
+    collection: CollectionId,
     *,
     user: Annotated[list[str] | None, typer.Option("-u", "--user", help="May be given again.")] = None,
     group: Annotated[list[str] | None, typer.Option("-g", "--group", help="May be given again.")] = None,
@@ -307,66 +260,63 @@ def share(
     as_json: AsJson = False,
 ) -> None:
     """Let users or groups use a collection of yours; without any, say who may."""
-    with _session() as session:
+    with session() as opened:
         if revoke:
-            _revoke(session, collection, user or (), group or ())
+            _revoke(opened, collection, user or (), group or ())
         elif user or group:
             end = until.replace(tzinfo=UTC) if until else None
             rights: Any = right or ("read", "download")
-            session.catalog.share(collection, users=user or (), groups=group or (), rights=rights, until=end)
-        readers = session.catalog.readers(collection)
+            opened.catalog.share(collection, users=user or (), groups=group or (), rights=rights, until=end)
+        readers = opened.catalog.readers(collection)
         lines = (
             f"{each.kind} {each.name}: {', '.join(each.rights)}{f' until {each.until}' if each.until else ''}"
             for each in readers
         )
-        _tell([asdict(each) for each in readers], "\n".join(lines) or "nobody beside you", as_json=as_json)
+        tell([asdict(each) for each in readers], "\n".join(lines) or "nobody beside you", as_json=as_json)
 
 
-def _revoke(session: RsClient, collection: str, users: Sequence[str], groups: Sequence[str]) -> None:
+def _revoke(opened: RsClient, collection: str, users: Sequence[str], groups: Sequence[str]) -> None:
     if not users and not groups:
         raise typer.BadParameter("say whose rights to take back: --user or --group")
     for name in users:
-        session.catalog.unshare(collection, user=name)
+        opened.catalog.unshare(collection, user=name)
     for name in groups:
-        session.catalog.unshare(collection, group=name)
+        opened.catalog.unshare(collection, group=name)
 
 
 @keys_commands.command("create", cls=Verb)
 def create_key(name: str, *, days: Annotated[int | None, typer.Option(min=1)] = None, as_json: AsJson = False) -> None:
     """Make an API key; it is shown here and never again."""
-    with _session() as session:
-        key = session.keys.create(name, days)
-        _tell(asdict(key), key.secret, as_json=as_json)
+    with session() as opened:
+        key = opened.keys.create(name, days)
+        tell(asdict(key), key.secret, as_json=as_json)
 
 
 @keys_commands.command("list", cls=Verb)
 def list_keys(*, as_json: AsJson = False) -> None:
     """List your API keys that still hold."""
-    with _session() as session:
-        found = session.keys.list()
-        text = "\n".join(f"{key.id}  {key.expires:%Y-%m-%d}  {key.name}" for key in found) or "no keys"
-        _tell([{**asdict(key), "secret": None} for key in found], text, as_json=as_json)
+    with session() as opened:
+        found = opened.keys.list()
+        text = "\n".join(f"{key.id}  {_day(key)}  {key.name}" for key in found) or "no keys"
+        tell([{**asdict(key), "secret": None} for key in found], text, as_json=as_json)
+
+
+def _day(key: Key) -> str:
+    """When a key ends, in the width of a day."""
+    return f"{key.expires:%Y-%m-%d}" if key.expires else "no end    "
 
 
 @keys_commands.command("revoke", cls=Verb)
-def revoke_key(key_id: str) -> None:
+def revoke_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
     """End an API key at once."""
-    with _session() as session:
-        session.keys.revoke(key_id)
-        typer.echo("revoked")
+    with session() as opened:
+        opened.keys.revoke(key_id)
+        tell({"revoked": key_id}, "revoked", as_json=as_json)
 
 
-def _job_ids(session: RsClient) -> list[str]:
-    return [job.id for job in session.jobs(20)]
+def _job_ids(opened: RsClient) -> list[str]:
+    return [job.id for job in opened.jobs(_OFFERED)]
 
 
-def _complete(values: Any) -> list[str]:
-    """What a shell offers; nothing when the platform cannot be asked."""
-    from rs_client.errors import RsError
-
-    try:
-        with _session() as session:
-            found: list[str] = values(session)
-    except RsError:
-        return []
-    return found
+def _key_ids(opened: RsClient) -> list[str]:
+    return [key.id for key in opened.keys.list()]

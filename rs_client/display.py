@@ -6,6 +6,7 @@ size. All text is escaped: what stations and catalogs say is not trusted.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,14 +21,16 @@ if TYPE_CHECKING:
 
     from rs_client.catalog import Reader
     from rs_client.keys import Key
+    from rs_client.lta import Order
     from rs_client.session import User
 
 MAX_ROWS = 50
 MAX_BYTES = 50_000
-"""No HTML of ours is larger than this."""
+"""No HTML of ours is larger than this, in bytes of UTF-8."""
 _TABLE_BYTES = 38_000
 _CELL_CHARACTERS = 200
 _MESSAGE_CHARACTERS = 110
+_COLUMNS = 80  # of a terminal that does not say how wide it is
 _CELL = ' style="text-align:left;vertical-align:top"'
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _NAMES = 12
@@ -40,7 +43,7 @@ class Line(Protocol):
     """One line that changes in place."""
 
     def show(self, text: str, percent: int | None = None) -> None:
-        """Replace what it says; ``percent`` of something is done."""
+        """Replace what it says; ``percent`` of something is done, from 0 to 100."""
         ...
 
 
@@ -61,7 +64,7 @@ def progress(process: str, now: Progress) -> str:
     if now.files_total:
         parts.append(f"{now.files_done}/{now.files_total} files")
     if now.message:
-        parts.append(_short(now.message, _MESSAGE_CHARACTERS))
+        parts.append(short(now.message, _MESSAGE_CHARACTERS))
     if now.waiting and now.waiting != now.message:
         parts.append(f"waits for {now.waiting.removeprefix('waiting for ')}")
     if now.estimated_end and now.status not in ENDED:
@@ -82,7 +85,7 @@ def live_line() -> Iterator[Line]:
         try:
             yield line
         finally:
-            sys.stderr.write("\n")
+            line.end()
     else:
         yield _LogLine(lambda text: sys.stderr.write(f"{text}\n"))
 
@@ -102,9 +105,26 @@ class _NotebookLine:
 
 
 class _TerminalLine:
+    """Cut to the terminal's width: what runs over its edge could not be taken back."""
+
+    def __init__(self) -> None:
+        self._shown = False
+
     def show(self, text: str, percent: int | None = None) -> None:  # noqa: ARG002 - the text says it
-        sys.stderr.write(f"\r\x1b[2K{text}")
+        sys.stderr.write(f"\r\x1b[2K{short(text, _columns() - 1)}")
         sys.stderr.flush()
+        self._shown = True
+
+    def end(self) -> None:
+        if self._shown:
+            sys.stderr.write("\n")
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
+    except OSError:
+        return _COLUMNS
 
 
 class _LogLine:
@@ -127,7 +147,7 @@ def _in_notebook() -> bool:
 
 
 def bar(text: str, percent: int | None) -> str:
-    """A line with the part that is done, as HTML."""
+    """A line with the part that is done, from 0 to 100 percent, as HTML."""
     meter = "" if percent is None else f'<progress max="100" value="{percent}" style="width:12em"></progress> '
     return f"<div>{meter}<code>{escape(text)}</code></div>"
 
@@ -171,16 +191,57 @@ def jobs_text(found: Sequence[tuple[str, str, Progress]]) -> str:
     return text_table(_JOB_HEAD, _job_rows(found))
 
 
+_KEY_HEAD = ("name", "id", "expires", "last used")
+
+
+def _key_rows(found: Sequence[Key]) -> Rows:
+    return [
+        (key.name, key.id, _instant(key.expires) or "when revoked", _instant(key.last_used) or "never") for key in found
+    ]
+
+
 def keys(found: Sequence[Key]) -> str:
     """API keys as HTML; their secrets are not shown."""
-    rows = [(key.name, key.id, _instant(key.expires), _instant(key.last_used) or "never") for key in found]
-    return table(("name", "id", "expires", "last used"), rows)
+    return table(_KEY_HEAD, _key_rows(found))
+
+
+def keys_text(found: Sequence[Key]) -> str:
+    """API keys as text; their secrets are not shown."""
+    return text_table(_KEY_HEAD, _key_rows(found))
+
+
+_READER_HEAD = ("", "name", "may", "until")
+
+
+def _reader_rows(found: Sequence[Reader]) -> Rows:
+    return [(each.kind, each.name, ", ".join(each.rights), _instant(each.until) or "no end") for each in found]
 
 
 def readers(found: Sequence[Reader]) -> str:
     """Readers of a collection as HTML."""
-    rows = [(each.kind, each.name, ", ".join(each.rights), _instant(each.until) or "no end") for each in found]
-    return table(("", "name", "may", "until"), rows)
+    return table(_READER_HEAD, _reader_rows(found))
+
+
+def readers_text(found: Sequence[Reader]) -> str:
+    """Readers of a collection as text."""
+    return text_table(_READER_HEAD, _reader_rows(found))
+
+
+_ORDER_HEAD = ("order", "item", "state", "expected")
+
+
+def _order_rows(found: Sequence[Order]) -> Rows:
+    return [(each.id, each.item, each.status, _instant(each.estimated)) for each in found]
+
+
+def orders(found: Sequence[Order]) -> str:
+    """Orders at an archive as HTML."""
+    return table(_ORDER_HEAD, _order_rows(found))
+
+
+def orders_text(found: Sequence[Order]) -> str:
+    """Orders at an archive as text."""
+    return text_table(_ORDER_HEAD, _order_rows(found))
 
 
 def item(one: pystac.Item) -> str:
@@ -190,9 +251,9 @@ def item(one: pystac.Item) -> str:
         (name, asset.media_type or "", _size_of(asset.extra_fields.get("file:size")), ", ".join(asset.roles or ()))
         for name, asset in one.assets.items()
     ]
-    listed = _bounded(("", "type", "size", "roles"), assets, _TABLE_BYTES // 2)
+    listed = table(("", "type", "size", "roles"), assets, parts=2)
     folded = f"<details><summary>{len(assets)} assets</summary>{listed}</details>"
-    return _bounded((), rows, _TABLE_BYTES // 2) + folded + footprints([one])
+    return table((), rows, parts=2) + folded + footprints([one])
 
 
 _ITEM_HEAD = ("id", "collection", "time", "platform", "size", "assets")
@@ -229,7 +290,7 @@ _COLLECTION_HEAD = ("id", "title", "description")
 def collections(title: str, found: Sequence[pystac.Collection]) -> str:
     """The collections of a service as HTML."""
     rows = [(one.id, one.title or "", one.description) for one in found]
-    return f"<p>{escape(title)}</p>" + table(_COLLECTION_HEAD, rows)
+    return f"<p>{_cell(title)}</p>" + table(_COLLECTION_HEAD, rows)
 
 
 def collections_text(found: Sequence[pystac.Collection]) -> str:
@@ -237,13 +298,10 @@ def collections_text(found: Sequence[pystac.Collection]) -> str:
     return text_table(_COLLECTION_HEAD, [(one.id, one.title or "", one.description) for one in found])
 
 
-def table(head: Sequence[str], rows: Rows) -> str:
-    """Rows as an HTML table; those that are too many are counted."""
-    return _bounded(head, rows, _TABLE_BYTES)
-
-
-def _bounded(head: Sequence[str], rows: Rows, most: int) -> str:
-    top = f"<thead><tr>{''.join(f'<th{_CELL}>{escape(name)}</th>' for name in head)}</tr></thead>" if head else ""
+def table(head: Sequence[str], rows: Rows, *, parts: int = 1) -> str:
+    """Rows as an HTML table, one of so many ``parts`` of a page; those that are too many are counted."""
+    top = f"<thead><tr>{''.join(f'<th{_CELL}>{_cell(name)}</th>' for name in head)}</tr></thead>" if head else ""
+    most = _TABLE_BYTES // parts
     body: list[str] = []
     for row in rows:
         line = f"<tr>{''.join(f'<td{_CELL}>{_cell(value)}</td>' for value in row)}</tr>"
@@ -257,16 +315,17 @@ def _bounded(head: Sequence[str], rows: Rows, most: int) -> str:
 
 def text_table(head: Sequence[str], rows: Rows) -> str:
     """Rows as text, in columns."""
-    lines = [tuple(head), *(tuple(_short(value) for value in row) for row in rows)]
+    lines = [tuple(head), *(tuple(short(value) for value in row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
 def _cell(value: Any) -> str:
-    return escape(_short(value))
+    return escape(short(value))
 
 
-def _short(value: Any, most: int = _CELL_CHARACTERS) -> str:
+def short(value: Any, most: int = _CELL_CHARACTERS) -> str:
+    """A text in one line of ``most`` characters; what is left out is said by an ellipsis."""
     text = " ".join(str(value).split())
     return text if len(text) <= most else f"{text[: most - 1]}…"
 

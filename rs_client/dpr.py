@@ -18,6 +18,9 @@ ROUTE = "/dpr/processes"
 class ProcessorList(dict[str, str]):
     """Processors, id → title, shown as a table."""
 
+    def __repr__(self) -> str:
+        return display.text_table(("processor", "title"), list(self.items()))
+
     def _repr_html_(self) -> str:
         return display.table(("processor", "title"), list(self.items()))
 
@@ -43,12 +46,15 @@ class DprClient:
         return run(self._session, processor, items, to, **inputs)
 
     def plan(self, processor: str, items: Items, to: str | None = None, **inputs: Any) -> Plan:
-        """What ``run`` with the same arguments would do; makes no job and changes nothing."""
+        """What ``run`` with the same arguments would do; makes no job and changes nothing. Raises as ``run``."""
         body = {"inputs": asked(processor, addresses(items), to, inputs)}
         return Plan(self._session.http.post(f"{ROUTE}/{processor}/plan", body))
 
     def describe(self, processor: str) -> dict[str, Any]:
-        """What a processor takes and gives (OGC API – Processes, process description), and its task table."""
+        """What a processor takes and gives (OGC API – Processes, Part 1, ``process``), and its ``taskTable``.
+
+        Raises ``NotFound`` for a processor that does not exist, or that you may not run.
+        """
         found: dict[str, Any] = self._session.http.get(f"{ROUTE}/{processor}")
         return found
 

@@ -26,7 +26,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 _HERE = str(Path(__file__).parent)
 
@@ -34,10 +34,14 @@ _HERE = str(Path(__file__).parent)
 class RsError(Exception):
     """Base of the client's errors.
 
-    ``detail`` says what happened and why, ``hint`` what to do, ``status`` is the HTTP status (0: none was had),
-    ``url`` what was asked, ``request_id`` what the operators find the request by, ``retry_after_s`` when it is worth
-    another try (seconds; ``None``: not told), and ``problem`` the server's whole problem document (RFC 9457).
+    ``detail`` says what happened and why, ``hint`` what to do: what the server advises, else what is good advice for
+    any error of the kind. ``status`` is the HTTP status (0: none was had), ``url`` what was asked, ``request_id`` what
+    the operators find the request by, ``retry_after_s`` when it is worth another try (seconds; ``None``: not told), and
+    ``problem`` the server's whole problem document (RFC 9457).
     """
+
+    ADVICE: ClassVar[str] = "tell the operators, with the time and what you did"
+    """What to do where nobody says anything better."""
 
     def __init__(
         self,
@@ -52,7 +56,7 @@ class RsError(Exception):
     ) -> None:
         super().__init__(detail)
         self.detail = detail
-        self.hint = hint
+        self.hint = hint or (f"try again in {retry_after_s:.0f} s" if retry_after_s else self.ADVICE)
         self.status = status
         self.url = url
         self.request_id = request_id
@@ -75,14 +79,20 @@ class RsError(Exception):
 class NotConfigured(RsError, LookupError):
     """Nothing says where the platform is, or who you are."""
 
+    ADVICE = "rs login URL, or set RS_SERVER_URL and RS_API_KEY"
+
 
 class Invalid(RsError, ValueError):
     """The request was refused as it stands."""
 
+    ADVICE = "nothing was done: change the request"
+
     @property
     def fields(self) -> dict[str, str]:
         """What is wrong with which part of the request, where the server says so."""
-        return {str(fault["where"]): str(fault["what"]) for fault in self.problem.get("errors", ())}
+        faults = self.problem.get("errors")
+        told = (fault for fault in faults if isinstance(fault, Mapping)) if isinstance(faults, list) else ()
+        return {str(fault["where"]): str(fault["what"]) for fault in told if {"where", "what"} <= fault.keys()}
 
     def _notes(self) -> Sequence[str]:
         """The faults after the first, which the detail names."""
@@ -92,29 +102,43 @@ class Invalid(RsError, ValueError):
 class NotAuthenticated(RsError, PermissionError):
     """No login that the platform knows."""
 
+    ADVICE = "log in (rs login), or look at RS_API_KEY"
+
 
 class AuthExpired(NotAuthenticated):
     """A login that is over."""
+
+    ADVICE = "log in again, and connect anew"
 
 
 class Forbidden(RsError, PermissionError):
     """You are known, and may not."""
 
+    ADVICE = "s.whoami() tells your roles; ask the owner, or the operators, for the right"
+
 
 class NotFound(RsError, LookupError):
     """Does not exist, or you may not see it."""
+
+    ADVICE = "look for it in a list; what you may not see is not found either"
 
 
 class Conflict(RsError):
     """Clashes with what is there."""
 
+    ADVICE = "look at what is there now"
+
 
 class QuotaExceeded(RsError):
     """More than you may use, or too often."""
 
+    ADVICE = "ask for less, or later"
+
 
 class StationUnavailable(RsError, ConnectionError):
     """A station is down, slow or refuses."""
+
+    ADVICE = "try again later, or another station"
 
     @property
     def station(self) -> str:
@@ -125,9 +149,13 @@ class StationUnavailable(RsError, ConnectionError):
 class ServiceUnavailable(RsError, ConnectionError):
     """The platform, or a part of it, does not answer."""
 
+    ADVICE = "try again soon"
+
 
 class Timeout(RsError, TimeoutError):
     """It took longer than you wanted to wait."""
+
+    ADVICE = "try again later, or wait longer"
 
 
 class EnvironmentMismatch(RsError, RuntimeError):
@@ -142,7 +170,12 @@ class EnvironmentMismatch(RsError, RuntimeError):
 
 
 class JobFailed(RsError, RuntimeError):
-    """The job ended without a result; ``job`` is its id, ``step`` what failed, ``log_tail`` what it said last."""
+    """The job ended without a result; ``job`` is its id, ``step`` what failed, ``log_tail`` what it said last.
+
+    ``problem`` is what it failed with, ``unit`` and ``input`` among it where a processor did.
+    """
+
+    ADVICE = "the job's log says more: s.job(ID).log, or rs jobs log ID"
 
     def __init__(
         self, detail: str, *, job: str = "", step: str = "", log_tail: Sequence[str] = (), **more: Any
@@ -156,6 +189,8 @@ class JobFailed(RsError, RuntimeError):
 
 class JobDismissed(RsError, RuntimeError):
     """The job was dismissed."""
+
+    ADVICE = "its log says by whom; start it again if you want it"
 
 
 class Detached(KeyboardInterrupt):
@@ -178,12 +213,13 @@ _BY_STATUS: Mapping[int, type[RsError]] = {
     403: Forbidden,
     404: NotFound,
     409: Conflict,
+    412: Conflict,
     413: QuotaExceeded,
     422: Invalid,
     429: QuotaExceeded,
-    502: StationUnavailable,
+    502: ServiceUnavailable,  # of a gateway before the server: errors of a station name it
     503: ServiceUnavailable,
-    504: StationUnavailable,
+    504: ServiceUnavailable,
     507: QuotaExceeded,
 }
 

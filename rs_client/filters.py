@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 type Filter = str | Mapping[str, Any]
-"""A CQL2 filter: text, or the JSON form as a dict."""
+"""A CQL2 filter (OGC 21-065r2): text, or the JSON form as a dict."""
 
 
 def joined(own: Filter | None, words: Mapping[str, Any]) -> dict[str, Any]:

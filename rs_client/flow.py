@@ -18,6 +18,7 @@ import httpx
 from rs_client.errors import Invalid, RsError, ServiceUnavailable, Timeout, from_problem
 
 TRIES = 4
+"""How often a request is sent that may be repeated."""
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 _AWAY = frozenset({502, 503, 504})
@@ -91,8 +92,10 @@ type Flow[T] = Generator[Step, Any, T]
 class Server:
     """Conversations with rs-server: JSON answers, refusals as the errors of ``rs_client.errors``.
 
-    What may safely be repeated is tried again when the server is away for a moment; what changes something is sent
-    once, except after a 401, which says that nothing was done.
+    What may safely be repeated is tried again when the server is away for a moment or has too much to do; what changes
+    something is sent once, except after a 401, which says that nothing was done. All of them raise the error of a
+    refusal, ``Invalid`` for an address that is not this server's, ``Timeout`` or ``ServiceUnavailable`` when there is
+    no answer, and ``RsError`` for one that is not JSON or for redirects in a circle.
     """
 
     def __init__(self, url: str) -> None:
@@ -121,7 +124,7 @@ class Server:
         return read((yield from self.once("DELETE", path)))
 
     def again(self, method: str, path: str, **options: Any) -> Flow[httpx.Response]:
-        """A request that may be repeated, until the server is there or patience ends."""
+        """The answer, refusals included, to a request that may be repeated: ``TRIES`` times at most."""
         for attempt in range(TRIES - 1):
             pause = _FIRST_PAUSE_S * 2**attempt
             try:
@@ -153,7 +156,7 @@ class Server:
     def once(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, **options: Any
     ) -> Flow[httpx.Response]:
-        """One request, a second time with a fresh identity where the first was refused."""
+        """One request, a second time with a fresh identity where the first was refused: the answer, as it is."""
         call = Call(method, self.address(path), headers or {}, **options)
         identity: dict[str, str] = yield Identity()
         answer = yield from self._followed(call, identity)
@@ -185,7 +188,7 @@ class Server:
 
 
 def read(answer: httpx.Response) -> Any:
-    """The JSON of an answer, nothing where it is empty; a refusal raises its error."""
+    """The JSON of an answer, nothing where it is empty. Raises the error of a refusal, ``RsError`` for no JSON."""
     if answer.is_error:
         raise refusal(answer)
     if not answer.content:
@@ -201,7 +204,7 @@ def read(answer: httpx.Response) -> Any:
 
 
 def refusal(answer: httpx.Response) -> RsError:
-    """The error that an answer tells of."""
+    """The error that an answer tells of (RFC 9457, or any other body); ``retry_after_s`` is from Retry-After."""
     return from_problem(
         answer.status_code, document(answer), url=str(answer.url), retry_after_s=_seconds(answer.headers)
     )

@@ -17,7 +17,10 @@ TIMEOUT = httpx.Timeout(120, connect=10)
 
 
 class Http:
-    """Drives conversations in the calling thread; may be used from several threads."""
+    """Drives conversations in the calling thread; may be used from several threads.
+
+    Raises what ``rs_client.flow.Server`` and the ``auth`` do. ``pause`` waits so many seconds.
+    """
 
     def __init__(
         self,
@@ -59,6 +62,8 @@ class Http:
                 return self.client.request(**options(step))
             case Listen():
                 answer = self.client.send(self.client.build_request(**listening_options(step)), stream=True)
+                if answer.is_error:  # it says why, and goes on no further
+                    answer.read()
                 return Listening(answer, answer.iter_text())
             case Hear(to):
                 return next(to.text, "")

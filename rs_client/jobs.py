@@ -8,7 +8,7 @@ from rs_client import display
 from rs_client.errors import Detached, JobDismissed, JobFailed
 from rs_client.flow import Flow, Server
 from rs_client.progress import ENDED, Progress, Status
-from rs_client.watch import Watch, last_lines
+from rs_client.watch import Watch, last_lines, problem_of
 
 if TYPE_CHECKING:
     from rs_client.aio import AsyncRsClient
@@ -45,11 +45,15 @@ class _Job:
             watch = Watch(server, self.id, tell=tell, excuse=excuse, timeout_s=timeout)
             self._progress = yield from watch.to_end()
         if self._progress.status is Status.FAILED:
+            problem = yield from problem_of(server, self.id)
             raise JobFailed(
                 f"{self.process} failed: {self._progress.message}",
                 job=self.id,
-                step=self.process,
+                step=str(problem.get("unit") or self.process),
                 log_tail=(yield from last_lines(server, self.id)),
+                hint=str(problem.get("hint") or ""),
+                request_id=str(problem.get("request_id") or ""),
+                problem=problem,
             )
         if self._progress.status is Status.DISMISSED:
             raise JobDismissed(f"{self.process} {self.id} was dismissed")
@@ -103,14 +107,14 @@ class Job(_Job):
 
     @property
     def items(self) -> ItemList:
-        """The items that it published; waits for nothing, and raises if the job has no results."""
+        """The items that it published; waits for nothing. Raises ``NotFound`` while it has no results."""
         from rs_client.stac import Item, ItemList
 
         documents = self._session.http.run(self._results(self._session.http.server))
         return ItemList(Item.from_dict(document, root=self._session.catalog) for document in documents)
 
     def dismiss(self) -> Self:
-        """Stop it; what is not published yet never will be."""
+        """Stop it; what is not published yet never will be. Raises ``Conflict`` for a job that is over."""
         self._progress = Progress.of(self._session.http.delete(f"/jobs/{self.id}"))
         return self
 
@@ -135,7 +139,10 @@ class AsyncJob(_Job):
         return self._progress
 
     async def wait(self, timeout: float | None = None) -> Self:  # noqa: ASYNC109 - the same verb as without asyncio
-        """Wait until it is over; ``timeout`` in seconds. Raises as ``Job.wait``; to cancel the task is to detach."""
+        """Wait until it is over; ``timeout`` in seconds.
+
+        Raises ``JobFailed``, ``JobDismissed`` and ``Timeout`` as ``Job.wait``; to cancel the task is to detach.
+        """
         http = self._session.http
         with display.live_line() as line:
             await http.run(self._watched(http.server, line, timeout))
@@ -146,20 +153,23 @@ class AsyncJob(_Job):
         return [str(entry["line"]) for entry in await self._session.http.get(f"/jobs/{self.id}/log")]
 
     async def items(self) -> list[Item]:
-        """The items that it published; waits for nothing, and raises if the job has no results."""
+        """The items that it published; waits for nothing. Raises ``NotFound`` while it has no results."""
         from rs_client.stac import Item
 
         documents = await self._session.http.run(self._results(self._session.http.server))
         return [Item.from_dict(document) for document in documents]
 
     async def dismiss(self) -> Self:
-        """Stop it; what is not published yet never will be."""
+        """Stop it; what is not published yet never will be. Raises ``Conflict`` for a job that is over."""
         http = self._session.http
         self._progress = Progress.of(await http.run(http.server.delete(f"/jobs/{self.id}")))
         return self
 
     def __repr__(self) -> str:
         return f"<AsyncJob {self.id} {display.progress(self.process, self._progress)}>"
+
+    def _repr_html_(self) -> str:
+        return display.job(self.id, self.process, self._progress)
 
 
 class JobList(list[Job]):

@@ -14,25 +14,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is known about an API key; ``secret`` only in the answer that made it."""
+    """What is known about an API key; ``secret`` only in the answer that made it. Times have their zone.
+
+    One that does not expire, as operators make them for service accounts, holds until it is revoked.
+    """
 
     id: str
     name: str
     owner: str
-    expires: datetime
+    expires: datetime | None
     last_used: datetime | None = None
     secret: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> Key:
         """Read a key's record."""
-        used = document.get("last_used")
         return cls(
             id=document["id"],
             name=document["name"],
             owner=document["owner"],
-            expires=datetime.fromisoformat(document["expires"]),
-            last_used=datetime.fromisoformat(used) if used else None,
+            expires=_instant(document.get("expires")),
+            last_used=_instant(document.get("last_used")),
             secret=document.get("api_key", ""),
         )
 
@@ -40,8 +42,15 @@ class Key:
         return display.keys([self])
 
 
+def _instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
 class KeyList(list[Key]):
     """Keys, shown as a table."""
+
+    def __repr__(self) -> str:
+        return display.keys_text(self)
 
     def _repr_html_(self) -> str:
         return display.keys(self)
@@ -54,7 +63,10 @@ class KeyClient:
         self._session = session
 
     def create(self, name: str, days: int | None = None) -> Key:
-        """Make a key; its ``secret`` is told here and never again. ``days`` is its life; the server knows a default."""
+        """Make a key; its ``secret`` is told here and never again. ``days`` is its life; the server knows a default.
+
+        Raises ``Forbidden`` when you are in by a key yourself, ``Invalid`` for a longer life than the server allows.
+        """
         life = {} if days is None else {"expires_in_days": days}
         return Key.of(self._session.http.post("/auth/api_keys", {"name": name, **life}))
 

@@ -1,4 +1,4 @@
-"""Long-term archives: products that may have to be ordered from tape before they can be fetched."""
+"""Long-term archives (ESA-EOPG-EOPGC IF-2): products that may have to be ordered from tape to be fetched."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from rs_client.stac import StationClient
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order of a product at an archive: where it stands, and what the server tells beside (``document``)."""
+    """An order of a product at an archive: where it stands, and what the server tells beside (``document``).
+
+    ``status`` goes from ``waiting``, ``sending``, ``queued`` and ``in_progress`` to ``completed``, ``failed`` or
+    ``cancelled``; ``estimated``, with its zone, is when the archive expects it to be ready.
+    """
 
     id: str
     status: str
@@ -38,7 +42,17 @@ class Order:
         )
 
     def _repr_html_(self) -> str:
-        return display.table((), [("order", self.id), ("item", self.item), ("state", self.status)])
+        return display.orders([self])
+
+
+class OrderList(list[Order]):
+    """Orders, shown as a table."""
+
+    def __repr__(self) -> str:
+        return display.orders_text(self)
+
+    def _repr_html_(self) -> str:
+        return display.orders(self)
 
 
 class LtaClient(StationClient):
@@ -58,14 +72,17 @@ class LtaClient(StationClient):
         body = {"collection": item.collection_id, "item": item.id}
         return Order.of(self.session.http.post_once("/lta/orders", body))
 
-    def orders(self, limit: int = 100) -> list[Order]:
-        """Your orders, the newest first; at most ``limit`` of them."""
-        return [Order.of(document) for document in self.session.http.get("/lta/orders", limit=limit)["orders"]]
+    def orders(self, limit: int = 100) -> OrderList:
+        """Your orders, the newest first; at most ``limit`` of them (1 to 1000)."""
+        return OrderList(Order.of(document) for document in self.session.http.get("/lta/orders", limit=limit)["orders"])
 
     def order_status(self, order_id: str) -> Order:
         """Where an order stands; ``NotFound`` if it is not yours."""
         return Order.of(self.session.http.get(f"/lta/orders/{order_id}"))
 
     def cancel_order(self, order_id: str) -> Order:
-        """Want it no more; it goes on as long as somebody else wants it."""
+        """Want it no more; it goes on as long as somebody else wants it.
+
+        Raises ``NotFound`` if it is not yours, ``Conflict`` if it is over.
+        """
         return Order.of(self.session.http.delete(f"/lta/orders/{order_id}"))

@@ -11,7 +11,10 @@ _MB = 1_000_000
 
 
 class Plan:
-    """A dry run: inputs chosen and why, what would be staged first, cluster and products. ``document`` has it all."""
+    """A dry run: inputs chosen and why, what would be staged first, cluster and products.
+
+    ``document`` has it all, sizes in bytes, memory of a worker in GiB.
+    """
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.document = dict(document)
@@ -23,7 +26,7 @@ class Plan:
 
     @property
     def rows(self) -> list[tuple[str, str, str, str]]:
-        """What is read and made: part, item, size and reason."""
+        """What is read and made: part, item, size (in MB of 10⁶ bytes; of a product its type) and reason."""
         rows = []
         for step in self.document["steps"]:
             for each in (*step["inputs"], *step["adfs"]):
@@ -51,5 +54,5 @@ class Plan:
 
     def _repr_html_(self) -> str:
         notes = [("note", note) for note in self.document["notes"]] + [("problem", each) for each in self.problems]
-        more = display.table(("", ""), notes) if notes else ""
-        return display.table((self.summary, "item", "size", "why"), self.rows) + more
+        more = display.table(("", ""), notes, parts=2) if notes else ""
+        return display.table((self.summary, "item", "size", "why"), self.rows, parts=2) + more

@@ -1,4 +1,4 @@
-"""PRIP stations: products fresh from the production services, each an item with one asset."""
+"""PRIP stations (ESA-EOPG-EOPGC IF-3): products fresh from the production services, each an item with one asset."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ PRODUCT_WORDS: Mapping[str, str] = {
     "relative_orbit": "sat:relative_orbit",
     "orbit_state": "sat:orbit_state",
 }
+"""Word → property of the STAC extensions product and sat; ``orbit`` is the absolute one, ``orbit_state`` ascending or
+descending."""
 
 
 class PripClient(StationClient):
-    """The products of every PRIP station you may read; search by product type, platform, orbits, ``station``."""
+    """The products of every PRIP station you may read; search by the words of ``PRODUCT_WORDS``, or ``station``."""
 
     PATH: ClassVar[str] = "/prip"
     WORDS: ClassVar[Mapping[str, str]] = PRODUCT_WORDS

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Status(StrEnum):
-    """States of a job (OGC API – Processes, statusCode)."""
+    """States of a job (OGC API – Processes, Part 1, schema ``statusCode``)."""
 
     ACCEPTED = "accepted"
     RUNNING = "running"
@@ -23,7 +23,10 @@ ENDED = frozenset({Status.SUCCESSFUL, Status.FAILED, Status.DISMISSED})
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A job at one moment; sizes in bytes, ``percent`` from 0 to 100, ``waiting`` what it waits for, if anything."""
+    """A job at one moment: sizes in bytes, ``percent`` of its work from 0 to 100, times with their zone (UTC).
+
+    ``waiting`` says what it waits for, if anything. What the server does not tell is 0, empty or ``None``.
+    """
 
     status: Status
     message: str
@@ -39,7 +42,7 @@ class Progress:
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> Progress:
-        """Read a statusInfo document."""
+        """Read a ``statusInfo`` document (OGC API – Processes, Part 1, and members of the platform's own)."""
         return cls(
             status=Status(document["status"]),
             message=str(document.get("message") or ""),

@@ -18,6 +18,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from rs_client import display
 from rs_client.errors import Invalid
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _STRETCH = (2, 98)  # percentiles that become black and white
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quicklook:
-    """A picture and what it says; shows itself in a notebook."""
+    """A picture (RGB, 760 pixels wide) and what it says; shows itself in a notebook."""
 
     title: str
     caption: str
@@ -47,7 +48,10 @@ class Quicklook:
     _data: Any = field(repr=False)
 
     def plot(self) -> Any:
-        """The same as an interactive figure (HoloViews, drawn by Bokeh)."""
+        """The same as an interactive figure (HoloViews, drawn by Bokeh).
+
+        Of 40 000 packets and more, every n-th is drawn, so that 20 000 to 40 000 are left.
+        """
         import holoviews as hv  # type: ignore[import-untyped]
 
         hv.extension("bokeh", inline=True, logo=False)  # before hvplot, which would load Bokeh from the internet
@@ -66,7 +70,10 @@ class Quicklook:
         return thin.hvplot.scatter(**options, title=self.title, width=WIDTH, height=HEIGHT + 90)
 
     def save(self, path: str | Path) -> Path:
-        """Write the picture into a file, of the kind that its name ends with; gives its path."""
+        """Write the picture into a file, of the kind that its name ends with; gives its path.
+
+        Raises ``ValueError`` for an ending that is no kind of picture, ``OSError`` for a place that cannot be written.
+        """
         self.image.save(path)
         return Path(path)
 
@@ -75,10 +82,10 @@ class Quicklook:
 
     def _repr_html_(self) -> str:
         picture = base64.b64encode(_small_png(self.image)).decode()
+        title, caption = (escape(display.short(text)) for text in (self.title, self.caption))
         return (
-            f"<figure style='margin:0'><img alt='{escape(self.title)}' style='max-width:100%' "
-            f"src='data:image/png;base64,{picture}'><figcaption><b>{escape(self.title)}</b> {escape(self.caption)}"
-            "</figcaption></figure>"
+            f"<figure style='margin:0'><img alt='{title}' style='max-width:100%' "
+            f"src='data:image/png;base64,{picture}'><figcaption><b>{title}</b> {caption}</figcaption></figure>"
         )
 
     def __repr__(self) -> str:
@@ -88,8 +95,9 @@ class Quicklook:
 def quicklook(tree: xr.DataTree, *, title: str, group: str | None = None, variable: str | None = None) -> Quicklook:
     """A picture of a product, of a group or a variable of it if they are named.
 
-    An image (a variable of two dimensions or more) is shown where there is one, else packets over time. Raises
-    ``Invalid`` when there is neither.
+    Packets (groups with ``time`` and ``offset``) are shown over time where there are some, else the largest image: a
+    variable of numbers whose last two dimensions (down, across) are longer than 1; of further dimensions, the first
+    plane. Complex samples are shown by their size. Raises ``Invalid`` when there is neither, or no group of that name.
     """
     places = list(_group(tree, group).subtree)
     if variable is None and (packets := _packets(places)) is not None:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 TOPIC = "rs-storage-keys"
 LEAST_LEFT_S = 60.0
-"""A key that lives shorter than this is not handed out again."""
+"""A key that lives shorter than this, in seconds, is not handed out again."""
 PATIENCE_S = 60.0
+"""How long, in seconds, a worker waits for its next key."""
 _LOOK_EVERY_S = 0.25
 
 type Key = Mapping[str, Any]

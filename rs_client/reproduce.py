@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,8 @@ from urllib.parse import urlsplit
 
 import typer
 
-from rs_client.errors import Invalid, NotFound, RsError
+from rs_client.errors import Invalid, NotFound
+from rs_client.verbs import AsJson, Verb, app, session, tell
 
 if TYPE_CHECKING:
     import pystac
@@ -24,7 +24,7 @@ DIFFERENT = 1
 _COLLECTION = "reproduced"
 _PROVENANCE = "provenance"
 
-commands = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+commands = app()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,19 @@ class Reproduction:
         made = [f"made otherwise: {each}" for each in self.environment] or ["made with the same software"]
         return "\n".join((str(self.comparison), *made))
 
+    def _repr_html_(self) -> str:
+        from rs_client import display
+
+        made = [(each,) for each in self.environment] or [("the same software",)]
+        return self.comparison.html(parts=2) + display.table(("made with",), made, parts=2)
+
 
 def reproduce(session: RsClient, item: pystac.Item, to: str = _COLLECTION) -> Reproduction:
     """Make a product again, with the inputs, auxiliary files and parameters it was made with, and compare the two.
 
     ``to`` is the collection that the new one goes to; it must be another than the first one's. Raises ``Invalid`` when
-    the item has no provenance, ``NotFound`` when the job makes no product of its name, and what the job raises.
+    the item has no provenance or ``to`` is its own collection, ``NotFound`` when the job makes no product of its name,
+    and what waiting for the job raises.
     """
     told = provenance(session, item)
     if str(item.collection_id) in (to, f"{session.whoami().login}_{to}"):
@@ -65,9 +72,10 @@ def reproduce(session: RsClient, item: pystac.Item, to: str = _COLLECTION) -> Re
 
 
 def provenance(session: RsClient, item: pystac.Item) -> dict[str, Any]:
-    """How a product was made. Raises ``Invalid`` when it does not say."""
+    """How a product was made. Raises ``Invalid`` when it does not say, ``NotFound`` when you may not read it."""
     import obstore
 
+    from rs_client.objects import opening
     from rs_client.storage import Keys, s3_store
 
     asset = item.assets.get(_PROVENANCE)
@@ -76,7 +84,8 @@ def provenance(session: RsClient, item: pystac.Item) -> dict[str, Any]:
     collection = str(item.collection_id)
     keys = Keys(collection, item.id, lambda: session.storage.key(collection, item.id))
     folder, _, name = urlsplit(asset.href).path.strip("/").rpartition("/")
-    document: dict[str, Any] = json.loads(bytes(obstore.get(s3_store(keys, folder), name).bytes()))
+    with opening(f"the provenance of {item.id}"):
+        document: dict[str, Any] = json.loads(bytes(obstore.get(s3_store(keys, folder), name).bytes()))
     return document
 
 
@@ -118,29 +127,20 @@ def _software(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple
     return [*((name, one.get(name), other.get(name)) for name in ("python", "lock")), *packages]
 
 
-@commands.command("reproduce")
+@commands.command("reproduce", cls=Verb)
 def _command(
     item: Annotated[str, typer.Argument(help="COLLECTION/ITEM of the catalog.")],
     *,
     to: Annotated[str, typer.Option("--to", help="Collection that the new product goes to.")] = _COLLECTION,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs; a stable form.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make a product again from its provenance, and compare the two array by array; exit code 1 when they differ."""
-    import rs_client
-
     collection, _, name = item.rpartition("/")
     if not collection:
         raise typer.BadParameter("name the item as COLLECTION/ITEM")
-    try:
-        with rs_client.connect() as session:
-            found = session.catalog.get_collection(collection).get_item(name)
-            if found is None:
-                raise NotFound(f"there is no item {item}, or you may not see it")
-            made = reproduce(session, found, to)
-    except RsError as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise typer.Exit(2 if isinstance(error, Invalid) else DIFFERENT) from None
+    with session() as opened:
+        made = reproduce(opened, opened.catalog.item(collection, name), to)
     document = {"item": made.item.id, **made.comparison.document(), "made_otherwise": list(made.environment)}
-    typer.echo(json.dumps(document) if as_json else repr(made))
+    tell(document, repr(made), as_json=as_json)
     if not made.same:
         raise typer.Exit(DIFFERENT)

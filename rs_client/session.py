@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who you are to the platform; ``via`` says how it knows: bearer, api_key or local."""
+    """Who you are to the platform; ``via`` says how it knows: bearer, api_key or local.
+
+    ``roles`` are those of the access token, ``rs_SERVICE_RESOURCE_RIGHT``; ``groups`` those of Keycloak.
+    """
 
     login: str
     roles: tuple[str, ...]
@@ -46,7 +49,13 @@ class User:
 
 
 class RsClient:
-    """A session with the platform; its parts open when they are first used."""
+    """A session with the platform; its parts open when they are first used. Several threads may share it.
+
+    Whatever asks the server, here and in the parts, raises an ``RsError`` (``rs_client.errors``) for what it answers:
+    ``NotAuthenticated``, ``Forbidden``, ``NotFound``, ``Invalid``, ``Conflict``, ``QuotaExceeded`` or
+    ``StationUnavailable``; and ``ServiceUnavailable`` or ``Timeout`` when it does not, within 10 s for a connection and
+    120 s for the next piece of an answer. Docstrings name what else may happen, and when.
+    """
 
     def __init__(self, http: Http, settings: Settings | None = None) -> None:
         self.http = http
@@ -161,13 +170,13 @@ class RsClient:
         return Job(self, self.http.get(f"/jobs/{job_id}"))
 
     def jobs(self, limit: int = 100) -> JobList:
-        """Your jobs, the newest first; at most ``limit`` of them."""
+        """Your jobs, the newest first; at most ``limit`` of them (1 to 1000)."""
         from rs_client.jobs import Job, JobList
 
         return JobList(Job(self, document) for document in self.http.get("/jobs", limit=limit)["jobs"])
 
     def cluster(self, workers: int = 2) -> Any:
-        """A Dask cluster of your own; close it when done, or use it in a ``with``.
+        """A Dask cluster of your own, of so many ``workers``; close it when done, or use it in a ``with``.
 
         In the hub it is one of the platform's (``dask_gateway.GatewayCluster``), which closes by itself when it was
         idle for long; elsewhere it is one on this machine (``distributed.LocalCluster``). Raises
@@ -202,7 +211,8 @@ def connect(server_url: str | None = None, *, auth: Auth | None = None) -> RsCli
     """Open a session; asks nothing in a hub server, with an API key or a service account, else for a login.
 
     ``server_url`` defaults to ``RS_SERVER_URL``, then to what ``rs login`` remembered. Raises ``NotConfigured`` when
-    nothing says where the platform is, or nobody can be asked to log in.
+    nothing says where the platform is, or nobody can be asked to log in; ``ServiceUnavailable`` or ``Timeout`` when the
+    server must be asked where its users log in, and does not answer. Whether you get in shows when you first ask.
     """
     settings = Settings.here()
     http = Http(address(server_url, settings), auth or without_issuer(settings) or NoLogin())

@@ -50,7 +50,10 @@ class Settings:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
-        """Read an environment, and the configuration file that it points to; the environment goes first."""
+        """Read an environment, and the configuration file that it points to; the environment goes first.
+
+        Raises ``NotConfigured`` for a file that is not TOML.
+        """
         file = _home(environment, "XDG_CONFIG_HOME", ".config") / "config.toml"
         kept = _read(file)
         found = {
@@ -66,13 +69,13 @@ class Settings:
 
     @classmethod
     def here(cls) -> Settings:
-        """The settings of this process."""
+        """The settings of this process. Raises as ``of``: ``NotConfigured``."""
         found = cls.of(os.environ)
         return replace(found, unattended=found.unattended or prefectrun.running())
 
 
 def remember(file: Path, server_url: str) -> None:
-    """Keep the platform's address in the configuration file, as ``rs login`` does."""
+    """Keep the platform's address in the configuration file, as ``rs login`` does. ``NotConfigured`` if damaged."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     others = {name: value for name, value in _read(file).items() if name != "server_url"}
     lines = (f"{name} = {_quoted(value)}\n" for name, value in {"server_url": server_url, **others}.items())

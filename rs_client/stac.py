@@ -38,7 +38,8 @@ class Item(pystac.Item):
     def open(self) -> xr.DataTree:
         """The product as an ``xarray.DataTree``, read lazily with storage keys of your own that renew themselves.
 
-        Raises ``Invalid`` when the item has no Zarr asset, ``NotFound`` when you may not read it.
+        Raises ``Invalid`` when the item belongs to no session or has no Zarr asset in the platform's storage,
+        ``NotFound`` when you may not read it.
         """
         return _session(self).storage.open(self)
 
@@ -53,11 +54,14 @@ class Item(pystac.Item):
         return quicklook(self.open(), title=self.id, group=group, variable=variable)
 
     def stage(self, to: str) -> Job:
-        """Bring it from its station into a collection; returns at once."""
+        """Bring it from its station into a collection; returns at once. ``Invalid`` if it belongs to no session."""
         return _session(self).staging.stage(self, to)
 
     def process(self, processor: str, to: str | None = None, **inputs: Any) -> Job:
-        """Run a processor on it; the products go to the collection ``to``. Returns at once."""
+        """Run a processor on it; the products go to the collection ``to``. Returns at once; see ``DprClient.run``.
+
+        Raises ``Invalid`` if it belongs to no session.
+        """
         return _session(self).dpr.run(processor, self, to, **inputs)
 
     @property
@@ -91,7 +95,10 @@ class ItemList(list[Item]):
 
 
 class Search(ItemSearch):
-    """A lazy search, as in ``pystac_client``: nothing is asked before you look."""
+    """A lazy search (STAC API – Item Search), as in ``pystac_client``: nothing is asked before you look.
+
+    What it then raises are our errors, which are ``pystac_client.exceptions.APIError`` too.
+    """
 
     def items(self) -> Iterator[Item]:
         """The items, page by page."""
@@ -113,7 +120,7 @@ class Search(ItemSearch):
         return cast("int | None", answer.get("numberMatched"))
 
     def first(self, count: int = 1) -> ItemList:
-        """The first items, one unless you say more."""
+        """The first ``count`` items, or as many as there are."""
         return ItemList(islice(self.items(), count))
 
     def stage(self, to: str) -> Job:
@@ -177,7 +184,7 @@ class StacClient(Client):
 
     @classmethod
     def connect(cls, session: RsClient) -> Self:
-        """Open the service, at the address that the server calls its own."""
+        """Open the service, at the address that the server calls its own: asks for its landing page."""
         landing = session.http.get(f"{cls.PATH}/")
         href = own_address(landing, f"{session.server_url}{cls.PATH}/")
         session.http.server.also_at(href)
@@ -193,15 +200,14 @@ class StacClient(Client):
         """Search lazily; parameters as in ``pystac_client.Client.search``, and the words of ``WORDS``.
 
         A word takes a value or a list of them: ``search(platform="sentinel-1a", datetime="2024-11-14")``.
-        ``filter`` is CQL2, as text or in the JSON form. Raises ``Invalid`` for parameters that make no sense.
+        ``datetime`` is an instant, a day or an interval ``a/b`` with ``..`` for an open end (RFC 3339, UTC), ``bbox``
+        west, south, east, north in degrees (WGS 84), ``limit`` items a page, ``max_items`` items in all. ``filter`` is
+        CQL2 (OGC 21-065r2), as text or in the JSON form. Raises ``Invalid`` for parameters that make no sense.
         """
-        given, href = understood(self.WORDS, parameters), self._search_href()
-        try:
-            return Search(url=href, stac_io=self._stac_io, client=self, modifier=self.modifier, **given)
-        except Exception as error:  # it only reads parameters, and what the library raises is no narrower
-            raise Invalid(
-                f"this cannot be searched: {error}", hint="a time is 2024-11-14, or an interval 2024-11-14/.."
-            ) from error
+        return stated(
+            Search, understood(self.WORDS, parameters), self._search_href(),
+            stac_io=self._stac_io, client=self, modifier=self.modifier,
+        )  # fmt: skip
 
     def get_collection(self, collection_id: str) -> Collection:  # type: ignore[override]  # not cached, never None
         """One collection; ``NotFound`` if there is none, or you may not see it."""
@@ -209,15 +215,18 @@ class StacClient(Client):
         return self._own(document)
 
     def get_collections(self) -> Iterator[Collection]:
-        """The collections that you may read."""
-        for page in cast("StacIO", self._stac_io).get_pages(self._collections_href()):
-            for document in page.get("collections", []):
-                yield self._own(document)
+        """The collections that you may read, page by page."""
+        for document in self._documents():
+            yield self._own(document)
 
     @property
     def collections(self) -> CollectionList:
         """The collections that you may read, as a table."""
         return CollectionList(self.get_collections())
+
+    def _documents(self) -> Iterator[dict[str, Any]]:
+        for page in cast("StacIO", self._stac_io).get_pages(self._collections_href()):
+            yield from page.get("collections", [])
 
     def _own(self, document: dict[str, Any]) -> Collection:
         return cast("Collection", Collection.from_dict(document, root=self, modifier=self.modifier))
@@ -241,13 +250,7 @@ class StationClient(StacClient):
     @property
     def stations(self) -> dict[str, list[str]]:
         """The stations that you may read, and the collections of each."""
-        found: dict[str, list[str]] = {}
-        for collection in self.get_collections():
-            for provider in collection.providers or ():
-                if "host" in (provider.roles or ()):
-                    name = provider.name.removeprefix("Station ").lower()
-                    found.setdefault(name, []).append(collection.id)
-        return found
+        return stations_of(self._documents())
 
     def search(self, *, station: str | None = None, **parameters: Any) -> Search:
         """Search lazily, at one ``station`` if you name it (its collections are looked up at once).
@@ -255,10 +258,7 @@ class StationClient(StacClient):
         Raises ``Invalid`` for a station that you do not see.
         """
         if station is not None:
-            known = self.stations
-            if station.lower() not in known:
-                raise Invalid(f"there is no station {station} here", hint=f"there are: {', '.join(known) or 'none'}")
-            parameters = {"collections": known[station.lower()], **parameters}
+            parameters = {"collections": collections_at(station, self.stations), **parameters}
         return super().search(**parameters)
 
 
@@ -276,7 +276,7 @@ class StacIO(StacApiIO):
         headers: dict[str, str] | None = None,
         parameters: dict[str, Any] | None = None,
     ) -> str:
-        """One request; a refusal is both an error of ours and an ``APIError``, which other libraries catch."""
+        """The text of an answer. A refusal raises an error of ours that is an ``APIError`` too, for other libraries."""
         try:
             return self._http.run(_text(self._http.server, href, (method or "GET").upper(), headers, parameters))
         except RsError as error:
@@ -299,6 +299,34 @@ def own_address(landing: Mapping[str, Any], otherwise: str) -> str:
     """The address that a service calls its own."""
     href: str = next((link["href"] for link in landing["links"] if link["rel"] == "self"), otherwise)
     return href
+
+
+def stated[S: ItemSearch](kind: type[S], parameters: Mapping[str, Any], url: str, **more: Any) -> S:
+    """A search with the parameters of ``pystac_client``. Raises ``Invalid`` when they make no sense."""
+    try:
+        return kind(url=url, **more, **parameters)
+    except Exception as error:  # it only reads parameters, and what the library raises is no narrower
+        raise Invalid(
+            f"this cannot be searched: {error}", hint="a time is 2024-11-14, or an interval 2024-11-14/.."
+        ) from error
+
+
+def stations_of(collections: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The stations that host collections, which are given as documents, and the ids of each one's."""
+    found: dict[str, list[str]] = {}
+    for collection in collections:
+        for provider in collection.get("providers") or ():
+            if "host" in (provider.get("roles") or ()):
+                name = str(provider["name"]).removeprefix("Station ").lower()
+                found.setdefault(name, []).append(str(collection["id"]))
+    return found
+
+
+def collections_at(station: str, known: Mapping[str, list[str]]) -> list[str]:
+    """The collections of one of the stations that are known; ``Invalid`` for another."""
+    if station.lower() not in known:
+        raise Invalid(f"there is no station {station} here", hint=f"there are: {', '.join(known) or 'none'}")
+    return known[station.lower()]
 
 
 def understood(words: Mapping[str, str], parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,8 @@ class StagingClient:
         """Bring items of a station into a collection; returns at once.
 
         ``items`` is a search, an item or several; ``to`` a collection of yours (made if it is absent) or one that you
-        may write. What is there already is not fetched again. Raises ``Invalid`` when there is nothing to stage.
+        may write. What is there already is not fetched again. Raises ``Invalid`` when there is nothing to stage,
+        ``Forbidden`` for a collection or a station that you have no right to, ``NotFound`` for an item you cannot see.
         """
         http = self._session.http
         return Job(self._session, http.run(execute(http.server, PROCESS, addresses(items), to)))

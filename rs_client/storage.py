@@ -76,19 +76,29 @@ class Storage:
         self._store = store or s3_store
 
     def open(self, item: pystac.Item) -> xr.DataTree:
-        """The item's Zarr product, lazily; raises ``Invalid`` when it has none."""
+        """The item's Zarr product: nothing but its metadata is read, and arrays have the chunks they are stored in.
+
+        Raises ``Invalid`` when it has none, one outside the platform's storage, or one that is no Zarr; ``NotFound``
+        when you may not read it or it is not there. What is lazy raises ``AuthExpired`` where no next key is to be had,
+        ``Forbidden`` or ``ServiceUnavailable``, as opening does.
+        """
         import xarray as xr
-        from zarr.storage import ObjectStore
+
+        from rs_client.objects import Objects, opening
 
         place = urlsplit(zarr_asset(item).href)
         keys = Keys(str(item.collection_id), item.id, lambda: self.key(str(item.collection_id), item.id))
         if (place.scheme, place.netloc) != ("s3", keys.key["bucket"]):
             raise Invalid(f"the product of {item.id} lies at {place.geturl()}, outside the platform's storage")
-        store = ObjectStore(self._store(keys, place.path.strip("/")), read_only=True)
-        return xr.open_datatree(store, engine="zarr", chunks={})  # type: ignore[arg-type]  # a zarr store is taken too
+        store = Objects(self._store(keys, place.path.strip("/")), read_only=True)
+        with opening(f"the product of {item.id}"):
+            return xr.open_datatree(store, engine="zarr", chunks={})  # type: ignore[arg-type]  # a zarr store is taken
+
+    def __repr__(self) -> str:
+        return f"<Storage {self._http.server_url}>"
 
     def key(self, collection: str, item: str) -> Key:
-        """A key that opens one item for a while; ``NotFound`` when you may not read it."""
+        """A key that opens one item until its ``expiration`` (ISO 8601); ``NotFound`` when you may not read it."""
         key: Key = self._http.post("/storage/credentials", {"collection": collection, "item": item})
         return key
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 
-from rs_client.errors import RsError, ServiceUnavailable, Timeout
+from rs_client.errors import QuotaExceeded, RsError, ServiceUnavailable, Timeout
 from rs_client.events import MEDIA_TYPE, Decoder
-from rs_client.flow import Flow, HangUp, Hear, Identity, Listen, Listening, Pause, Server, away, refusal
+from rs_client.flow import Flow, HangUp, Hear, Identity, Listen, Listening, Pause, Server, away, document, refusal
 from rs_client.progress import ENDED, Progress
 
 POLL_S = 1.0
@@ -24,7 +24,10 @@ _NO_EVENTS = frozenset({404, 405, 406, 501})
 
 
 class Watch:
-    """Follows one job. ``tell`` gets each state, ``excuse`` what keeps us from seeing it; ``timeout_s`` ends it."""
+    """Follows one job. ``tell`` gets each state, ``excuse`` what keeps us from seeing it; ``timeout_s`` ends it.
+
+    ``clock`` tells seconds from any start.
+    """
 
     def __init__(
         self,
@@ -44,18 +47,24 @@ class Watch:
         self._progress: Progress | None = None
 
     def to_end(self) -> Flow[Progress]:
-        """The state in which it ended; ``Timeout`` when that took too long."""
+        """The state in which it ended.
+
+        Raises ``Timeout`` when that took too long, ``NotFound`` for a job that is not yours or gone, and what keeps us
+        from seeing it (``ServiceUnavailable``, ``QuotaExceeded``, ``Timeout``) when that lasts for ``PATIENCE_S``.
+        """
         while True:
+            pause_s = POLL_S
             try:
                 yield from self._listen() if self._events else self._look()
-            except (ServiceUnavailable, Timeout) as error:
+            except (ServiceUnavailable, QuotaExceeded, Timeout) as error:
                 if self._clock() - self._answered > PATIENCE_S:
                     raise
                 self._excuse(error.detail)
+                pause_s = max(POLL_S, error.retry_after_s or 0.0)
             if self._progress is not None and self._progress.status in ENDED:
                 return self._progress
             self._in_time()
-            yield Pause(min(POLL_S, self._left_s()))
+            yield Pause(min(pause_s, self._left_s()))
 
     def _look(self) -> Flow[None]:
         """Ask once."""
@@ -65,11 +74,11 @@ class Watch:
         """Hear events until the job or the stream ends; without events, look from now on."""
         listening = yield from self._opened()
         try:
-            if listening.answer.status_code in _NO_EVENTS:
+            if listening.answer.is_error and listening.answer.status_code not in _NO_EVENTS:
+                raise refusal(listening.answer)
+            if not listening.answer.headers.get("Content-Type", "").startswith(MEDIA_TYPE):
                 self._events = False
                 return (yield from self._look())
-            if listening.answer.is_error:
-                raise refusal(listening.answer)
             yield from self._hear(listening)
         finally:
             yield HangUp(listening)
@@ -131,8 +140,17 @@ class Watch:
             raise Timeout(f"job {self._job} is still {state}", hint=f"it goes on: s.job({self._job!r}).wait()")
 
 
+def problem_of(server: Server, job: str) -> Flow[dict[str, Any]]:
+    """What a job failed with, as a problem document (RFC 9457); empty where that cannot be had."""
+    try:  # once: the status of the answer is that of the failure, and says nothing of the server
+        answer = yield from server.once("GET", f"/jobs/{job}/results")
+    except RsError:
+        return {}
+    return document(answer) if answer.is_error else {}
+
+
 def last_lines(server: Server, job: str, count: int = 5) -> Flow[list[str]]:
-    """What a job said last; nothing where that cannot be had."""
+    """What a job said last, at most ``count`` lines; nothing where that cannot be had."""
     try:
         lines: list[dict[str, Any]] = yield from server.get(f"/jobs/{job}/log")
     except RsError:

@@ -30,7 +30,7 @@ SMALLEST_SEGMENT = 2 * LOOK_AHEAD
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One file of a channel: its number, and its octets, which may be read only when they are asked for."""
+    """One file of a channel: its number, and its octets (uint8), which may be read only when they are asked for."""
 
     number: int
     octets: xr.Variable
@@ -55,7 +55,7 @@ class Channel:
         return sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers)) if numbers else []
 
     def read(self, start: int, stop: int) -> Octets:
-        """A stretch of the channel, over files; writable."""
+        """The octets ``start`` to ``stop`` (uint8), over files; writable. ``InputUnreadable``."""
         octets = memory.room(stop - start)
         begin = 0
         for block in self.blocks:
@@ -88,7 +88,7 @@ def _fill(target: Octets, source: xr.Variable) -> None:
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of a channel, worked on at once; ``last``: a barrier follows, or the end."""
+    """A piece of a channel, in octets, worked on at once; ``first``, ``last``: a barrier lies before it, follows it."""
 
     start: int
     stop: int
@@ -128,7 +128,7 @@ class Scan:
 
 
 def scan(channel: Channel, segment: Segment, coding: Coding, lock: Lock | None = None) -> Scan:
-    """Read and decode a segment, from ``lock`` if that is known."""
+    """Read and decode a segment, from ``lock`` (a place in the channel) if that is known. ``InputUnreadable``."""
     base = min(segment.start, lock.at) if lock else segment.start
     octets = channel.read(base, segment.seen)
     where = Lock(lock.at - base, lock.locked) if lock else Lock()
@@ -167,13 +167,13 @@ def put_together(channel: Channel, coding: Coding, scans: Iterable[Scan], again:
 
 
 def decode(channel: Channel, coding: Coding | None = None, size: int = SEGMENT) -> Decoded:
-    """Decode a channel here, one segment after the other."""
+    """Decode a channel here, one segment of ``size`` octets after the other. ``InputUnreadable``."""
     coding = coding or Coding()
     return put_together(channel, coding, (scan(channel, one, coding) for one in channel.segments(size)))
 
 
 def in_memory(number: int, octets: Octets | Sequence[Octets]) -> Channel:
-    """A channel whose files are arrays."""
+    """A channel whose files, numbered from 1, are arrays (uint8, one dimension)."""
     files = [octets] if isinstance(octets, np.ndarray) else list(octets)
     blocks = [Block(n, xr.Variable(("octet",), file)) for n, file in enumerate(files, start=1)]
     return Channel(number, blocks)

@@ -7,24 +7,44 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-FAILED, USAGE = 1, 2
+from rs_client.processing.tasktable import GROUP
+from rs_client.verbs import FAILED, USAGE, AsJson, Verb, Wait, app, follow, offered_collections, session, tell
 
-commands = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+if TYPE_CHECKING:
+    from rs_client.session import RsClient
+
+commands = app()
 
 _MB = 1_000_000
 
 
-@commands.command()
+def _installed() -> list[str]:
+    return sorted(entry_points(group=GROUP).names)
+
+
+@commands.command(cls=Verb)
 def process(
-    processor: Annotated[str, typer.Argument(help="The processor: s1-l0, s1-echo, quicklook, safe-to-zarr, yours.")],
-    items: Annotated[list[str] | None, typer.Argument(help="Items of the catalog: COLLECTION/ITEM.")] = None,
+    processor: Annotated[
+        str,
+        typer.Argument(
+            help="The processor: s1-l0, s1-echo, quicklook, safe-to-zarr, yours.", autocompletion=_installed
+        ),
+    ],
+    items: Annotated[
+        list[str] | None, typer.Argument(help="Items: COLLECTION/ITEM of the catalog, or addresses; - reads them.")
+    ] = None,
     *,
-    to: Annotated[str, typer.Option("--to", help="Collection of the catalog that the products go to.")] = "",
+    to: Annotated[
+        str | None,
+        typer.Option("--to", help="Collection that the products go to.", autocompletion=offered_collections),
+    ] = None,
+    wait: Wait = True,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what the job would do, and why.")] = False,
     local: Annotated[bool, typer.Option("--local", help="On this machine, without any service.")] = False,
     source: Annotated[
@@ -40,7 +60,7 @@ def process(
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE of the task table; the value is JSON.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs; a stable form.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run a processor: on items of the catalog, or with --local on files.
 
@@ -48,8 +68,12 @@ def process(
     """
     parameters = _parameters(parameter or ())
     if not local:
-        _on_platform(processor, items or (), to, parameters, plan=plan, as_json=as_json)
+        if source or output or quality or workers:
+            raise typer.BadParameter("--input, --output, --quality and --workers go with --local")
+        _on_platform(processor, items or (), to, parameters, wait=wait, plan=plan, as_json=as_json)
         return
+    if items or to or plan:
+        raise typer.BadParameter("--local takes --input and --output, and no items, --to or --plan")
     if source is None or output is None:
         raise typer.BadParameter("--local needs --input and --output")
     begin = time.monotonic()
@@ -76,29 +100,38 @@ def _cluster(workers: int) -> Any:
 
 
 def _on_platform(
-    processor: str, items: Sequence[str], to: str, parameters: Mapping[str, Any], *, plan: bool, as_json: bool
+    processor: str,
+    items: Sequence[str],
+    to: str | None,
+    parameters: dict[str, Any],
+    *,
+    wait: bool,
+    plan: bool,
+    as_json: bool,
 ) -> None:
-    """The platform's part, all in this place."""
-    if not items or not (to or plan):
-        raise typer.BadParameter("name the items (COLLECTION/ITEM) and --to COLLECTION, or give --local")
-    import rs_client
-
-    session = rs_client.connect()
-    try:
-        found = [
-            item
-            for collection, _, name in (one.rpartition("/") for one in items)
-            for item in session.catalog.search(collections=[collection], ids=[name]).items()
-        ]
+    """The platform's part: a job on items, or a plan of it."""
+    if not items:
+        raise typer.BadParameter("name the items (COLLECTION/ITEM), or give --local")
+    with session() as opened:
+        hrefs = _addresses(opened, items)
         if plan:
-            planned = session.dpr.plan(processor, found, to or None, parameters=dict(parameters))
-            typer.echo(json.dumps(planned.document) if as_json else repr(planned))
-            return
-        job = session.dpr.run(processor, found, to, parameters=dict(parameters))
-    except rs_client.RsError as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise typer.Exit(FAILED) from None
-    typer.echo(json.dumps({"job": job.id}) if as_json else f"job {job.id} runs {processor}")
+            planned = opened.dpr.plan(processor, hrefs, to, parameters=parameters)
+            tell(planned.document, repr(planned), as_json=as_json)
+        else:
+            follow(opened.dpr.run(processor, hrefs, to, parameters=parameters), wait=wait, as_json=as_json)
+
+
+def _addresses(opened: RsClient, items: Sequence[str]) -> list[str]:
+    """The addresses of items; a name is looked up, and raises ``NotFound`` where there is none."""
+    named = [*(one for one in items if one != "-"), *(sys.stdin.read().split() if "-" in items else ())]
+    return [one if "://" in one else _named(opened, one) for one in named]
+
+
+def _named(opened: RsClient, name: str) -> str:
+    collection, _, item = name.rpartition("/")
+    if not collection:
+        raise typer.BadParameter(f"{name}: an item is COLLECTION/ITEM, or an address")
+    return opened.catalog.item(collection, item).href
 
 
 def _parameters(given: Sequence[str]) -> dict[str, Any]:

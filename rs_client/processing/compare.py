@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
 import xarray as xr
+
+from rs_client import display
 
 _MOST_SHOWN = 200
 # What an attribute of a product says of its making, not of its content: it is other each time.
@@ -34,7 +35,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a comparison came to."""
+    """What a comparison came to: so many ``arrays`` of ``octets`` in all were compared."""
 
     arrays: int
     octets: int
@@ -46,7 +47,7 @@ class Comparison:
         return not self.differences
 
     def document(self) -> dict[str, Any]:
-        """The same for programs."""
+        """The same for programs; ``bytes`` are those of the arrays in memory."""
         return {
             "same": self.same,
             "arrays": self.arrays,
@@ -64,8 +65,12 @@ class Comparison:
         return "\n".join((f"not the same: {len(self.differences)} differences in {self.arrays} arrays", *shown))
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<li>{escape(str(each))}</li>" for each in self.differences[:_MOST_SHOWN])
-        return f"<p>{escape(str(self).partition(chr(10))[0])}</p><ul>{rows}</ul>"
+        return self.html()
+
+    def html(self, parts: int = 1) -> str:
+        """The same for a page, of which it is one of so many parts (``rs_client.display.table``)."""
+        summary, _, _ = str(self).partition("\n")
+        return display.table((summary,), [(each,) for each in self.differences], parts=parts)
 
 
 def compare(one: xr.DataTree, other: xr.DataTree) -> Comparison:

@@ -1,6 +1,7 @@
 """The processing unit ``s1-echo``: the packets of a Sentinel-1 Level-0 product → complex echo samples.
 
-A group ``take_XXXXXXXX/SWATH_TR`` (data take, swath, polarisations transmitted and received: ``iw1_vh``) has
+A group ``take_XXXXXXXX/SWATH_TR`` (data take, swath, polarisations transmitted and received: ``iw1_vh``; from the
+polarisation code and the receive channel, S1-IF-ASD-PL-0007, 3.2.5.13 and 3.2.2.5) has
 
 ==========================  ==========================  ============================================================
 ``echo``                    complex64, (azimuth, range) samples I + jQ as the instrument quantised them; NaN behind the
@@ -60,7 +61,8 @@ class EchoSamples(Unit):
 
         Parameters: ``name`` of the product, ``data_take`` (hexadecimal; all when it is left out).
 
-        Raises ``NothingFound`` when there is no echo, ``BadPayload`` for a data take that is not there.
+        Raises ``NothingFound`` when there is no echo, ``BadPayload`` for a data take that is not there or an input that
+        is no product, ``ProcessingFailed`` for echoes whose coding is not known. What is lazy raises as ``decode``.
         """
         return _assemble(parameters.get("name") or OUTPUT, self.one(source), parameters.get("data_take"))
 
@@ -186,9 +188,10 @@ class _Decode:
 
 
 def decode(user_data: Sequence[bytes], quads: int, mode: int) -> NDArray[np.complex64]:
-    """Decode the user data of packets of the same length and coding: packets × samples.
+    """Decode the user data of packets of the same length and coding: complex64, (packets, 2 · ``quads``).
 
-    Raises ``ProcessingFailed`` when `sentinel1decoder` is not installed, or cannot make sense of them.
+    ``mode`` is their BAQ mode: 12 to 14 FDBAQ, else taken for bypass (S1-IF-ASD-PL-0007, 3.2.5). Raises
+    ``ProcessingFailed`` when `sentinel1decoder` is not installed, or cannot make sense of them.
     """
     try:
         from sentinel1decoder import _sentinel1decoder as codec

@@ -31,7 +31,10 @@ class FilesReader(EOReader):
         return isinstance(filename_or_obj, str) and filename_or_obj.endswith("/")
 
     def open_datatree(self, filename_or_obj: str | Path | Any, **kwargs: Any) -> xr.DataTree:  # noqa: ARG002
-        """The tree of ``files``, each with ``href``, ``size`` in bytes, and what else belongs to it as attributes."""
+        """The tree of ``files``, each with ``href``, ``size`` in bytes, and what else belongs to it as attributes.
+
+        Raises ``InputUnreadable`` for one that is not there or has another size.
+        """
         keys = storage_keys(kwargs.get("storage_options"))
         return xr.DataTree(children={f"{n:06d}": _file(file, keys) for n, file in enumerate(kwargs["files"])})
 
@@ -48,7 +51,7 @@ class ZarrReader(EOReader):
     EXTENSIONS: ClassVar[tuple[str, ...]] = (".zarr",)
 
     def open_datatree(self, filename_or_obj: str | Path | Any, **kwargs: Any) -> xr.DataTree:
-        """The product at an address (``s3:``, ``file:`` or a path)."""
+        """The product at an address (``s3:``, ``file:`` or a path). Raises ``InputUnreadable``."""
         return stores.open_product(address(filename_or_obj), storage_keys(kwargs.get("storage_options")))
 
 
@@ -59,7 +62,7 @@ class ZarrWriter(EOWriter):
     EXTENSIONS: ClassVar[tuple[str, ...]] = (".zarr",)
 
     def write(self, dtree: xr.DataTree, filename_or_obj: str | Path | Any, **kwargs: Any) -> None:
-        """Write the whole of it."""
+        """Write the whole of it. Raises ``OutputRefused``."""
         stores.write(dtree, address(filename_or_obj), storage_keys(kwargs.get("storage_options")))
 
 

@@ -37,7 +37,10 @@ class SessionFolder:
     """What the station counted (``QualityInfo`` of CADIP), one for each channel."""
 
     def facts(self) -> dict[str, Any]:
-        """What a payload tells of the session."""
+        """What a payload tells of the session; ``orbit``, the absolute one, and platform where the id has them.
+
+        Source: the ids of CADIP (IF-15), ``<satellite>_<yyyyMMddHHmmss><orbit, 6 digits>``.
+        """
         facts: dict[str, Any] = {"id": self.id, "quality": list(self.quality)}
         if found := _SESSION.fullmatch(self.id):
             constellation = f"sentinel-{found['mission']}"
@@ -49,7 +52,7 @@ class SessionFolder:
         return facts
 
     def inputs(self) -> list[dict[str, Any]]:
-        """The files as inputs of a payload."""
+        """The files as inputs of a payload, ``size`` in bytes."""
         return [
             {
                 "input": "cadu",

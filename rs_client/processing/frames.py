@@ -1,10 +1,10 @@
 """From the octets of a downlink channel to its transfer frames: found, verified, mended and told apart.
 
-A channel is a row of CADUs of 2044 octets (CCSDS 131.0-B): the sync marker ``1ACFFC1D`` and eight interleaved
-Reed–Solomon codewords, whose data are one AOS transfer frame (CCSDS 732.0-B): a primary header of 6 octets, and an
-M_PDU of 2 octets of header and a packet zone of 1776 octets. A station may have left the pseudo-noise sequence in the
-code block. That sequence is itself a codeword in each of the eight, so the code cannot tell whether it was taken out:
-only the frame's version number does.
+A channel is a row of CADUs of 2044 octets (CCSDS 131.0-B-5): the sync marker ``1ACFFC1D`` (section 9) and eight
+interleaved Reed–Solomon codewords (section 4), whose data are one AOS transfer frame (CCSDS 732.0-B-4): a primary
+header of 6 octets (4.1.2), and an M_PDU (4.1.4.2) of 2 octets of header and a packet zone of 1776 octets. A station may
+have left the pseudo-noise sequence (131.0-B-5, section 10) in the code block. That sequence is itself a codeword in
+each of the eight, so the code cannot tell whether it was taken out: only the frame's version number does.
 
 Where a frame begins is decided by the markers alone, with a look ahead of less than two CADUs, so that the answer does
 not depend on how the channel was cut into files or pieces:
@@ -40,11 +40,14 @@ ZONE_START = MARKER_SIZE + HEADER_SIZE
 """Offset of the packet zone in a CADU."""
 
 AOS_VERSION = 0b01
-"""Transfer frame version number of AOS frames, as it stands in their first two bits."""
+"""Transfer frame version number of AOS frames, as it stands in their first two bits (732.0-B-4, 4.1.2.2)."""
 IDLE_CHANNEL = 63
+"""Virtual channel of frames that only fill the link (732.0-B-4, 4.1.2.3)."""
 NO_PACKET_STARTS = 0x7FF
 IDLE_ZONE = 0x7FE
+"""First header pointers that are no offsets: no packet starts, nothing but idle data (732.0-B-4, 4.1.4.2)."""
 COUNTER_RANGE = 1 << 24
+"""Values of the frame count of a virtual channel (732.0-B-4, 4.1.2.4)."""
 
 LOOK_AHEAD = 2 * CADU_SIZE + MARKER_SIZE
 """Octets after a place that decide whether a frame starts there."""
@@ -55,15 +58,16 @@ class Coding:
     """What a station left in the frames."""
 
     basis: Basis = Basis.DUAL
+    """Of the code's symbols (CCSDS 131.0-B-5, 4 and annex F)."""
     randomised: bool = False
-    """The code blocks carry the pseudo-noise sequence of CCSDS 131.0-B."""
+    """The code blocks carry the pseudo-noise sequence of CCSDS 131.0-B-5, section 10."""
     verified: bool = True
     """Check and mend code blocks; without it, every frame is taken for whole."""
 
 
 @dataclass(frozen=True)
 class Lock:
-    """Where the next frame is looked for; ``locked``: one is due right there."""
+    """Where the next frame is looked for, as an offset in octets; ``locked``: one is due right there."""
 
     at: int = 0
     locked: bool = False
@@ -103,10 +107,10 @@ class FrameCount:
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """Frames in order of arrival, without fill, as places in the octets they were found in."""
+    """Frames in order of arrival, without fill, as places in the octets they were found in; a value each."""
 
     start: Integers
-    """Offset of the CADU."""
+    """Offset of the CADU, in octets."""
     virtual_channel: NDArray[np.uint8]
     counter: Integers
     """Frame count of the virtual channel, 24 bits."""
@@ -127,7 +131,8 @@ class Frames:
 def find_frames(octets: Octets, lock: Lock, stop: int, *, last: bool, coding: Coding) -> Frames:
     """The frames that start from ``lock.at`` to before ``stop``; their code blocks are mended in place.
 
-    Behind ``stop``, the octets reach on by ``LOOK_AHEAD``, or it is the ``last`` stretch and they end there.
+    ``octets`` (uint8, one dimension) are writable, and offsets are counted in them. Behind ``stop`` they reach on by
+    ``LOOK_AHEAD``, or it is the ``last`` stretch and they end there.
     """
     starts = np.empty(octets.size // CADU_SIZE + 1, np.int64)
     loose = np.zeros(starts.size, np.bool_)
@@ -140,7 +145,11 @@ def find_frames(octets: Octets, lock: Lock, stop: int, *, last: bool, coding: Co
 
 
 def restore(octets: Octets, starts: Integers, loose: Flags, coding: Coding) -> NDArray[np.uint8]:
-    """Take the pseudo-noise out of code blocks, verify and mend them in place, and say how each fared."""
+    """Take the pseudo-noise out of code blocks, verify and mend them in place, and say how each fared.
+
+    ``starts`` are offsets of CADUs (n), and ``loose`` those of them (n) that are never mended; the answer (uint8, n) is
+    as of ``reedsolomon.repair``.
+    """
     if coding.randomised:
         _derandomise(octets, starts, pseudo_noise())
     if not coding.verified:
@@ -150,7 +159,10 @@ def restore(octets: Octets, starts: Integers, loose: Flags, coding: Coding) -> N
 
 @cache
 def pseudo_noise() -> Octets:
-    """The sequence that is added to a code block: x⁸ + x⁷ + x⁵ + x³ + 1, all ones at first, 255 bits long."""
+    """The sequence that is added to a code block (uint8, 2040 octets).
+
+    x⁸ + x⁷ + x⁵ + x³ + 1, all ones at first, 255 bits long (CCSDS 131.0-B-5, section 10).
+    """
     bits = np.ones(255 * 8, np.uint8)
     for n in range(8, bits.size):
         bits[n] = bits[n - 1] ^ bits[n - 3] ^ bits[n - 5] ^ bits[n - 8]

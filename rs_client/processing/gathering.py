@@ -19,7 +19,10 @@ FAR = 1 << 18
 
 @dataclass(frozen=True, eq=False)
 class Share:
-    """What one virtual channel of a downlink channel gives to a piece of the product."""
+    """What one virtual channel of a downlink channel gives to a piece of the product.
+
+    Of frames: ``start``, ``fared``, ``zone``; of packets: the other arrays. Offsets, lengths and places are in octets.
+    """
 
     channel: Channel
     coding: Coding
@@ -37,7 +40,10 @@ class Share:
 
 
 def collect(shares: Sequence[Share], size: int, piece: slice) -> Octets:
-    """Packets back to back, ``size`` octets in all, of which a ``piece`` is wanted."""
+    """Packets back to back (uint8), ``size`` octets in all, of which a ``piece`` is wanted.
+
+    Raises ``InputUnreadable`` when files cannot be read again.
+    """
     data = memory.room(size)
     for share in shares:
         _fill(share, data)

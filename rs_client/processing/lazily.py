@@ -19,13 +19,13 @@ _HERE = ContextVar("here", default=False)
 
 
 def compute[T](work: Sequence[Callable[[], T]]) -> list[T]:
-    """Do all of it, in any order; the results in the order of the work."""
+    """Do all of it, in any order; the results in the order of the work. Raises what the work raises."""
     with ahead():
         return list(compute_all(*map(_task, work)))  # type: ignore[no-untyped-call]  # Dask's
 
 
 def array(pieces: Sequence[tuple[Callable[[], Any], int]]) -> Any:
-    """A lazy array of octets: each piece made by its callable, of the length given with it."""
+    """A lazy array (uint8, one dimension): each piece made by its callable, of so many octets as are given with it."""
     if not pieces:
         return np.zeros(0, np.uint8)
     parts = [da.from_delayed(_task(make), (size,), np.uint8) for make, size in pieces]  # type: ignore[no-untyped-call]

@@ -23,7 +23,7 @@ _LENT = ContextVar[NDArray[np.uint8] | None]("lent", default=None)
 
 
 def room(size: int) -> NDArray[np.uint8]:
-    """An array of octets, not cleared, that takes nothing of the process's heap.
+    """An array of octets (uint8), not cleared, that takes nothing of the process's heap if it is 1 MiB or more.
 
     Its memory is used again by the next that asks for about as much, once nothing refers to the array: pages that are
     new to the process cost more than what is written to them. Little is kept of it, and the rest goes to the system.

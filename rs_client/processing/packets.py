@@ -1,6 +1,6 @@
 """From transfer frames to space packets: put together over frames and files, each virtual channel for itself.
 
-Packets (CCSDS 133.0-B) run on in the packet zones of their virtual channel (M_PDU, CCSDS 732.0-B). A packet is kept if
+Packets (CCSDS 133.0-B-2) run on in the zones of their virtual channel (M_PDU, CCSDS 732.0-B-4). A packet is kept if
 nothing of it is missing and every first header pointer on its way agrees; otherwise it alone is dropped, its octets are
 counted, and the next packet is looked for at the next pointer. An uncorrectable frame is used only if it is the one
 that is due on its virtual channel, and then only to carry on a packet that began before it: no packet header is read
@@ -33,8 +33,10 @@ from rs_client.processing.frames import (
 from rs_client.processing.reedsolomon import CORRECTED, UNCORRECTABLE, Flags, Integers, Octets
 
 IDLE_APID = 0x7FF
+"""Of packets that only fill the zone (CCSDS 133.0-B-2, 4.1.3.3.4)."""
 PRIMARY_HEADER = 6
 SMALLEST_PACKET = PRIMARY_HEADER + 1
+"""Octets; the data length field counts those behind the header less one (CCSDS 133.0-B-2, 4.1.3.5.3)."""
 HEAD = 68
 """Octets kept of the beginning of each packet: both headers of a SAR packet."""
 
@@ -68,12 +70,12 @@ class PacketCount:
 
 @dataclass(frozen=True, eq=False)
 class Packets:
-    """Packets of one virtual channel in order of arrival, as places in its frames; without idle packets."""
+    """Packets of one virtual channel in order of arrival, as places in its frames, without idle ones; n of them."""
 
     frame: Integers
     """Running number of the frame that a packet starts in."""
     offset: Integers
-    """Where in the zone of that frame."""
+    """Where in the zone of that frame, in octets."""
     length: Integers
     """Octets, primary header included."""
     interruptions: Integers
@@ -95,7 +97,7 @@ class Packets:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """Frames of one virtual channel in hand, each with its zone."""
+    """Frames of one virtual channel in hand, each with its zone; n of them."""
 
     start: Integers
     """Where the frames lie in the channel."""
@@ -151,7 +153,7 @@ class VirtualChannel:
 
 
 def parts_of(octets: Octets, frames: Frames, base: int) -> dict[int, Part]:
-    """What the frames of a segment hold, by virtual channel; ``base``: where in the channel ``octets`` begin."""
+    """What a segment's frames hold, by virtual channel; its ``octets`` (uint8) begin at ``base`` of the channel."""
     numbers = np.unique(frames.virtual_channel).tolist()
     return {number: _part(octets, frames, np.flatnonzero(frames.virtual_channel == number), base) for number in numbers}
 
@@ -182,7 +184,7 @@ def _zones(octets: Octets, start: Integers) -> Octets:
 
 
 def in_zones(count: int) -> Integers:
-    """Where frames lie in an array of so many zones back to back, as if they were whole."""
+    """Where frames lie (int64, count) in an array of so many zones back to back, as if they were whole."""
     return np.arange(count, dtype=np.int64) * ZONE_SIZE - ZONE_START
 
 
@@ -241,7 +243,10 @@ def _kept(packets: Packets) -> tuple[Packets, PacketCount]:
 
 
 def apid_of(head: Octets) -> Integers:
-    """The application process identifiers in primary headers (n × at least 2 octets)."""
+    """The 11-bit application process identifiers (int64, n) in primary headers (uint8, n × at least 2).
+
+    Source: CCSDS 133.0-B-2, 4.1.3.3.4.
+    """
     return (head[:, 0].astype(np.int64) & 0x07) << 8 | head[:, 1]
 
 
@@ -421,8 +426,8 @@ def gather(
 ) -> None:
     """Copy packets out of the zones of their frames: packet ``i`` fills ``place[i]`` to ``end[i]`` of ``data``.
 
-    ``start``: where the frames lie in ``octets``; ``frame`` and ``offset``: where the packets begin. Raises
-    ``IndexError`` before anything is copied from or to where there is nothing.
+    ``start`` (frames): where they lie in ``octets`` (uint8); ``frame`` and ``offset`` (packets): where those begin.
+    Raises ``IndexError`` before anything is copied from or to where there is nothing.
     """
     source, target = octets.ctypes.data, data.ctypes.data
     for i in range(frame.size):

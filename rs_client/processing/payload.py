@@ -38,7 +38,7 @@ type Function = Callable[..., xr.DataTree]
 
 
 class InputFile(BaseModel):
-    """One input: a file of a session, or a product."""
+    """One input: a file of a session (``size`` in bytes, ``channel`` and ``block`` of its name), or a product."""
 
     input: str = ""
     href: str
@@ -92,7 +92,7 @@ class Work:
         return {one.input or "product": stores.open_product(one.href, keys) for one in self.order.inputs}
 
     def product(self) -> xr.DataTree:
-        """The one input there is; lazy. Raises ``BadPayload`` if there are several."""
+        """The one input there is; lazy. Raises ``BadPayload`` if there are several, ``InputUnreadable``."""
         if len(self.order.inputs) > 1:
             raise BadPayload(f"{self.order.processor} takes one product")
         return stores.open_product(self.order.inputs[0].href, self.order.storage)
@@ -118,7 +118,8 @@ def processor(function: Function) -> Callable[[Mapping[str, Any]], dict[str, Any
     """A processor of your own: a function of products that returns a product.
 
     The function gets the products by the names of the task table, and the parameters of the order by theirs. What this
-    returns is what an entry point of the group ``rs.processors`` has to name.
+    returns is what an entry point of the group ``rs.processors`` has to name; it takes an order and raises as
+    ``run_payload`` does, ``BadPayload`` for an order that is not valid.
     """
 
     def run(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,7 +133,7 @@ def processor(function: Function) -> Callable[[Mapping[str, Any]], dict[str, Any
 
 
 def carry_out(order: Order, make: Maker) -> dict[str, Any]:
-    """Make a product, write it, and say what it is."""
+    """Make a product, write it, and say what it is, as ``run_payload`` does. Raises what it and ``make`` raise."""
     memory.steady()
     with on_cluster(), ExitStack() as until_written:
         made = make(Work(order, until_written))

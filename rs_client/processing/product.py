@@ -6,7 +6,7 @@ A group ``apid_NNNN`` (decimal) has
 ``data``                    uint8, (octet)           all packets back to back, primary headers included
 ``offset``                  int64, (bound)           n + 1 offsets into ``data``
 ``time``                    datetime64[ns], (packet) UTC; NaT where a packet carries no time
-``sequence_count``          uint16, (packet)         14-bit count of the APID
+``sequence_count``          uint16, (packet)         14-bit count of the APID (CCSDS 133.0-B-2, 4.1.3.4)
 ``virtual_channel``         uint8, (packet)
 ``channel``                 uint8, (packet)          downlink channel
 ``frame_corrected``         bool, (packet)           a frame under the packet had errors, all mended
@@ -75,7 +75,7 @@ _MEANING: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Session:
-    """What is known of a downlink session beside its octets; empty where it is not."""
+    """What is known of a downlink session beside its octets; empty where it is not. ``orbit`` is the absolute one."""
 
     id: str
     platform: str = ""
@@ -130,7 +130,11 @@ _COLUMNS = (
 
 
 def assemble(name: str, session: Session, channels: Sequence[Decoded]) -> xr.DataTree:
-    """The product of a session. Raises ``NothingFound`` when there is no packet in any channel."""
+    """The product of a session; ``data`` of its groups is lazy.
+
+    Raises ``NothingFound`` when there is no packet in any channel, and ``InputUnreadable`` when packets that may be
+    doubles cannot be read again. What is lazy raises ``InputUnreadable`` when it is looked at.
+    """
     from eopf.product.conveniences import init_datatree
 
     sources = [
@@ -351,7 +355,10 @@ def _described(field: sentinel1.Field | sentinel1.Derived) -> dict[str, str]:
 
 
 def discovery(name: str, session: Session, groups: Sequence[xr.Dataset]) -> dict[str, Any]:
-    """What a catalog should know of the product, as a STAC item without assets and links."""
+    """What a catalog should know of the product, as a STAC item (1.1.0) without assets and links.
+
+    Of the extensions processing, product, sat and eopf; times are UTC, to the microsecond.
+    """
     return {
         "type": "Feature",
         "stac_version": "1.1.0",

@@ -15,7 +15,7 @@ _UNKNOWN_CHANNEL = 0
 
 @dataclass(frozen=True)
 class Told:
-    """What a station says of one channel of a session (``QualityInfo`` of CADIP); ``None``: nothing."""
+    """What a station says of one channel of a session (``QualityInfo`` of CADIP, IF-15); ``None``: nothing."""
 
     channel: int
     acquired_frames: int | None = None
@@ -23,12 +23,16 @@ class Told:
     corrected_frames: int | None = None
     uncorrectable_frames: int | None = None
     data_frames: int | None = None
+    """Of the acquired, those that are no fill; the next three of these alone."""
+    error_data_frames: int | None = None
+    corrected_data_frames: int | None = None
+    uncorrectable_data_frames: int | None = None
     files: int | None = None
     octets: int | None = None
 
     @staticmethod
     def parse(values: Mapping[str, Any]) -> Told:
-        """From the names that CADIP uses."""
+        """From the names that CADIP uses. Raises ``ValueError`` for what is no number."""
 
         def number(name: str) -> int | None:
             value = values.get(name)
@@ -41,6 +45,9 @@ class Told:
             corrected_frames=number("CorrectedTFs"),
             uncorrectable_frames=number("UncorrectableTFs"),
             data_frames=number("DataTFs"),
+            error_data_frames=number("ErrorDataTFs"),
+            corrected_data_frames=number("CorrectedDataTFs"),
+            uncorrectable_data_frames=number("UncorrectableDataTFs"),
             files=number("TotalChunks"),
             octets=number("TotalVolume"),
         )
@@ -48,7 +55,7 @@ class Told:
 
 @dataclass(frozen=True)
 class GroupCount:
-    """What became of the packets of one APID when the channels were merged."""
+    """What became of the packets of one APID when the channels were merged; octets with their primary headers."""
 
     packets: int
     octets: int
@@ -117,6 +124,9 @@ def _counted(decoded: Decoded | None) -> dict[str, int]:
         "corrected_frames": corrected,
         "uncorrectable_frames": frames.bad,
         "data_frames": frames.good + frames.corrected + frames.bad,
+        "error_data_frames": frames.corrected + frames.bad,
+        "corrected_data_frames": frames.corrected,
+        "uncorrectable_data_frames": frames.bad,
         "files": len(decoded.channel.blocks) if decoded else 0,
         "octets": frames.octets,
     }

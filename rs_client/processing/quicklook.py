@@ -34,9 +34,10 @@ class Quicklook(Unit):
     OUTPUT = OUTPUT
 
     def make(self, source: Any, **parameters: Any) -> xr.DataTree:
-        """Reduce what the product holds. Parameters: ``name`` of the product, ``size`` in pixels (512).
+        """Reduce what the product holds, to float32 images in dB or the unit that it has, and int64 counts in time.
 
-        Raises ``NothingFound`` when there is nothing to look at.
+        Parameters: ``name`` of the product, ``size`` in pixels, or steps of time (512). Raises ``NothingFound`` when
+        there is nothing to look at, ``BadPayload`` for an input that is no product.
         """
         from eopf.product.conveniences import init_datatree
 

@@ -1,9 +1,9 @@
-"""The Reed–Solomon (255,223) code of CCSDS 131.0-B: which code blocks are whole, and which can be mended.
+"""The Reed–Solomon (255,223) code of CCSDS 131.0-B-5, section 4: which code blocks are whole, and which can be mended.
 
 Symbols are elements of GF(2⁸) with the field polynomial x⁸ + x⁷ + x² + x + 1; the generator polynomial has the 32 roots
 β¹¹² … β¹⁴³ with β = α¹¹. On the link the symbols stand in the dual basis: bit ``j`` of a symbol, the most significant
-first, is the trace of ``symbol · α^(117 j)``. Verification divides in the dual basis (see ``vector``); a damaged
-codeword is mended in the conventional one.
+first, is the trace of ``symbol · α^(117 j)`` (annex F). Verification divides in the dual basis (see ``vector``); a
+damaged codeword is mended in the conventional one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _DUAL_STEP = 117
 
 
 class Basis(StrEnum):
-    """How the symbols of the code stand in octets."""
+    """How the symbols of the code stand in octets (CCSDS 131.0-B-5, annex F)."""
 
     DUAL = "dual"
     CONVENTIONAL = "conventional"
@@ -49,7 +49,7 @@ class Basis(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """Everything the code needs, computed once from its definition."""
+    """Everything the code needs, computed once from its definition: ``power`` of 510 values, the others of 256."""
 
     power: Integers
     """α to the power of the index, twice round, so that sums of two logarithms need no reduction."""
@@ -100,9 +100,9 @@ def _trace(symbol: int, power: Integers, logarithm: Integers) -> int:
 def repair(octets: Octets, starts: Integers, loose: Flags, basis: Basis = Basis.DUAL) -> Octets:
     """Verify code blocks, mend in place those that can be, and say how each fared.
 
-    ``octets`` is writable; ``starts`` are the offsets of code blocks (2040 octets each) in it. Those that are ``loose``
-    are verified but never mended. The answer has one of ``CLEAN``, ``CORRECTED``, ``UNCORRECTABLE`` a block. A block is
-    left as it came unless all its codewords could be mended.
+    ``octets`` (uint8) is writable; ``starts`` (n) are the offsets of code blocks (2040 octets each) in it. Those that
+    are ``loose`` (n) are verified but never mended. The answer (uint8, n) has one of ``CLEAN``, ``CORRECTED``,
+    ``UNCORRECTABLE`` a block. A block is left as it came unless all its codewords could be mended.
     """
     made = tables()
     same = np.arange(256, dtype=np.uint8)

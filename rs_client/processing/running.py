@@ -31,7 +31,8 @@ def run(
     ``unit``: an ``EOProcessingUnit``, class or instance. ``cluster``: a Dask cluster, client or address to work on;
     without one, the active client's, else the threads of this process. ``output``: a folder to write the products to,
     as ``NAME.zarr``; without it they are returned lazy, and made where they are looked at. ``parameters`` go to the
-    unit; ``adfs`` and ``mode`` are EOPF's.
+    unit; ``adfs`` and ``mode`` are EOPF's. Raises what the unit raises, and ``OutputRefused`` for a product that is
+    there already or cannot be written; what was begun is taken away.
 
     >>> run(SentinelOneLevelZero, {"cadu": blocks}, cluster=LocalCluster(), output="/data/products", name="NAME")
     """

@@ -23,7 +23,8 @@ OUTPUT = "l0"
 def cadu_block(octets: Any, channel: int, block: int) -> xr.DataTree:
     """One file of a session as an input of the unit: its octets as they came, and where it belongs.
 
-    ``octets``: an array of uint8, or a lazy variable of the dimension ``octet``.
+    ``octets``: an array (uint8, one dimension), or a lazy variable of dimension ``octet``. ``channel`` and ``block``
+    are the numbers in the file's name: ``…_ch<channel>_DSDB_<block>.raw``, both from 1.
     """
     variable = octets if isinstance(octets, xr.Variable) else xr.Variable(("octet",), octets)
     return xr.DataTree(xr.Dataset({"octets": variable}, attrs={"channel": channel, "block": block}))
@@ -52,7 +53,7 @@ class SentinelOneLevelZero(Unit):
         once).
 
         Raises ``BadPayload`` when a block is given twice or the frames are not what the parameters say,
-        ``NothingFound`` when there is no packet in them.
+        ``NothingFound`` when there is no packet in them, ``InputUnreadable`` when a block cannot be read.
         """
         channels = _channels(_blocks(source) if isinstance(source, xr.DataTree) else source)
         session = _session(parameters.get("session"), parameters.get("name") or OUTPUT)

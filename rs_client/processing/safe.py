@@ -23,8 +23,8 @@ def open_safe(href: str, keys: StorageKeys | None, stack: ExitStack) -> xr.DataT
     An archive is unpacked, and what lies in object storage is fetched, to a folder that ``stack`` takes away; what is
     lazy is then made on this machine, as others cannot see that folder.
 
-    Raises ``BadPayload`` when it has another name than a SAFE product has, ``InputUnreadable`` when EOPF knows no such
-    product or finds it incomplete.
+    Raises ``BadPayload`` when it has another name than a SAFE product has, or holds a file whose name leads elsewhere;
+    ``InputUnreadable`` when it is not there, is no archive, or EOPF knows no such product or finds it incomplete.
     """
     if not href.rstrip("/").endswith(SUFFIXES):
         raise BadPayload(f"{href} is no SAFE product: its name ends in none of {', '.join(SUFFIXES)}")

@@ -1,8 +1,9 @@
 """What stands in the headers of Sentinel-1 space packets, as arrays.
 
-Source: S1-IF-ASD-PL-0007, Sentinel-1 SAR Space Packet Protocol Data Unit: the primary header of CCSDS 133.0-B, then a
-secondary header of 62 octets. Codes are kept as integers; what the document turns into a physical value is given in SI
-units (seconds, hertz, hertz a second).
+Source: S1-IF-ASD-PL-0007, Sentinel-1 SAR Space Packet Protocol Data Unit, issue 13: the primary header of CCSDS
+133.0-B-2 (its section 3.1), then a secondary header of 62 octets (3.2): time (3.2.1), fixed and sub-commutated
+ancillary data (3.2.2, 3.2.3), counters (3.2.4), radar configuration (3.2.5) and sample count (3.2.6). Codes are kept as
+integers; what the document turns into a physical value is given in seconds, hertz, hertz a second and decibels.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _LEAP_SECONDS = (
 
 @dataclass(frozen=True)
 class Field:
-    """One field of the secondary header: octet counted from its start, width in octets, then bits within."""
+    """One field of the secondary header: octet from its start, width in octets, bits within; the first is highest."""
 
     octet: int
     width: int
@@ -90,7 +91,7 @@ MODES: Mapping[int, str] = {
     33: "AN S1 without ICAL", 34: "AN S3 without ICAL", 35: "AN S6 without ICAL", 37: "NC S1", 38: "NC S2",
     39: "NC S3", 40: "NC S4", 41: "NC S5-N", 42: "NC S5-S", 43: "NC S6", 44: "NC EW", 45: "NC IW", 46: "NC WV",
 }  # fmt: skip
-"""Measurement modes by event control code."""
+"""Measurement modes by event control code (table 3.2-4)."""
 
 
 SWATHS: Mapping[int, str] = {
@@ -110,15 +111,19 @@ class Derived:
 
 
 def sequence_count(heads: Octets) -> NDArray[np.uint16]:
-    """The 14-bit sequence counts of packets, of which the first octets are given (n × at least 4)."""
+    """The 14-bit sequence counts of packets (n), of which the first octets are given (uint8, n × at least 4).
+
+    Source: CCSDS 133.0-B-2, 4.1.3.4.
+    """
     return _unsigned(heads, 2, 2).astype(np.uint16) & np.uint16(0x3FFF)
 
 
 def times(heads: Octets, length: Integers) -> NDArray[np.datetime64]:
-    """UTC of packets, ``datetime64[ns]``; ``NaT`` for packets without a secondary header.
+    """UTC of packets (n), ``datetime64[ns]``; ``NaT`` for packets without a secondary header.
 
-    ``heads``: the first octets (n × at least 12), ``length``: octets of each packet. The time code is the first thing
-    in the secondary header of every Sentinel-1 packet: GPS seconds (32 bits) and fractions (16 bits).
+    ``heads``: the first octets (uint8, n × at least 12), ``length`` (n): octets of each packet. The time code is the
+    first thing in the secondary header of every Sentinel-1 packet: GPS seconds (32 bits) and fractions (16 bits)
+    (3.2.1).
     """
     found = np.full(length.size, np.datetime64("NaT", "ns"))
     timed = np.flatnonzero((length >= _TIME_END) & (heads[:, 0] & 0x08 != 0))
@@ -130,7 +135,8 @@ def times(heads: Octets, length: Integers) -> NDArray[np.datetime64]:
 def gps_to_utc(coarse: Integers, fine: Integers) -> NDArray[np.datetime64]:
     """UTC (``datetime64[ns]``) of GPS seconds since 1980-01-06T00:00:00 and the 16-bit code of the fraction.
 
-    The fraction is that of the middle of the instrument's tick, (code + ½) · 2⁻¹⁶ s, as the packet specification says.
+    All of n values. The fraction is that of the middle of the instrument's tick, (code + ½) · 2⁻¹⁶ s (3.2.1.2), rounded
+    down to nanoseconds.
     A leap second itself, which ``datetime64`` cannot express, becomes the second after it, as in POSIX.
     """
     midnights = np.array(_LEAP_SECONDS, "datetime64[s]") - _GPS_EPOCH
@@ -142,7 +148,10 @@ def gps_to_utc(coarse: Integers, fine: Integers) -> NDArray[np.datetime64]:
 
 
 def is_sar(heads: Octets, length: Integers) -> bool:
-    """Whether these are SAR packets: all are long enough for the header, and nearly all carry its sync marker."""
+    """Whether these are SAR packets: all are long enough for the header, and over 90 % carry its sync marker (3.2.2).
+
+    ``heads``: the first octets (uint8, n × at least 16), ``length`` (n): octets of each packet.
+    """
     if length.size == 0 or length.min() < SAR_HEADER:
         return False
     marked = _unsigned(heads, PRIMARY_HEADER + 6, 4) == SYNC_MARKER
@@ -150,7 +159,10 @@ def is_sar(heads: Octets, length: Integers) -> bool:
 
 
 def fields(heads: Octets) -> dict[str, Values]:
-    """The fields of the secondary header of SAR packets (n × 68 octets): codes, and physical values made of them."""
+    """The fields of the secondary header of SAR packets (uint8, n × 68): codes, and physical values made of them.
+
+    By name, each of n values; for types, units and meaning see ``FIELDS`` and ``DERIVED``, whose values are float64.
+    """
     codes = {name: _code(heads, field) for name, field in FIELDS.items()}
     wide = {name: code.astype(np.float64) for name, code in codes.items() if name.endswith("_code")}
     return {**codes, **{name: derived.value(wide) for name, derived in DERIVED.items()}}
@@ -205,3 +217,4 @@ DERIVED: Mapping[str, Derived] = {
     "swst": Derived(lambda code: _seconds(code["swst_code"]), "s", "sampling window start time after the pulse"),
     "swl": Derived(lambda code: _seconds(code["swl_code"]), "s", "sampling window length"),
 }
+"""Physical values by name (3.2.5.5 to 3.2.5.12)."""

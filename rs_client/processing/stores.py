@@ -40,7 +40,7 @@ type Store = S3Store | LocalStore
 
 
 class StorageKeys(BaseModel):
-    """Where the object storage is, and the keys to it."""
+    """Where the object storage (S3) is, and the keys to it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -108,7 +108,8 @@ class _Lazy(BackendArray):
 def octets(href: str, size: int, keys: StorageKeys | None) -> xr.Variable:
     """A file of ``size`` octets as a lazy variable (dimension ``octet``, uint8).
 
-    Raises ``InputUnreadable`` when it is not there or has another size; what is read later raises the same.
+    Raises ``InputUnreadable`` when it is not there or has another size, and what is read later raises the same;
+    ``BadPayload`` for an address that is neither ``file:`` nor in object storage that there are keys to, as all below.
     """
     where = _place(href, keys)
     try:
@@ -121,7 +122,7 @@ def octets(href: str, size: int, keys: StorageKeys | None) -> xr.Variable:
 
 
 def open_product(href: str, keys: StorageKeys | None) -> xr.DataTree:
-    """Open a Zarr product, every array lazy and in its own chunks. Raises ``InputUnreadable``."""
+    """Open a Zarr product, every array lazy and in its own chunks. Raises ``InputUnreadable``, ``BadPayload``."""
     try:
         store = ObjectStore(_place(href, keys, inside=True, make=False).store, read_only=True)
         tree: xr.DataTree = xr.open_datatree(store, engine="zarr", chunks={})  # type: ignore[arg-type]
@@ -131,7 +132,7 @@ def open_product(href: str, keys: StorageKeys | None) -> xr.DataTree:
 
 
 def attributes(href: str, keys: StorageKeys | None) -> dict[str, Any]:
-    """What a Zarr product says of itself as a whole. Raises ``InputUnreadable``."""
+    """What a Zarr product says of itself as a whole. Raises ``InputUnreadable``, ``BadPayload``."""
     try:
         store = ObjectStore(_place(href, keys, inside=True, make=False).store, read_only=True)
         return dict(zarr.open_group(store, mode="r").attrs.asdict())
@@ -140,14 +141,18 @@ def attributes(href: str, keys: StorageKeys | None) -> dict[str, Any]:
 
 
 def size(href: str, keys: StorageKeys | None) -> int:
-    """Bytes of everything below an address."""
-    return _size(_place(href, keys, inside=True, make=False).store)
+    """Bytes of everything below an address. Raises ``InputUnreadable``, ``BadPayload``."""
+    try:
+        return _size(_place(href, keys, inside=True, make=False).store)
+    except (BaseError, OSError) as error:
+        raise InputUnreadable(f"{href} cannot be read: {reason(error)}") from error
 
 
 def write(tree: xr.DataTree, href: str, keys: StorageKeys | None) -> int:
     """Write a product as Zarr v3 with consolidated metadata; how many bytes it takes.
 
-    Raises ``OutputRefused``, also when something is there already: a product is never mixed with an older one.
+    Raises ``OutputRefused``, also when something is there already (a product is never mixed with an older one), and
+    ``BadPayload``; what is lazy in the product raises what it raises.
     """
     try:
         store = _place(href, keys, inside=True).store
@@ -240,7 +245,7 @@ def _bucket(bucket: str, keys: StorageKeys, prefix: str | None) -> S3Store:
 
 
 def below(href: str, keys: StorageKeys | None) -> list[str]:
-    """The paths of all files below an address, from there. Raises ``InputUnreadable``."""
+    """The paths of all files below an address, from there. Raises ``InputUnreadable``, ``BadPayload``."""
     where = _place(href, keys, inside=True, make=False)
     try:
         return [entry["path"] for page in obstore.list(where.store) for entry in page]
@@ -249,7 +254,7 @@ def below(href: str, keys: StorageKeys | None) -> list[str]:
 
 
 def fetch(href: str, keys: StorageKeys | None, target: Path) -> None:
-    """Copy a file to this machine, piece by piece. Raises ``InputUnreadable``."""
+    """Copy a file to this machine, piece by piece. Raises ``InputUnreadable``, ``BadPayload``."""
     where = _place(href, keys)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

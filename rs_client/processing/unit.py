@@ -37,7 +37,7 @@ class Unit(EOProcessingUnit):
         mode: str | None = None,  # noqa: ARG002 - eopf's
         **kwargs: Any,
     ) -> dict[str, xr.DataTree]:
-        """Make the product; for the parameters see ``make``."""
+        """Make the product, by its name; for the parameters, and what is raised, see ``make``."""
         return {self.OUTPUT: self.make(inputs[self.INPUT], **kwargs)}
 
     @abstractmethod
@@ -45,7 +45,7 @@ class Unit(EOProcessingUnit):
         """Make the product of the input; ``name`` is among the parameters. Raises a ``ProcessingFailed``."""
 
     def one(self, source: Any) -> xr.DataTree:
-        """The input, which must be one product; ``BadPayload``."""
+        """The input, which must be one product. Raises ``BadPayload``."""
         if not isinstance(source, xr.DataTree):
             raise BadPayload(f"the input {self.INPUT} must be one product")
         return source

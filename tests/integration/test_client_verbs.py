@@ -251,6 +251,31 @@ def test_the_command_line_speaks_for_a_pipe(platform: Any, tmp_path: Path) -> No
     assert rs("whoami").returncode == 3
 
 
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("rs", "pro"), ["process"]),
+        (("rs", "process", "s1-"), ["s1-echo", "s1-l0"]),
+        (("rs", "search", "c"), ["cadip", "catalog"]),
+        (("rs", "jobs", "wa"), ["wait"]),
+        (("rs", "stage", "x", "--to", "COLLECTION"), ["COLLECTION"]),
+        (("rs", "open", "COLLECTION"), ["COLLECTION"]),
+        (("rs", "open", "COLLECTION", "sh"), ["shared-item"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_a_shell_completes(
+    platform: Any, alice: RsClient, collection: str, words: tuple[str, ...], offered: list[str]
+) -> None:
+    """As bash asks for it: verbs and processors that are installed, and what the platform has of one's own."""
+    alice.catalog.get_collection(collection).create_item({**ITEM, "collection": collection})
+    typed = [word.replace("COLLECTION", collection) for word in words]
+    asked = {"_RS_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(typed), "COMP_CWORD": str(len(typed) - 1)}
+    environment = {**os.environ, **platform.env("alice"), **asked}
+    done = subprocess.run([RS], env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.split() == [word.replace("COLLECTION", collection) for word in offered], done.stderr
+
+
 def test_several_threads_share_one_session(alice: RsClient) -> None:
     found: list[str] = []
     threads = [threading.Thread(target=lambda: found.append(alice.whoami().login)) for _ in range(8)]

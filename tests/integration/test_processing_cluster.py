@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import xarray as xr
 from distributed import Client, LocalCluster, get_worker
 
 from rs_client.processing import run
 from rs_client.processing.payload import run_payload
+from rs_client.processing.reedsolomon import Octets
 from rs_client.processing.s1_l0 import SentinelOneLevelZero, cadu_block
 from tests.unit.processing import safe_product
 from tests.unit.processing.session import SAR, Small, small
@@ -34,13 +36,13 @@ def content(store: Path) -> dict[str, bytes]:
     return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
 
 
-def order(sent: Small, folder: Path, output: Path) -> dict[str, Any]:
+def order(files: Mapping[tuple[int, int], Octets], folder: Path, output: Path, segment: int = 20_000) -> dict[str, Any]:
     inputs = []
-    for (channel, block), octets in sent.files().items():
+    for (channel, block), octets in files.items():
         path = folder / f"ch{channel}_{block:05d}.raw"
         octets.tofile(path)
         inputs.append({"channel": channel, "block": block, "href": path.as_uri(), "size": octets.size})
-    parameters = {"segment": 20_000}
+    parameters = {"segment": segment}
     return {"processor": "s1-l0", "inputs": inputs, "output": output.as_uri(), "session": {"id": "S1A_1"},
             "parameters": parameters}  # fmt: skip
 
@@ -52,13 +54,47 @@ def _on_a_worker(payload: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def test_an_order_that_is_a_task_spreads_over_the_cluster(sent: Small, cluster: LocalCluster, tmp_path: Path) -> None:
     here, there = tmp_path / "here" / "X.zarr", tmp_path / "there" / "X.zarr"
-    run_payload(order(sent, tmp_path, here))
+    run_payload(order(sent.files(), tmp_path, here))
     with Client(cluster, set_as_default=False) as client:  # type: ignore[no-untyped-call]
-        _, answer = client.submit(_on_a_worker, order(sent, tmp_path, there), pure=False).result()
+        _, answer = client.submit(_on_a_worker, order(sent.files(), tmp_path, there), pure=False).result()
         logs = client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.transition_log)
     assert answer["href"] == there.as_uri()
     assert content(there) == content(here)
     assert len({entry[0] for entry in logs if "scan" in str(entry[0]) or "partial" in str(entry[0])}) > 4
+
+
+def damaged(sent: Small) -> dict[tuple[int, int], Octets]:
+    """A file is missing, one begins with noise, one has octets slipped in and a hopeless frame, one is cut short."""
+    files, noise = sent.files(), np.random.default_rng(3).integers(0, 256, 501, np.uint8)
+    del files[1, 2]
+    files[1, 1] = np.concatenate([noise, files[1, 1]])
+    files[2, 1] = np.insert(files[2, 1], 5_000, noise[:33])
+    files[2, 1][20_000:20_900] ^= 0x55
+    files[2, 3] = files[2, 3][:-777]
+    return files
+
+
+def test_a_damaged_session_is_the_same_product_and_every_octet_is_accounted_for(
+    sent: Small, cluster: LocalCluster, tmp_path: Path
+) -> None:
+    files = damaged(sent)
+    stores = [tmp_path / str(segment) / "X.zarr" for segment in (1_000_000, 20_000, 9_000)]
+    answer = run_payload(order(files, tmp_path, stores[0], 1_000_000))
+    run_payload(order(files, tmp_path, stores[1]))
+    with Client(cluster, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+        client.submit(_on_a_worker, order(files, tmp_path, stores[2], 9_000), pure=False).result()
+    assert content(stores[0]) == content(stores[1]) == content(stores[2])
+
+    account = answer["quality"]
+    frames, packets = account["frames"], account["packets"]
+    carrying = frames["good"] + frames["corrected"] + frames["bad"]
+    assert 2044 * (carrying + frames["fill"]) + frames["skipped_octets"] == sum(one.size for one in files.values())
+    zones = 1776 * (carrying - packets["frames_unusable"])
+    assert zones == packets["packet_octets"] + packets["idle_octets"] + packets["dropped_octets"]
+    groups = account["groups"].values()
+    assert packets["packet_octets"] == sum(one["octets"] + one["duplicate_octets"] for one in groups)
+    assert all(frames[kind] for kind in ("good", "bad", "skipped_octets"))
+    assert account["channels"]["1"]["missing_files"] == [2]
 
 
 def test_a_unit_runs_on_a_cluster_of_ones_own(sent: Small, cluster: LocalCluster, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import rs_client
 from rs_client.aio import AsyncRsClient, AsyncStac
 from rs_client.cadip import CadipClient
-from rs_client.errors import NotFound, StationUnavailable
+from rs_client.errors import Invalid, NotFound, StationUnavailable
 from rs_client.jobs import AsyncJob, Job
 from rs_client.session import RsClient, User
 from tests.unit.client.far import SERVER, async_http, serving
@@ -21,6 +21,10 @@ IDS = [f"S1A_{number}" for number in range(5)]
 PUBLIC = "https://public.test/rs"
 ME = {"login": "alice", "roles": [], "groups": ["rs-users"]}
 JOB = {"jobID": "j1", "processID": "staging", "status": "successful"}
+COLLECTIONS = [
+    {"id": f"s1-{name}", "providers": [{"name": f"Station {name.upper()}", "roles": ["host"]}]}
+    for name in ("sgs", "mti", "ins")
+]
 
 
 def item(item_id: str) -> dict[str, Any]:
@@ -55,13 +59,18 @@ class Server:
             "/jobs/j1": JOB,
             "/jobs/j1/log": [{"at": "", "line": "staged"}],
             "/jobs/j1/results": {"items": [{"href": f"{SERVER}/catalog/collections/c/items/S1A_0"}]},
-            "/cadip/collections": {"collections": [{"id": "s1-sgs"}]},
+            "/cadip/collections": self.collections(request),
             "/processes/staging/execution": JOB,
         }
         if "/items/" in path:
             return httpx.Response(200, json=item(path.rpartition("/")[2]))
         found = answers.get(path)
         return httpx.Response(404, json={"detail": "not here"}) if found is None else httpx.Response(200, json=found)
+
+    def collections(self, request: httpx.Request) -> dict[str, Any]:
+        number = int(request.url.params.get("token", 0))
+        more = [{"rel": "next", "href": f"{PUBLIC}/cadip/collections?token={number + 1}"}]
+        return {"collections": [COLLECTIONS[number]], "links": more if number + 1 < len(COLLECTIONS) else []}
 
     def page(self, request: httpx.Request) -> dict[str, Any]:
         asked = json.loads(request.content) if request.method == "POST" else dict(request.url.params)
@@ -101,13 +110,27 @@ async def test_a_search_asks_for_no_more_pages_than_it_needs(alice: AsyncRsClien
     assert len([request for request in server.requests if request.url.path.endswith("/search")]) == 1
 
 
+async def test_a_search_at_one_station(alice: AsyncRsClient, server: Server) -> None:
+    assert [one.id async for one in alice.cadip.search(station="MTI", max_items=1)] == IDS[:1]
+    assert json.loads(server.requests[-1].content)["collections"] == ["s1-mti"]
+    with pytest.raises(Invalid, match=r"no station moon here\n.*sgs, mti, ins"):
+        _ = [one async for one in alice.cadip.search(station="moon")]
+
+
+@pytest.mark.parametrize("parameters", [{"datetime": "yesterday"}, {"fly": True}])
+async def test_parameters_that_make_no_sense_are_told(alice: AsyncRsClient, parameters: dict[str, Any]) -> None:
+    with pytest.raises(Invalid, match="cannot be searched"):
+        _ = [one async for one in alice.cadip.search(**parameters)]
+
+
 async def test_the_verbs(alice: AsyncRsClient, server: Server) -> None:
     async with alice:
         assert await alice.whoami() == User("alice", (), ("rs-users",))
         assert (await alice.cadip.item("s1-sgs", "S1A_3")).id == "S1A_3"
-        assert await alice.cadip.collections() == [{"id": "s1-sgs"}]
+        assert await alice.cadip.collections() == COLLECTIONS
         job = await alice.stage([f"{SERVER}/x"], to="s1-cadu")
         assert (await job.wait()).id == "j1"
+        assert "j1" in job._repr_html_()
         assert [one.id for one in await job.items()] == ["S1A_0"]
         assert await job.log() == ["staged"]
         assert [one.id for one in await alice.jobs()] == ["j1"]

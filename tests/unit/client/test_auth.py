@@ -273,6 +273,14 @@ class TestDeviceLogin:
         assert self.login(again).headers() == bearer(1)
         assert again.requests == []
 
+    def test_nobody_is_asked_where_that_was_said(self) -> None:
+        far = Far(self.STARTED)
+        login = DeviceLogin(ISSUER, FileStore(self.store), say=self.said.append, clock=self.clock)
+        login.ask_nobody()
+        with pytest.raises(NotAuthenticated, match="nobody is logged in here"):
+            Person(login, far, self.clock).headers()
+        assert (far.requests, self.said) == ([], [])
+
     def test_the_challenge_gives_nothing_away(self, tokens: Endpoint) -> None:
         far = Far(self.STARTED, tokens())
         self.login(far).headers()

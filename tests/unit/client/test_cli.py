@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
-from rs_client import cli, errors
+from rs_client import cli, errors, reproduce, verbs
+from rs_client.auth import DeviceLogin
+from rs_client.processing import command
 from rs_client.session import RsClient
-from tests.unit.client.far import SERVER, session
+from rs_client.tokenstore import FileStore
+from tests.unit.client.far import SERVER, http, session
+from tests.unit.client.test_reproduce import PLAN
 
 ITEM: dict[str, Any] = {
     "type": "Feature",
@@ -60,6 +66,9 @@ ANSWERS: dict[str, Any] = {
     "POST /auth/api_keys": {**KEY, "api_key": "rsk_new"},
     "GET /auth/api_keys": [KEY],
     "DELETE /auth/api_keys/k1": {},
+    "POST /processes/s1-l0/execution": JOB,
+    "POST /dpr/processes/s1-l0/plan": PLAN,
+    "GET /catalog/collections/s1-cadu/items/S1A_1": ITEM,
 }
 
 
@@ -105,8 +114,25 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Server:
     return server
 
 
+ROOT = typer.Typer()
+for _verbs in (cli.commands, command.commands, reproduce.commands):
+    ROOT.add_typer(_verbs)
+
+
 def run(*arguments: str, stdin: str = "") -> Result:
-    return CliRunner().invoke(cli.commands, list(arguments), input=stdin)
+    return CliRunner().invoke(ROOT, list(arguments), input=stdin)
+
+
+def leaves(found: Any, name: str = "rs") -> Iterator[tuple[str, Any]]:
+    """The verbs below a command, by what one types."""
+    if hasattr(found, "commands"):
+        for below, each in found.commands.items():
+            yield from leaves(each, f"{name} {below}")
+    else:
+        yield name, found
+
+
+VERBS = dict(leaves(typer.main.get_command(ROOT)))
 
 
 TEXTS = [
@@ -134,6 +160,14 @@ TEXTS = [
     (["keys", "list"], "k1  2027-01-01  chain\n"),
     (["keys", "revoke", "k1"], "revoked\n"),
     (["login", SERVER], f"alice at {SERVER}\n"),
+    (["login", "--json"], f'"server": "{SERVER}"'),
+    (["jobs", "log", "j1", "--json"], '"staged"'),
+    (["jobs", "dismiss", "j1", "--json"], '"status": "dismissed"'),
+    (["keys", "revoke", "k1", "--json"], '"revoked": "k1"'),
+    (["process", "s1-l0", "s1-cadu/S1A_1", "--to", "s1-l0"], "S1A_1"),
+    (["process", "s1-l0", "s1-cadu/S1A_1", "--no-wait", "--json"], '"job": "j1"'),
+    (["process", "s1-l0", f"{SERVER}/x", "--plan"], "s1-l0 1.0.0 on 2 workers"),
+    (["process", "s1-l0", f"{SERVER}/x", "--plan", "--json"], '"processor": "s1-l0"'),
 ]
 
 
@@ -161,12 +195,39 @@ def test_addresses_come_through_a_pipe(server: Server) -> None:
     assert body["inputs"]["items"] == [{"href": f"{SERVER}/a"}, {"href": f"{SERVER}/b"}]
 
 
+def test_a_processor_gets_items_by_name_and_by_address(server: Server) -> None:
+    done = run("process", "s1-l0", "s1-cadu/S1A_1", "-", "-p", "basis=dual", "--to", "s1-l0", stdin=f"{SERVER}/b\n")
+    assert done.exit_code == 0, done.output
+    (body,) = server.bodies("/processes/s1-l0/execution")
+    assert body["inputs"] == {
+        "items": [{"href": ITEM["links"][0]["href"]}, {"href": f"{SERVER}/b"}],
+        "collection": "s1-l0",
+        "parameters": {"basis": "dual"},
+    }
+
+
+def test_an_item_that_is_not_there_is_not_left_out(server: Server) -> None:
+    done = run("process", "s1-l0", "s1-cadu/S1A_1", "s1-cadu/S1A_2", "--to", "s1-l0")
+    assert (done.exit_code, server.bodies("/processes/s1-l0/execution")) == (verbs.FAILED, [])
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_has_a_form_for_programs_and_exit_codes(name: str) -> None:
+    assert any("--json" in parameter.opts for parameter in VERBS[name].params)
+    assert isinstance(VERBS[name], verbs.Verb)
+    assert VERBS[name].help
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["whoami"], ["process", "s1-l0", "c/i", "--to", "x"], ["process", "s1-l0", f"{SERVER}/x"], ["reproduce", "c/i"]],
+)
 @pytest.mark.parametrize(
     ("status", "code"), [(400, 2), (401, 3), (403, 3), (404, 1), (409, 1), (429, 1), (502, 4), (503, 4)]
 )
-def test_a_problem_is_a_sentence_and_an_exit_code(server: Server, status: int, code: int) -> None:
+def test_a_problem_is_a_sentence_and_an_exit_code(server: Server, status: int, code: int, arguments: list[str]) -> None:
     server.fault = httpx.Response(status, json={"detail": "it is so", "hint": "do that", "request_id": "r1"})
-    done = run("whoami")
+    done = run(*arguments)
     assert done.exit_code == code
     assert done.stderr == "error: it is so\n  → do that\n  → request r1\n"
     assert done.stdout == ""
@@ -174,7 +235,7 @@ def test_a_problem_is_a_sentence_and_an_exit_code(server: Server, status: int, c
 
 def test_a_failed_job_is_a_failure(server: Server) -> None:
     done = run("jobs", "wait", "j3")
-    assert done.exit_code == cli.FAILED
+    assert done.exit_code == verbs.FAILED
     assert "staging failed: no space" in done.stderr
 
 
@@ -185,24 +246,37 @@ def test_a_failed_job_is_a_failure(server: Server) -> None:
         ["search", "cadip", "-w", "platform"],
         ["stage", "x"],
         ["share", "s1-l0", "--revoke"],
+        ["process", "s1-l0"],
+        ["process", "s1-l0", "S1A_1"],
+        ["reproduce", "S1A_1"],
         ["fly"],
     ],
 )
 def test_what_is_asked_wrongly(server: Server, arguments: list[str]) -> None:
-    assert run(*arguments).exit_code == cli.USAGE
+    assert run(*arguments).exit_code == verbs.USAGE
 
 
 def test_every_error_has_an_exit_code() -> None:
     for name in errors.__dict__.values():
         if isinstance(name, type) and issubclass(name, errors.RsError):
             more: dict[str, Any] = {"versions": {}} if name is errors.EnvironmentMismatch else {}
-            assert 1 <= cli.exit_code(name("x", **more)) <= 4
+            assert 1 <= verbs.exit_code(name("x", **more)) <= 4
 
 
 def test_a_shell_completes_the_ids_of_jobs(server: Server) -> None:
-    assert cli._complete(cli._job_ids) == ["j1", "j2"]
+    assert verbs.offered(cli._job_ids) == ["j1", "j2"]
     server.fault = httpx.Response(401)
-    assert cli._complete(cli._job_ids) == []
+    assert verbs.offered(cli._job_ids) == []
+
+
+def test_a_shell_that_completes_asks_nobody_to_log_in(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    login = http(server)
+    login.auth = DeviceLogin("http://keycloak.test", FileStore(tmp_path / "login.json"))
+    monkeypatch.setattr("rs_client.connect", lambda: RsClient(login))
+    assert verbs.offered(cli._job_ids) == []
+    assert server.requests == []
 
 
 def test_who_stops_waiting_hears_how_to_come_back(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,5 +287,5 @@ def test_who_stops_waiting_hears_how_to_come_back(server: Server, monkeypatch: p
 
     monkeypatch.setattr("rs_client.connect", lambda: session(answer))
     done = run("jobs", "wait", "j2")
-    assert done.exit_code == cli.INTERRUPTED
+    assert done.exit_code == verbs.INTERRUPTED
     assert "rs jobs wait j2" in done.stderr

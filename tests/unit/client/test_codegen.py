@@ -102,6 +102,11 @@ SEARCHES = st.fixed_dictionaries(
         "sortby": st.lists(st.sampled_from(["+id", "-datetime", "platform"]), min_size=1, max_size=2, unique=True),
         "limit": st.integers(1, 200),
         "max_items": st.integers(1, 1000),
+        "intersects": st.tuples(st.floats(-180, 180), st.floats(-90, 90)).map(
+            lambda point: {"type": "Point", "coordinates": list(point)}
+        ),
+        "query": st.sampled_from([["eo:cloud_cover<10", "platform=a"], {"sat:absolute_orbit": {"lt": 3}}]),
+        "fields": st.sampled_from([["+id", "-assets"], "id,-links", {"include": ["id"], "exclude": []}]),
     },
 )
 

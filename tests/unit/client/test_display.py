@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
+import pty
 import re
 import sys
+import termios
 from datetime import UTC, datetime
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
@@ -14,8 +18,13 @@ import pytest
 
 from rs_client import display
 from rs_client.catalog import Reader
+from rs_client.dpr import ProcessorList
 from rs_client.keys import Key
+from rs_client.lta import Order
+from rs_client.plans import Plan
+from rs_client.processing.compare import Comparison, Difference
 from rs_client.progress import Progress
+from rs_client.reproduce import Reproduction
 from rs_client.session import User
 from rs_client.stac import ItemList
 
@@ -74,6 +83,37 @@ def test_a_log_gets_each_line_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "10 %\n20 %\n"
 
 
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_a_line_in_a_terminal_stays_one_line(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ran over the edge of a terminal would stay there, once for each time that it changed."""
+    screen, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, columns))
+    with open(terminal, "w") as stream:  # noqa: PTH123 - a descriptor
+        monkeypatch.setattr(sys, "stderr", stream)
+        with display.live_line() as line:
+            line.show("staging · running · " * 20, 10)
+            line.show("done", 100)
+    said = os.read(screen, 10_000).decode()
+    os.close(screen)
+    first, second = said.split("\r\x1b[2K")[1:]
+    assert len(first) == columns - 1
+    assert first.endswith("…")
+    assert second == "done\r\n"
+
+
+def test_a_line_that_never_said_anything_leaves_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with display.live_line():
+        pass
+    assert stream.getvalue() == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 RICH = {f"a{number}": pystac.Asset(f"s3://x/{number}", extra_fields={"file:size": 10**9}) for number in range(2000)}
 MANY = [item(EVIL * 20) for _ in range(500)]
 HUGE = pystac.Item(
@@ -84,6 +124,18 @@ HUGE = pystac.Item(
     {f"p{number}": EVIL * 10 for number in range(3000)},
     assets=RICH,
 )
+STEP = {"name": EVIL, "id": EVIL * 20, "files": 1, "bytes": 1, "why": EVIL * 20, "stage_to": EVIL}
+WORDY = {
+    "processor": EVIL * 900,
+    "version": EVIL,
+    "bytes_to_read": 1,
+    "bytes_to_stage": 1,
+    "steps": [{"inputs": [STEP] * 900, "adfs": [], "outputs": []}],
+    "notes": [EVIL * 30] * 900,
+    "problems": [EVIL],
+    "cluster": {"workers": 1, "cores": 1, "memory_gib": 1},
+}
+UNLIKE = Comparison(1, 1, (Difference(EVIL * 9, EVIL * 20, 1, 2, 0.5),) * 900)
 BUSY = Progress.of({"status": "running", "message": EVIL * 1000, "progress": 40})
 
 
@@ -101,6 +153,11 @@ BUSY = Progress.of({"status": "running", "message": EVIL * 1000, "progress": 40}
         display.user(User(EVIL, (EVIL,) * 9999, (EVIL,) * 9999)),
         display.keys([Key(EVIL, EVIL, EVIL, datetime(2027, 1, 1, tzinfo=UTC))] * 3000),
         display.readers([Reader(EVIL, "user", ("read",))] * 3000),
+        display.orders([Order(EVIL, EVIL, EVIL)] * 3000),
+        ProcessorList({EVIL * n: EVIL * 1000 for n in range(300)})._repr_html_(),
+        Plan(WORDY)._repr_html_(),
+        UNLIKE._repr_html_(),
+        Reproduction(cast("Any", None), UNLIKE, (EVIL * 100,) * 3000)._repr_html_(),
     ],
 )
 def test_pages_are_small_safe_and_right_in_light_and_dark(html: str) -> None:

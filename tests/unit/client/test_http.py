@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from rs_client.auth import ApiKey
-from rs_client.errors import Invalid, NotFound, RsError, ServiceUnavailable, StationUnavailable, Timeout
+from rs_client.errors import Invalid, NotFound, RsError, ServiceUnavailable, Timeout
 from rs_client.http import Http
 from tests.unit.client.far import SERVER, Far, client, http
 
@@ -50,7 +50,7 @@ def test_post_once_is_tried_again_under_one_key() -> None:
     ("answer", "expected"),
     [
         (AWAY, ServiceUnavailable),
-        (httpx.Response(502, text="<html>"), StationUnavailable),
+        (httpx.Response(502, text="<html>"), ServiceUnavailable),
         (httpx.ConnectError("refused"), ServiceUnavailable),
         (httpx.ReadTimeout("slow"), Timeout),
     ],

@@ -81,10 +81,32 @@ def test_a_failure_says_why_and_how_its_log_ended() -> None:
     assert caught.value.detail == "staging failed: station sgs is down"
     assert caught.value.log_tail == tuple(f"line {number}" for number in range(5))
     assert (caught.value.job, caught.value.step) == ("j1", "staging")
+    assert "rs jobs log" in caught.value.hint
+
+
+@pytest.mark.parametrize("status", [400, 404, 500, 503])
+def test_a_failure_tells_the_unit_the_input_and_what_to_do(status: int) -> None:
+    problem = {"status": status, "detail": "a.raw ended early", "unit": "s1-l0", "input": "s3://b/a.raw",
+               "hint": "stage it again"}  # fmt: skip
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        if request.url.path.endswith("/results"):
+            return httpx.Response(status, json=problem)
+        if request.url.path.endswith("/log"):
+            return httpx.Response(200, json=[])
+        return httpx.Response(200, json=info("failed", message="a.raw ended early"))
+
+    with pytest.raises(JobFailed, match="→ stage it again") as caught:
+        job(answer, "failed").wait()
+    assert caught.value.step == "s1-l0"
+    assert caught.value.problem["input"] == "s3://b/a.raw"
+    assert asked.count("/jobs/j1/results") == 1
 
 
 def test_a_failure_without_a_log_still_says_why() -> None:
-    with pytest.raises(JobFailed, match=r"^staging failed: it broke$"):
+    with pytest.raises(JobFailed, match=r"^staging failed: it broke\n  → the job's log says more"):
         job(table({"GET /jobs/j1": info("failed", message="it broke")})).wait()
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from PIL import Image
 
 from rs_client import display
 from rs_client.errors import Invalid
-from rs_client.quicklook import _gridded, quicklook
+from rs_client.quicklook import HEIGHT, WIDTH, Quicklook, _gridded, quicklook
 
 START = np.datetime64("2024-11-14T14:24:44", "ns")
 
@@ -72,6 +73,12 @@ def test_a_page_with_it_stays_small(level0: xr.DataTree, noise: bool) -> None:
     assert len(html.encode()) <= display.MAX_BYTES
     assert "<script" not in html
     assert re.search(r"src='data:image/png;base64,iVBOR", html)
+
+
+def test_a_title_of_any_length_fits_the_page() -> None:
+    noisy = Image.fromarray(np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8))
+    html = Quicklook("'" * 9000, "&" * 9000, noisy, None)._repr_html_()
+    assert len(html.encode()) <= 50_000
 
 
 def test_what_is_named_is_drawn(level0: xr.DataTree, tmp_path: Path) -> None:

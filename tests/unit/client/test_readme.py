@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import rs_client
-from rs_client import cli, settings
+from rs_client import settings, verbs
 from rs_client.cadip import CadipClient
 from rs_client.catalog import CatalogClient
 from rs_client.dpr import DprClient
@@ -65,11 +65,11 @@ def test_errors_are_what_is_said_of_them(row: list[str]) -> None:
             assert issubclass(kind, getattr(builtins, builtin))
         if issubclass(kind, rs_client.RsError):
             more: dict[str, Any] = {"versions": {}} if name == "EnvironmentMismatch" else {}
-            assert cli.exit_code(kind("x", **more)) == int(row[2])
+            assert verbs.exit_code(kind("x", **more)) == int(row[2])
             error = kind("x", **more)
             assert all(hasattr(error, member) for member in spans(row[0]) if member.islower() and len(names) == 1)
         else:
-            assert int(row[2]) == cli.INTERRUPTED
+            assert int(row[2]) == verbs.INTERRUPTED
 
 
 def test_every_error_is_in_the_table() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from rs_client.catalog import Reader
 from rs_client.errors import Invalid
-from rs_client.keys import Key
+from rs_client.keys import Key, KeyList
 from rs_client.lta import Order
 from rs_client.session import RsClient
 from tests.unit.client.far import SERVER, session
@@ -118,6 +118,13 @@ def test_a_key_is_told_once(alice: RsClient, server: Server) -> None:
     assert server.requests[-1].method == "DELETE"
 
 
+def test_a_key_of_a_service_account_may_have_no_end() -> None:
+    key = Key.of({**KEY, "expires": None})
+    assert key.expires is None
+    assert "when revoked" in key._repr_html_()
+    assert "when revoked" in repr(KeyList([key]))
+
+
 def test_an_order_at_an_archive(alice: RsClient, server: Server) -> None:
     item = pystac.Item("S1A_1", None, None, END, {}, collection="s1-lta")
     order = alice.lta.order(item)
@@ -126,6 +133,7 @@ def test_an_order_at_an_archive(alice: RsClient, server: Server) -> None:
     assert order == Order("o1", "queued", "S1A_1")
     assert alice.lta.order_status(order.id) == Order("o1", "completed", "S1A_1", END)
     assert alice.lta.orders() == [order]
+    assert "queued" in repr(alice.lta.orders())
     assert alice.lta.cancel_order(order.id).status == "cancelled"
     with pytest.raises(Invalid, match="no collection"):
         alice.lta.order(pystac.Item("x", None, None, END, {}))

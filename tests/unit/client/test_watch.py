@@ -12,8 +12,8 @@ import pytest
 
 from rs_client import errors
 from rs_client.aio import AsyncRsClient
-from rs_client.auth import HubToken
-from rs_client.errors import Detached, JobFailed, NotFound, ServiceUnavailable, Timeout
+from rs_client.auth import ApiKey, HubToken
+from rs_client.errors import Detached, Forbidden, JobFailed, NotFound, ServiceUnavailable, Timeout
 from rs_client.http import Http
 from rs_client.jobs import AsyncJob, Job
 from rs_client.progress import Status
@@ -139,6 +139,41 @@ def test_a_stream_that_ends_early_is_opened_again(wait: Wait) -> None:
 @pytest.mark.parametrize("status", [404, 405, 406])
 def test_a_server_without_events_is_looked_at(wait: Wait, status: int) -> None:
     server = Server(httpx.Response(status), now=state("successful"))
+    assert wait(server, None) is Status.SUCCESSFUL
+    assert server.paths == ["/jobs/j1/events", "/jobs/j1"]
+
+
+def streamed(status: int, text: str = "<html>", **headers: str) -> httpx.Response:
+    """As a real server answers: what it says is read only when it is asked for."""
+    return httpx.Response(status, headers=headers, stream=Stream([text]))
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_a_server_that_refuses_for_a_while_is_borne_with(
+    wait: Wait, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusal = streamed(status, json.dumps({"detail": "not now"}))
+    server = Server(refusal, streamed(status), [event(1, state("successful"))])
+    assert wait(server, None) is Status.SUCCESSFUL
+    assert server.paths == ["/jobs/j1/events"] * 3
+    assert "not now · looking again" in said(capsys)[0]
+
+
+def test_who_is_told_to_wait_waits_so_long() -> None:
+    pauses: list[float] = []
+    server = Server(streamed(429, "{}", **{"Retry-After": "7"}), [event(1, state("successful"))])
+    patient = RsClient(Http(SERVER, ApiKey("k"), client(server), pause=pauses.append))
+    assert Job(patient, ACCEPTED).wait().last_seen.status is Status.SUCCESSFUL
+    assert pauses == [7.0]
+
+
+def test_a_job_of_others_is_not_waited_for(wait: Wait) -> None:
+    with pytest.raises(Forbidden, match="not yours"):
+        wait(Server(streamed(403, json.dumps({"detail": "not yours"}))), None)
+
+
+def test_what_answers_something_else_has_no_events(wait: Wait) -> None:
+    server = Server(streamed(200, "<html>", **{"Content-Type": "text/html"}), now=state("successful"))
     assert wait(server, None) is Status.SUCCESSFUL
     assert server.paths == ["/jobs/j1/events", "/jobs/j1"]
 

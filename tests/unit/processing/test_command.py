@@ -88,6 +88,10 @@ def test_an_output_that_is_there_stays(sent: Small, tmp_path: Path) -> None:
         (["--local", "s1-l0", "--output", "A.zarr"], 2, "needs --input and --output"),
         (["--local", "s1-l0", "--input", ".", "--output", "A.zarr", "-p", "basis"], 2, "NAME=VALUE"),
         (["s1-l0"], 2, "or give --local"),
+        (["s1-l0", "--input", ".", "--output", "A.zarr"], 2, "go with --local"),
+        (["s1-l0", "c/i", "--workers", "2"], 2, "go with --local"),
+        (["--local", "s1-l0", "--input", ".", "--output", "A.zarr", "--plan"], 2, "no items, --to or --plan"),
+        (["--local", "s1-l0", "c/i", "--input", ".", "--output", "A.zarr"], 2, "no items, --to or --plan"),
     ],
 )
 def test_wrong_orders_are_sentences(

@@ -31,6 +31,9 @@ SAID: dict[str, Any] = {
     "CorrectedTFs": 2,
     "UncorrectableTFs": 1,
     "DataTFs": 11,
+    "ErrorDataTFs": 2,
+    "CorrectedDataTFs": 1,
+    "UncorrectableDataTFs": 1,
     "TotalChunks": 1,
     "TotalVolume": 12 * 2044 + 7,
 }
@@ -45,6 +48,9 @@ def test_the_same_is_counted() -> None:
         "corrected_frames",
         "uncorrectable_frames",
         "data_frames",
+        "error_data_frames",
+        "corrected_data_frames",
+        "uncorrectable_data_frames",
         "files",
         "octets",
     }
@@ -57,6 +63,9 @@ def test_the_same_is_counted() -> None:
         ({"TotalVolume": 12 * 2044}, "octets", 7),
         ({"TotalChunks": 2}, "files", -1),
         ({"ErrorTFs": 0}, "error_frames", 3),
+        ({"ErrorDataTFs": 3}, "error_data_frames", -1),
+        ({"CorrectedDataTFs": 2}, "corrected_data_frames", -1),
+        ({"UncorrectableDataTFs": 0}, "uncorrectable_data_frames", 1),
     ],
 )
 def test_every_difference_is_told(change: dict[str, Any], name: str, difference: int) -> None:
