@@ -15,7 +15,10 @@ _OWN_KERNEL = "use a kernel of the platform's image: its clusters run the same p
 
 
 def open_cluster(settings: Settings, workers: int) -> Any:
-    """A cluster of the platform's gateway where one is known, else one of this machine."""
+    """A cluster of the platform's gateway where one is known, else one of this machine, of so many workers.
+
+    Raises ``EnvironmentMismatch`` when the gateway's cluster runs other versions than this process; it is closed then.
+    """
     if not settings.gateway:
         from distributed import LocalCluster
 

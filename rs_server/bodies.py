@@ -10,7 +10,7 @@ from fastapi import Request
 
 from rs_server.errors import BadInput
 
-DEEPEST = 32  # a feature collection of multi-polygons has 9 levels
+DEEPEST = 40  # a feature collection of multi-polygons has 9 levels, the deepest filter of a search 36
 
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _NO_NUMBERS = (b"NaN", b"Infinity")

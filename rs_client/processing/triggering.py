@@ -136,7 +136,10 @@ def trigger(payload: Mapping[str, Any], keys: Mapping[str, Any] | None = None) -
 
 
 def call(payload: Mapping[str, Any], keys: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Call the callable that a payload names, with its order; a report in the form of eopf's. Raises what it raises."""
+    """Call the callable that a payload names, with its order; a report in the form of eopf's.
+
+    Raises ``BadPayload`` for a payload that amounts to no order, and what the callable raises.
+    """
     begin = time.monotonic()
     _named(payload)(order_of(payload, keys))
     return {"status": "completed", "overall": round(time.monotonic() - begin, 2)}
@@ -267,8 +270,10 @@ class _Lines(logging.Handler):
         self._account = account
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line of a record; a traceback stays in the worker's own log."""
-        self._account.line(record.getMessage().partition("\n")[0])
+        """One line of a record; a traceback stays in the worker's own log, and eopf's report, JSON, in its own file."""
+        line = record.getMessage().partition("\n")[0]
+        if not line.startswith("{"):
+            self._account.line(line)
 
 
 @contextmanager

@@ -116,6 +116,36 @@ def test_several_sort_keys_forth_and_back(
     assert _pages(callers, 6, back=True, **order) == pages[-2::-1]
 
 
+def _nested(levels: int) -> dict[str, Any]:
+    """A condition of so many levels: of ``not``, and a comparison with an orbit."""
+    term: dict[str, Any] = {"op": ">", "args": [{"property": "sat:absolute_orbit"}, 56550]}
+    for _ in range(levels - 1):
+        term = {"op": "not", "args": [term]}
+    return term
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"op": ">", "args": [{"op": "/", "args": [{"property": "sat:absolute_orbit"}, 2]}, 28275.5]},
+        _nested(15),
+    ],
+    ids=["calculated", "deep"],
+)
+def test_a_filter_that_the_first_page_takes_all_pages_take(callers: Callers, condition: dict[str, Any]) -> None:
+    asked = {"filter": condition, "filter-lang": "cql2-json", "collections": [FULL, "s1-sgs"]}
+    whole = [_place(each) for page in _pages(callers, 1000, **asked) for each in page]
+    pages = _pages(callers, 2, **asked)
+    assert [_place(each) for page in pages for each in page] == whole
+    assert _pages(callers, 2, back=True, **asked) == pages[-2::-1]
+    assert len({collection for collection, _ in whole}) == 2
+
+
+def test_a_filter_too_deep_for_later_pages_is_refused_on_the_first(callers: Callers) -> None:
+    refused = _search(callers, filter=_nested(17), limit=2, **{"filter-lang": "cql2-json", "collections": [FULL]})
+    assert (refused.status_code, "more than 16 levels" in refused.json()["detail"]) == (400, True)
+
+
 @pytest.mark.parametrize(
     ("origin", "status"),
     [("2024-11-02", 200), ("2024-11-02T00:00:00.1234567Z", 200), ("yesterday", 400), (5, 400)],
