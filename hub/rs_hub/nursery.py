@@ -69,6 +69,8 @@ def _become(order: dict[str, Any]) -> None:
     _turn_streams(order["log"])
     os.environ.update(order["environment"])
     dask.config.refresh()  # it has read the environment of the nursery
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()  # else all draw the same numbers; Python's own does so by itself
     _interpreter, _by_name, module, *arguments = order["command"]
     sys.modules.pop(module, None)  # it is run, not imported
     sys.argv = [module, *arguments]

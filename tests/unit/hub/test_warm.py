@@ -19,7 +19,7 @@ import pytest
 
 from rs_hub.warm import WarmBackend
 
-BARE = "import rs_hub.nursery as nursery; nursery._import = lambda: None; nursery.main()"
+BARE = "import numpy; import rs_hub.nursery as nursery; nursery._import = lambda: None; nursery.main()"
 TELL = (
     "import dask.config, json, os, signal, sys\n"
     "if __name__ == '__main__':\n"
@@ -90,6 +90,17 @@ def test_what_is_forked_is_a_program_of_its_own(programs: Path, tmp_path: Path) 
             "interrupted": True,
         }
         assert (tmp_path / "x.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_each_draws_random_numbers_of_its_own(programs: Path, tmp_path: Path) -> None:
+    (programs / "drawing.py").write_text("import numpy, random\nprint(numpy.random.random(), random.random())\n")
+    drawn: set[str] = set()
+    with nursery(programs) as process:
+        for _ in range(3):
+            order(process, tmp_path, "drawing")
+            drawn |= set(text_of(tmp_path / "x.log").split())
+            (tmp_path / "x.log").unlink()
+    assert len(drawn) == 6
 
 
 def test_the_dead_leave_nothing_behind_and_the_living_go_on(programs: Path, tmp_path: Path) -> None:
