@@ -132,8 +132,12 @@ def _nested(levels: int) -> dict[str, Any]:
     ],
     ids=["calculated", "deep"],
 )
-def test_a_filter_that_the_first_page_takes_all_pages_take(callers: Callers, condition: dict[str, Any]) -> None:
+@pytest.mark.parametrize("order", ["datetime", "sat:absolute_orbit"])
+def test_a_filter_that_the_first_page_takes_all_pages_take(
+    callers: Callers, condition: dict[str, Any], order: str
+) -> None:
     asked: dict[str, Any] = {"filter": condition, "filter-lang": "cql2-json", "collections": [FULL, "s1-sgs"]}
+    asked["sortby"] = [{"field": order, "direction": "desc"}]
     whole = [_place(each) for page in _pages(callers, 1000, **asked) for each in page]
     pages = _pages(callers, 2, **asked)
     assert [_place(each) for page in pages for each in page] == whole
