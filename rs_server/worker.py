@@ -206,6 +206,7 @@ def main() -> int:
     """Work with the settings of the environment; 1 when the database is not there."""
     settings = load()
     telemetry.configure_logging(settings.log_level)
+    telemetry.configure_metrics()
     tracing.configure("rs-worker", settings.telemetry.collector)
     try:
         asyncio.run(work(settings, WorkerEnvironment()))

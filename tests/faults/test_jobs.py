@@ -174,7 +174,10 @@ def test_the_metrics_tell_how_it_goes(lab: Lab) -> None:
         text = api.get("/metrics").text
         state = api.get("/processes/staging/state").json()
     assert "\ndb_pool_in_use " in text
-    assert "\ndb_pool_in_use " in lab.counters()
+    counters = lab.counters()
+    assert "\ndb_pool_in_use " in counters
+    for name in ("station_requests_total", "station_bytes_total", "station_circuit_state", "s3_errors_total"):
+        assert f"\n# TYPE {name} " in counters
     for name in ("staging_jobs", "staging_files_total", "staging_bytes_total", "staging_oldest_pending_seconds"):
         assert f"\n{name}" in text
     assert 'staging_files_total{outcome="done",station="sgs"}' in text
