@@ -102,6 +102,7 @@ async def _lifespan(
     """Open what the services share; each finds it in the state of its requests."""
     async with AsyncExitStack() as stack:
         resources = await stack.enter_async_context(open_resources(settings))
+        staging_figures = StagingFigures(resources.database)
         changes = await stack.enter_async_context(open_changes(settings.database))
         job_changes = await stack.enter_async_context(events.open_changes(settings.database))
         access = await stack.enter_async_context(open_access(settings.access, resources.database, changes))
@@ -120,7 +121,8 @@ async def _lifespan(
             "jobs": resources.jobs,
             "staging": resources.staging,
             "subscriptions": resources.subscriptions,
-            "figures": (StagingFigures(resources.database), CatalogFigures(resources.database)),
+            "figures": staging_figures,
+            "scraped": (staging_figures, CatalogFigures(resources.database)),
             "dpr": resources.dpr,
             "changes": job_changes,
             "access": access,

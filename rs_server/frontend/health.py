@@ -61,7 +61,7 @@ class Readiness(BaseModel):
 
 
 def install(app: FastAPI, metrics: Metrics) -> None:
-    """Serve ``/health``, ``/ready`` and ``/metrics``; the lifespan state makes ``checks``, and may hold ``figures``."""
+    """Serve ``/health``, ``/ready`` and ``/metrics``; the lifespan state makes ``checks``, and may hold ``scraped``."""
 
     @app.get("/health", tags=["Operation"])
     async def health() -> Health:
@@ -78,7 +78,7 @@ def install(app: FastAPI, metrics: Metrics) -> None:
     @app.get("/metrics", tags=["Operation"], response_class=Response)
     async def counters(request: Request) -> Response:
         """Counters of this process, and figures of all workers, in the text form of Prometheus."""
-        text = generate_latest(metrics.registry) + await _figures(getattr(request.state, "figures", ()))
+        text = generate_latest(metrics.registry) + await _figures(getattr(request.state, "scraped", ()))
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
