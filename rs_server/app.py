@@ -19,6 +19,7 @@ from rs_server.bounds import Bounds
 from rs_server.catalog import app as catalog_service
 from rs_server.catalog import credentials as storage_service
 from rs_server.catalog.connections import open_connections
+from rs_server.catalog.figures import Figures as CatalogFigures
 from rs_server.discovery import app as discovery_service
 from rs_server.dpr import app as dpr_service
 from rs_server.frontend import docs, health
@@ -30,7 +31,7 @@ from rs_server.processes import events
 from rs_server.resources import Resources, open_resources
 from rs_server.settings import Settings, load
 from rs_server.staging import app as staging_service
-from rs_server.staging.figures import Figures
+from rs_server.staging.figures import Figures as StagingFigures
 from rs_server.stations import app as stations_service
 from rs_server.stations.kinds import KINDS
 
@@ -42,6 +43,7 @@ def from_environment() -> FastAPI:
     """The server of the settings file that ``RSPY_SETTINGS`` names."""
     settings = load()
     telemetry.configure_logging(settings.log_level)
+    telemetry.configure_metrics()
     tracing.configure("rs-server", settings.telemetry.collector)
     app = create_app(settings)
     memory.settle()
@@ -73,8 +75,8 @@ def create_app(settings: Settings) -> FastAPI:
     for prefix, service in mounted.items():
         app.mount(prefix, service)
     app.add_middleware(Bounds, most_bytes=settings.most_body_bytes)
+    app.add_middleware(telemetry.RequestLog, metrics=metrics)  # sees the scope that routers write their route into
     app.add_middleware(PublicAddress, public_url=settings.public_url)
-    app.add_middleware(telemetry.RequestLog, metrics=metrics)
     app.add_middleware(Gate, metrics=metrics)
     return app
 
@@ -100,12 +102,13 @@ async def _lifespan(
     """Open what the services share; each finds it in the state of its requests."""
     async with AsyncExitStack() as stack:
         resources = await stack.enter_async_context(open_resources(settings))
-        for each in resources.metrics:
-            metrics.registry.register(each)
-            stack.callback(metrics.registry.unregister, each)
+        staging_figures = StagingFigures(resources.database)
         changes = await stack.enter_async_context(open_changes(settings.database))
         job_changes = await stack.enter_async_context(events.open_changes(settings.database))
         access = await stack.enter_async_context(open_access(settings.access, resources.database, changes))
+        for each in (*resources.metrics, access.metrics):
+            metrics.registry.register(each)
+            stack.callback(metrics.registry.unregister, each)
         if catalog := mounted.get("/catalog"):
             await stack.enter_async_context(open_connections(catalog, settings.database))
         yield {
@@ -118,7 +121,8 @@ async def _lifespan(
             "jobs": resources.jobs,
             "staging": resources.staging,
             "subscriptions": resources.subscriptions,
-            "figures": Figures(resources.database),
+            "figures": staging_figures,
+            "scraped": (staging_figures, CatalogFigures(resources.database)),
             "dpr": resources.dpr,
             "changes": job_changes,
             "access": access,

@@ -37,14 +37,18 @@ PROBLEM_JSON = "application/problem+json"
 
 
 class RsError(Exception):
-    """Base of our errors. ``detail`` says what and why, ``hint`` what to do, ``members`` join the document."""
+    """Base of our errors. ``detail`` says what and why, ``hint`` what to do, ``members`` join the document.
+
+    ``denied`` is why access was refused, in a word: it is counted, and told to nobody.
+    """
 
     uri: ClassVar[str] = ""  # where a standard names the error's type
 
-    def __init__(self, detail: str, *, hint: str = "", **members: Any) -> None:
+    def __init__(self, detail: str, *, hint: str = "", denied: str = "", **members: Any) -> None:
         super().__init__(detail)
         self.detail = detail
         self.hint = hint
+        self.denied = denied
         self.members = members
 
 
@@ -181,6 +185,7 @@ def type_of(error: RsError) -> str:
 
 def answer(request: Request, error: RsError) -> Response:
     """One of our errors as a problem document."""
+    request.scope.setdefault("state", {})["denied"] = error.denied  # for the counters
     wait = error.members.get("retry_after_s")
     headers = {"Retry-After": str(math.ceil(wait))} if isinstance(wait, float | int) else None
     return problem(

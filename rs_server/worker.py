@@ -207,6 +207,7 @@ def main() -> int:
     memory.settle()
     settings = load()
     telemetry.configure_logging(settings.log_level)
+    telemetry.configure_metrics()
     tracing.configure("rs-worker", settings.telemetry.collector)
     try:
         asyncio.run(work(settings, WorkerEnvironment()))

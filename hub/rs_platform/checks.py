@@ -71,7 +71,11 @@ def everything() -> list[Outcome]:
         shared = {TEST_HOME_VARIABLE: str(home.home)}
         outcomes.append(_tests("integration tests", ["tests/integration"], shared))
         outcomes.append(
-            _tests("tutorials", ["--nbval-lax", "--nbval-cell-timeout=300", "notebooks/tutorials"], variables)
+            _tests(
+                "tutorials",
+                ["-p", "nbval.plugin", "--nbval-lax", "--nbval-cell-timeout=300", "notebooks/tutorials"],
+                variables,
+            )
         )
         outcomes.append(_browser(shared))
     return outcomes

@@ -13,7 +13,7 @@ import hmac
 import re
 import secrets
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -24,10 +24,11 @@ from rs_server.access import audit
 from rs_server.access.changes import Changes
 from rs_server.access.directory import Directory
 from rs_server.access.limits import Guesses
+from rs_server.access.metrics import AccessMetrics
 from rs_server.access.policy import Principal
 from rs_server.access.recent import Recent
 from rs_server.database import Database, Row
-from rs_server.errors import Conflict, NotAuthenticated, NotFound
+from rs_server.errors import Conflict, NotAuthenticated, NotFound, RsError, TooManyRequests
 
 PREFIX = "rsk_"
 HEADER = "x-api-key"
@@ -38,6 +39,7 @@ GRACE_S = 0.05  # until a key that another server process just made is known her
 REMEMBERED_KEYS = 10_000
 MOST_KEYS = 100  # that one owner has at a time
 
+_RESULTS: Mapping[type[RsError], str] = {NotAuthenticated: "refused", TooManyRequests: "limited"}
 _HOLDS = "revoked IS NULL AND (expires IS NULL OR expires > now())"
 _FORM = re.compile(rf"{PREFIX}([A-Za-z0-9_-]{{43}})([A-Za-z0-9_-]{{6}})")
 
@@ -224,7 +226,10 @@ async def _count(conn: AsyncConnection[Row], owner: str) -> int:
 class KeyVerifier:
     """Turns an API key into its owner, with the roles the owner holds now."""
 
-    def __init__(self, keys: ApiKeys, directory: Directory, guesses: Guesses) -> None:
+    def __init__(
+        self, keys: ApiKeys, directory: Directory, guesses: Guesses, metrics: AccessMetrics | None = None
+    ) -> None:
+        self._metrics = metrics or AccessMetrics()
         self._keys = keys
         self._directory = directory
         self._guesses = guesses
@@ -234,6 +239,15 @@ class KeyVerifier:
 
         Raises ``NotAuthenticated`` for other keys, and ``TooManyRequests`` for an address that sent many of those.
         """
+        try:
+            who = await self._verified(text, address)
+        except RsError as error:
+            self._metrics.key_checked(_RESULTS.get(type(error), "unavailable"))
+            raise
+        self._metrics.key_checked("ok")
+        return who
+
+    async def _verified(self, text: str, address: str) -> Principal:
         known_as = digest(text)
         self._guesses.admit(address, known_as)
         try:

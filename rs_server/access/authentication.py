@@ -15,6 +15,7 @@ from rs_server.access.directory import Directory
 from rs_server.access.grants import Grants
 from rs_server.access.limits import Guesses, Rates
 from rs_server.access.logins import Logins, open_logins
+from rs_server.access.metrics import AccessMetrics
 from rs_server.access.policy import Principal
 from rs_server.access.tokens import KeySet, TokenVerifier, key_set_url
 from rs_server.database import Database
@@ -102,6 +103,7 @@ class Access:
     keys: ApiKeys
     grants: Grants
     directory: Directory | None
+    metrics: AccessMetrics
 
 
 @asynccontextmanager
@@ -113,21 +115,21 @@ async def open_access(
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[Access]:
     """The authenticator that the settings ask for; ``transport`` stands in for the network in tests."""
-    keys, grants = ApiKeys(database, changes), Grants(database, changes)
+    keys, grants, metrics = ApiKeys(database, changes), Grants(database, changes), AccessMetrics()
     if settings.issuer is None:
-        yield Access(LocalAuthenticator(), keys, grants, None)
+        yield Access(LocalAuthenticator(), keys, grants, None, metrics)
         return
     async with (
         open_logins(database) as logins,
         httpx.AsyncClient(transport=transport, timeout=5, trust_env=False) as http,
     ):
         issuer = settings.issuer.rstrip("/")
-        tokens = TokenVerifier(settings, issuer, KeySet(key_set_url(settings, issuer), http))
+        tokens = TokenVerifier(settings, issuer, KeySet(key_set_url(settings, issuer), http, metrics=metrics))
         directory = Directory(settings.directory, http) if settings.directory else None
-        verifier = KeyVerifier(keys, directory, Guesses(settings.key_guesses)) if directory else None
+        verifier = KeyVerifier(keys, directory, Guesses(settings.key_guesses), metrics) if directory else None
         rates = Rates(settings.requests_per_s, settings.requests_at_once)
         authenticator = CredentialAuthenticator(tokens, verifier, grants, logins, rates)
-        yield Access(authenticator, keys, grants, directory)
+        yield Access(authenticator, keys, grants, directory, metrics)
 
 
 def _presented(headers: Mapping[str, str]) -> tuple[str | None, str | None]:

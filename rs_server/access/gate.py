@@ -36,7 +36,7 @@ class Gate:
         if refusal is None:
             await self.app(scope, receive, send)
             return
-        self.metrics.answered(telemetry.service(scope["path"]), scope["method"], STATUS, 0)
+        self.metrics.answered(telemetry.NO_ROUTE, scope["method"], STATUS, 0)
         await _refuse(refusal, scope["path"], telemetry.request_id(headers), send)
 
 

@@ -42,6 +42,7 @@ def require(who: Principal, right: Right, service: str, resource: str) -> None:
         raise Forbidden(
             f"{who.login} may not {right} {service} {resource}",
             hint=f"ask the owner or an operator for the role {role}",
+            denied="role",
             missing_role=role,
         )
 
@@ -50,7 +51,7 @@ def require_visible(who: Principal, service: str, resource: str, what: str) -> N
     """Answer 404 for what the caller may not read: it does not exist, as far as they can tell."""
     if not policy.allows(who, Right.READ, service, resource):
         _require_known(who, service)
-        raise NotFound(f"{what} does not exist")
+        raise NotFound(f"{what} does not exist", denied="hidden")
 
 
 def require_owner(who: Principal, owner: str, collection: str) -> None:
@@ -59,6 +60,7 @@ def require_owner(who: Principal, owner: str, collection: str) -> None:
         raise Forbidden(
             f"{who.login} may not make, replace, delete or share collection {owner}_{collection}",
             hint="only the owner of a collection may",
+            denied="owner",
             missing_right="owner",
         )
 
@@ -67,7 +69,10 @@ def require_unscoped(who: Principal, what: str) -> None:
     """Refuse with 403 what concerns the caller as a whole to a key that stands for a part of their rights."""
     if who.scopes is not None:
         raise Forbidden(
-            f"an API key with scopes may not {what}", hint="log in, or use a key without scopes", missing_right="login"
+            f"an API key with scopes may not {what}",
+            hint="log in, or use a key without scopes",
+            denied="login",
+            missing_right="login",
         )
 
 

@@ -94,7 +94,9 @@ def create_router() -> APIRouter:
 async def create(access: Access, who: Principal, wanted: KeyRequest) -> NewKey:
     """Make a key as the caller wants it, if they may."""
     if who.via == "api_key":
-        raise Forbidden("an API key cannot make another one", hint="log in to make a key", missing_right="login")
+        raise Forbidden(
+            "an API key cannot make another one", hint="log in to make a key", denied="login", missing_right="login"
+        )
     owner = await _owner(access, who, wanted)
     for scope in wanted.scopes or ():
         if not policy.may_scope(owner, scope):
@@ -132,7 +134,9 @@ async def _owner(access: Access, who: Principal, wanted: KeyRequest) -> Principa
     """The key's owner: the caller, or somebody the caller may make keys for."""
     if wanted.owner in (None, who.login):
         if wanted.expires_in_days is None:
-            raise Forbidden("keys without an end are for service accounts", hint="an operator makes them")
+            raise Forbidden(
+                "keys without an end are for service accounts", hint="an operator makes them", denied="role"
+            )
         return who
     require(who, Right.ISSUE, Service.AUTH, policy.API_KEYS)
     if access.directory is None:
@@ -141,5 +145,7 @@ async def _owner(access: Access, who: Principal, wanted: KeyRequest) -> Principa
     if user is None or not user.enabled:
         raise NotFound(f"there is no user {wanted.owner}")
     if wanted.expires_in_days is None and not user.is_service:
-        raise Forbidden("keys without an end are for service accounts", hint=f"say at most {_LONGEST_DAYS} days")
+        raise Forbidden(
+            "keys without an end are for service accounts", hint=f"say at most {_LONGEST_DAYS} days", denied="limit"
+        )
     return await access.grants.added(user.principal("api_key"))

@@ -18,6 +18,7 @@ import jwt
 import structlog
 from jwt import PyJWK, PyJWKSet
 
+from rs_server.access.metrics import AccessMetrics
 from rs_server.access.policy import Principal
 from rs_server.access.recent import Recent
 from rs_server.errors import NotAuthenticated, Unavailable
@@ -40,7 +41,14 @@ _LOGIN_AGAIN = "log in again to get a fresh token"
 class KeySet:
     """The issuer's public keys. An issuer that cannot be reached does not matter while keys are held."""
 
-    def __init__(self, url: str, http: httpx.AsyncClient, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        url: str,
+        http: httpx.AsyncClient,
+        clock: Callable[[], float] = time.monotonic,
+        metrics: AccessMetrics | None = None,
+    ) -> None:
+        self._metrics = metrics or AccessMetrics()
         self._url = url
         self._http = http
         self._clock = clock
@@ -89,7 +97,9 @@ class KeySet:
             published = PyJWKSet.from_dict(answer.json())
         except (httpx.HTTPError, ValueError, jwt.PyJWTError) as error:
             log.warning("key_set_unreadable", url=self._url, reason=repr(error), keys_held=len(self._keys))
+            self._metrics.key_set_read("failed")
             return
+        self._metrics.key_set_read("ok")
         self._keys = {key.key_id: key for key in published.keys if key.key_id and key.public_key_use in (None, "sig")}
         self._fetched = self._clock()
 

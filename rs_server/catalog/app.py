@@ -121,7 +121,11 @@ class OwnRoot:
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Serve one request."""
         inner = {name: value for name, value in scope.items() if name != "router"}  # names are looked up here
-        await self.app({**inner, "app_root_path": scope.get("root_path", "")}, receive, send)
+        inner["app_root_path"] = scope.get("root_path", "")
+        try:
+            await self.app(inner, receive, send)
+        finally:
+            scope["route"] = inner.get("route")  # requests are counted by it
 
 
 def create_app(settings: Settings) -> FastAPI:

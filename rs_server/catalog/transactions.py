@@ -397,6 +397,7 @@ def _foreign(name: CollectionName) -> Forbidden:
     return Forbidden(
         f"owner: what lies in {name.full} belongs to {name.owner}, and to nobody else",
         hint="leave the owner out",
+        denied="owner",
         missing_right="owner",
     )
 

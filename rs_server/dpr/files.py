@@ -68,7 +68,7 @@ def _file(name: str, asset: Mapping[str, Any], buckets: Collection[str], prefix:
     href = str(asset.get("href", ""))
     place = layout.parse(href)
     if place.bucket not in buckets or not place.key.startswith(prefix) or ".." in place.key:
-        raise Forbidden(f"the file {name} lies outside of its item's place in the storage")
+        raise Forbidden(f"the file {name} lies outside of its item's place in the storage", denied="owner")
     try:
         size = int(asset["file:size"])
     except (KeyError, TypeError, ValueError) as error:

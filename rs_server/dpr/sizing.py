@@ -53,7 +53,9 @@ def size(resources: Resources, octets: int, limits: ClusterLimits, wanted_worker
     ]
     if short:
         raise Forbidden(
-            f"the processor needs at least {'; '.join(short)}", hint="ask an operator for a larger limit (dask.limits)"
+            f"the processor needs at least {'; '.join(short)}",
+            hint="ask an operator for a larger limit (dask.limits)",
+            denied="limit",
         )
     workers = max(fewest, min(wanted_workers or most, most, limits.workers))
     return Size(workers, resources.cores, memory)

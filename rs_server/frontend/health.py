@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,7 +61,7 @@ class Readiness(BaseModel):
 
 
 def install(app: FastAPI, metrics: Metrics) -> None:
-    """Serve ``/health``, ``/ready`` and ``/metrics``; the lifespan state makes ``checks``, and may hold ``figures``."""
+    """Serve ``/health``, ``/ready`` and ``/metrics``; the lifespan state makes ``checks``, and may hold ``scraped``."""
 
     @app.get("/health", tags=["Operation"])
     async def health() -> Health:
@@ -78,14 +78,14 @@ def install(app: FastAPI, metrics: Metrics) -> None:
     @app.get("/metrics", tags=["Operation"], response_class=Response)
     async def counters(request: Request) -> Response:
         """Counters of this process, and figures of all workers, in the text form of Prometheus."""
-        text = generate_latest(metrics.registry) + await _figures(getattr(request.state, "figures", None))
+        text = generate_latest(metrics.registry) + await _figures(getattr(request.state, "scraped", ()))
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
-async def _figures(source: Figures | None) -> bytes:
+async def _figures(sources: Iterable[Figures]) -> bytes:
     """What the database knows; nothing while it does not answer, as counters must not fall."""
     try:
-        found = await source.metrics() if source else []
+        found = [metric for source in sources for metric in await source.metrics()]
     except Unavailable:
         return b""
     registry = CollectorRegistry()

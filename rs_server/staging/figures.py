@@ -38,7 +38,7 @@ class Figures:
                 "staging_oldest_pending_seconds", "Age of the oldest job of which files wait", value=oldest["s"]
             ),
             _gauge(
-                *("station_circuit_state", "0: in use, 1: to be tried, 2: left alone", "station"),
+                *("staging_circuit_state", "0: in use, 1: to be tried, 2: left alone, by all workers", "station"),
                 {row["name"]: row["circuit"] for row in stations},
             ),
             _gauge(

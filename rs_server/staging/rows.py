@@ -26,6 +26,14 @@ from rs_server.staging.plan import Planned
 from rs_server.storage.layout import Location
 
 CHANNEL = "rs_transfers"
+# Jobs that pause although they could publish something, or end.
+_UNWOKEN = (
+    "SELECT j.id FROM rs.jobs j WHERE j.process = 'staging' AND j.status = 'running' AND j.held_until IS NULL "
+    "AND j.wake > now() + interval '1 s' AND (NOT EXISTS ("
+    "SELECT 1 FROM rs.staging_items WHERE job = j.id AND state IN ('growing', 'carrying')) OR EXISTS ("
+    "SELECT 1 FROM rs.staging_items WHERE job = j.id AND state = ANY(CASE WHEN coalesce((j.request->>'strict')::bool, "
+    "false) THEN ARRAY['failed', 'gone'] ELSE ARRAY['whole'] END)))"
+)
 _CLAIMING = 0x7273_636C_6169  # any number, the same in every worker: one at a time asks whose turn it is
 
 
@@ -553,7 +561,10 @@ class StagingRows:
         return _progress(row, station)
 
     async def tick(self, patience_s: float) -> set[UUID]:
-        """What time alone brings about: dead carriers, pauses that are over, jobs that have ended, lost patience."""
+        """What time alone brings about: dead carriers, pauses that are over, jobs that have ended, lost patience.
+
+        The jobs that have something to do, among them those whose carrier died before it could wake them.
+        """
         async with self._database.connection() as conn:
             await conn.execute(
                 "UPDATE rs.transfers t SET state = 'cancelled', lane = NULL, lease_until = NULL, rate = NULL "
@@ -575,7 +586,9 @@ class StagingRows:
                 "RETURNING t.id, t.item, t.job, t.state, t.reason, t.station, t.size, t.name",
                 [patience_s],
             )
-            return await _settle_items(conn, await tired.fetchall())
+            unwoken = await conn.execute(_UNWOKEN)
+            jobs = {row["id"] for row in await unwoken.fetchall()}
+            return jobs | await _settle_items(conn, await tired.fetchall())
 
     async def unwanted_uploads(self) -> list[Upload]:
         """Multipart uploads of transfers that came to nothing."""

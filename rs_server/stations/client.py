@@ -135,6 +135,10 @@ class Stations:
                 await each.closing.aclose()
             raise
         gone = [each for name, each in self._opened.items() if name not in kept]
+        for name in self._opened.keys() - opened.keys():
+            self.metrics.forget(name)
+        for name, each in fresh.items():
+            self.metrics.watch(name, each.station.session.circuit)
         self._opened, self._owner = opened, owner
         self._stations = {name: each.station for name, each in opened.items()}
         for each in gone:
@@ -163,7 +167,6 @@ class Stations:
             finally:
                 await opened.closing.aclose()
 
-        self.metrics.breaker(opened.station.name, open=False)
         task = asyncio.create_task(close())
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)

@@ -80,9 +80,11 @@ class Breaker:
         self._why = ""
 
     @property
-    def open(self) -> bool:
-        """Whether the station is being left alone."""
-        return self._clock() < self._closed_until
+    def state(self) -> int:
+        """0 while the station is in use, 1 when the next request tries whether it is back, 2 while it is left alone."""
+        if self._clock() < self._closed_until:
+            return 2
+        return 1 if self._failed >= self._allowed else 0
 
     def check(self) -> None:
         """Refuse while the station is left alone."""

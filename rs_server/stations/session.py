@@ -87,16 +87,20 @@ class Session:
             name, settings.downloads_at_once, patience_s=settings.timeout_s, clock=clock, sleep=sleep
         )
 
+    def circuit(self) -> int:
+        """0 while the station is in use, 1 when the next request tries whether it is back, 2 while it is left alone."""
+        return self._breaker.state
+
     async def query(self, path: str, options: Mapping[str, str | int]) -> dict[str, Any]:
         """The JSON object that an OData query answers."""
         text = "&".join(f"{name}={quote(str(value), safe=_PLAIN)}" for name, value in options.items())
-        async with self._watched(self._queries):
+        async with self._watched(self._queries, "query"):
             request = self._for_queries.build_request("GET", f"{self._root}/{path}?{text}")
             return self._object(await self._read(request))
 
     async def send(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Post a JSON object, once, and read the one that is answered; ``TooManyRequests`` where a quota is used up."""
-        async with self._watched(self._queries):
+        async with self._watched(self._queries, "order"):
             request = self._for_queries.build_request("POST", f"{self._root}/{path}", json=dict(body))
             content = await self._read(request)
             return self._object(content) if content else {}  # 204
@@ -148,7 +152,10 @@ class Session:
         """A download, open at its first byte; read it with ``chunks``. ``again`` is awaited before each retry."""
         asked = {"Accept-Encoding": "identity", **headers}
         request = self._for_downloads.build_request("GET", f"{self._root}/{path}", headers=asked)
-        async with self._watched(self._downloads), self._open(self._for_downloads, request, again) as response:
+        async with (
+            self._watched(self._downloads, "download"),
+            self._open(self._for_downloads, request, again) as response,
+        ):
             if response.status_code == HTTPStatus.ACCEPTED:
                 raise NotOnline(
                     f"station {self.name} must bring it from its archive first",
@@ -169,8 +176,8 @@ class Session:
             raise self._transport(error) from error
 
     @asynccontextmanager
-    async def _watched(self, gate: Gate) -> AsyncIterator[None]:
-        """One request: within the limits, counted, and its failures remembered."""
+    async def _watched(self, gate: Gate, op: str) -> AsyncIterator[None]:
+        """One request: within the limits, counted as that operation, and its failures remembered."""
         self._breaker.check()
         async with self._counted(), gate.passed():
             begin, outcome = time.perf_counter(), "ok"
@@ -186,8 +193,7 @@ class Session:
                 self._breaker.worked()
                 raise
             finally:
-                self._metrics.answered(self.name, outcome, time.perf_counter() - begin)
-                self._metrics.breaker(self.name, open=self._breaker.open)
+                self._metrics.answered(self.name, op, outcome, time.perf_counter() - begin)
 
     @asynccontextmanager
     async def _counted(self) -> AsyncIterator[None]:

@@ -33,7 +33,7 @@ def home(request: pytest.FixtureRequest) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def lab(home: Path) -> Iterator[Lab]:
     """A running lab."""
-    with laboratory(home) as running:
+    with laboratory(home, lease_s=5 if LONG else 3) as running:
         yield running
 
 

@@ -43,7 +43,8 @@ def test_a_storage_that_often_fails(lab: Lab, trouble: Trouble, share: float) ->
 
 
 def test_a_full_disk_is_waited_for_and_said_so(lab: Lab, trouble: Trouble) -> None:
-    session = lab.stations["sgs"].add_session("2024-12-15T10:00:00Z")
+    # Of one file: a job says what it waits for while none of its files is under way.
+    session = lab.stations["sgs"].add_session("2024-12-15T10:00:00Z", chunks=1)
     trouble.full = True
     collection = some_collection()
     job = lab.stage("sgs", [session], collection)

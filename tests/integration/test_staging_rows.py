@@ -251,6 +251,43 @@ async def test_a_users_bytes_have_a_pace_of_their_own(database: Database) -> Non
     assert all(0.45 <= each < 1.0 for each in took)  # 0.6 s each, side by side: one pace for both would take 1.2 s
 
 
+@pytest.mark.parametrize(
+    ("states", "strict", "woken"),
+    [
+        (["whole", "carrying"], False, True),
+        (["whole", "carrying"], True, False),  # all or nothing
+        (["whole", "growing"], True, False),
+        (["failed", "carrying"], True, True),
+        (["failed", "carrying"], False, False),
+        (["published", "growing"], False, False),
+        (["whole", "published"], True, True),
+        (["published", "failed"], False, True),
+    ],
+)
+async def test_a_job_whose_carrier_died_before_it_woke_it_goes_on(
+    database: Database, rows: StagingRows, states: list[str], *, strict: bool, woken: bool
+) -> None:
+    of, busy, over = await job(database), await job(database), await job(database)
+    for each in (of, busy, over):
+        await ask(
+            database,
+            "UPDATE rs.jobs SET wake = now() + interval '50 s', request = jsonb_build_object('strict', %s::bool) "
+            "WHERE id = %s",
+            strict,
+            each,
+        )
+        for state in states:
+            await add(database, rows, each, ["a"])
+            await ask(
+                database,
+                "UPDATE rs.staging_items SET state = %s WHERE id = (SELECT max(id) FROM rs.staging_items)",
+                state,
+            )
+    await ask(database, "UPDATE rs.jobs SET held_until = now() + interval '5 s' WHERE id = %s", busy)
+    await ask(database, "UPDATE rs.jobs SET status = 'dismissed' WHERE id = %s", over)
+    assert await rows.tick(300) == ({of} if woken else set())
+
+
 async def test_what_is_long_over_is_forgotten(database: Database, rows: StagingRows) -> None:
     fresh, files_over, unswept, over, parent = [await job(database) for _ in range(5)]
     child = await job(database)

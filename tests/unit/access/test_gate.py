@@ -55,10 +55,12 @@ async def test_a_caller_who_was_refused_reaches_nothing_and_others_everything() 
         assert answer.headers["x-request-id"] == answer.json()["request_id"]
     assert authenticator.reached == 4
     assert other.status_code == 429  # the same caller by another key: known when it is looked at
-    counted = metrics.registry.get_sample_value(
-        "rs_http_requests_total", {"service": "jobs", "method": "GET", "status": "429"}
-    )
-    assert counted == 8
+
+    def refused(handler: str) -> float | None:
+        labels = {"handler": handler, "method": "GET", "status": "429"}
+        return metrics.registry.get_sample_value("http_requests_total", labels)
+
+    assert (refused("/jobs"), refused("none")) == (2, 6)
 
 
 async def test_without_an_authenticator_the_door_is_open() -> None:

@@ -17,6 +17,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from rs_server.access.metrics import AccessMetrics
 from rs_server.access.policy import Principal
 from rs_server.access.tokens import KeySet, TokenVerifier, key_set_url
 from rs_server.errors import NotAuthenticated, Unavailable
@@ -43,8 +44,13 @@ class Provider:
         self.answer: Callable[[], httpx.Response] = lambda: httpx.Response(200, json=issuer.key_set())
         self.clock = Clock()
         self.http = httpx.AsyncClient(transport=httpx.MockTransport(self._serve))
-        self.keys = KeySet(key_set_url(SETTINGS, ISSUER), self.http, self.clock)
+        self.metrics = AccessMetrics()
+        self.keys = KeySet(key_set_url(SETTINGS, ISSUER), self.http, self.clock, self.metrics)
         self.verifier = TokenVerifier(SETTINGS, ISSUER, self.keys)
+
+    def counted(self) -> list[tuple[str, float]]:
+        """What was counted, by name: first what went well."""
+        return [(each.name, each.value) for family in self.metrics.collect() for each in family.samples]
 
     def _serve(self, request: httpx.Request) -> httpx.Response:
         assert request.url == f"{ISSUER}/protocol/openid-connect/certs"
@@ -246,3 +252,4 @@ async def test_without_any_key_nobody_can_be_verified(case: str, issuer: Issuer,
     provider.clock.now += 2
     await provider.verifier.ready()
     await provider.verifier.verify(issuer.token())
+    assert [value for name, value in provider.counted() if name == "jwks_refresh_total"] == [1, 1]

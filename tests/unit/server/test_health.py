@@ -79,4 +79,5 @@ async def test_metrics() -> None:
     async with client(app) as http:
         await http.get("/health")
         text = (await http.get("/metrics")).text
-    assert 'rs_http_requests_total{method="GET",service="health",status="200"} 1.0' in text
+    assert 'http_requests_total{handler="/health",method="GET",status="200"} 1.0' in text
+    assert 'http_request_duration_seconds_bucket{handler="/health",le="0.5"} 1.0' in text

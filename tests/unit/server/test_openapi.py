@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import Any
@@ -18,13 +19,18 @@ from tests.identity import ISSUER
 SETTINGS = Settings(public_url="https://rs.test", access=AccessSettings(issuer=ISSUER))
 
 
-@pytest.fixture
-async def document() -> dict[str, Any]:
-    async with client(create_app(SETTINGS)) as http:
-        answer = await http.get("/openapi.json")
-    assert answer.status_code == 200
-    found: dict[str, Any] = answer.json()
-    return found
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    """Read by all, changed by none: it takes a second to make."""
+
+    async def read() -> dict[str, Any]:
+        async with client(create_app(SETTINGS)) as http:
+            answer = await http.get("/openapi.json")
+        assert answer.status_code == 200
+        found: dict[str, Any] = answer.json()
+        return found
+
+    return asyncio.run(read())
 
 
 def test_all_services_are_in_it(document: dict[str, Any]) -> None:

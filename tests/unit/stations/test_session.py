@@ -311,24 +311,39 @@ async def test_an_answer_that_is_too_long_is_refused() -> None:
 
 async def test_requests_are_counted() -> None:
     metrics = StationMetrics()
+    now = 0.0
     registry = CollectorRegistry()
     registry.register(metrics)
-    settings = StationSettings(kind="cadip", url=ROOT)
-    answers = scripted(httpx.Response(200, json={"a": 1}), httpx.Response(400))
-    async with httpx.AsyncClient(transport=Script(answers)) as http:
-        far = Session("far", settings, http, metrics=metrics)
+    settings = StationSettings(kind="cadip", url=ROOT, failures=1, pause_s=9)
+    asked = [httpx.Response(200, json={"a": 1}), httpx.Response(400), httpx.Response(204)]
+    down = httpx.Response(503, headers={"Retry-After": "60"})
+    async with httpx.AsyncClient(transport=Script(scripted(*asked, down))) as http:
+        far = Session("far", settings, http, metrics=metrics, clock=lambda: now)
+        metrics.watch("far", far.circuit)
         await far.query("Sessions", {})
         with pytest.raises(StationRefused):
             await far.query("Sessions", {})
+        await far.send("Orders", {})
+        circuit = [registry.get_sample_value("station_circuit_state", {"station": "far"})]
+        with pytest.raises(StationUnavailable):
+            async with far.stream("Files(1)/$value", {}):
+                pass
+        for later in (1.0, 60.0):
+            now = later
+            circuit.append(registry.get_sample_value("station_circuit_state", {"station": "far"}))
 
     def value(name: str, **labels: str) -> float | None:
-        return registry.get_sample_value(f"rs_station_{name}", {"station": "far", **labels})
+        return registry.get_sample_value(f"station_{name}", {"station": "far", **labels})
 
-    assert value("requests_total", outcome="ok") == 1
-    assert value("requests_total", outcome="StationRefused") == 1
-    assert value("request_seconds_count") == 2
+    assert value("requests_total", op="query", outcome="ok") == 1
+    assert value("requests_total", op="query", outcome="StationRefused") == 1
+    assert value("requests_total", op="order", outcome="ok") == 1
+    assert value("requests_total", op="download", outcome="StationUnavailable") == 1
+    assert value("request_duration_seconds_count") == 4
     assert value("bytes_total") == len(b'{"a":1}')
-    assert value("breaker_open") == 0
+    assert circuit == [0, 2, 0]
+    metrics.forget("far")
+    assert value("circuit_state") is None
 
 
 async def test_a_slow_body_is_a_timeout() -> None:
