@@ -61,7 +61,7 @@ def lint() -> list[Outcome]:
 
 def unit() -> list[Outcome]:
     """The tests that need no service."""
-    return [_tests("unit tests", ["--numprocesses=logical", "tests/unit"])]
+    return [_tests("unit tests", ["--numprocesses=logical", "--dist=worksteal", "tests/unit"])]
 
 
 def everything() -> list[Outcome]:
@@ -122,7 +122,9 @@ def _test_platform() -> Iterator[tuple[Installation, dict[str, str]]]:
 def _check(name: str, command: Sequence[str], variables: dict[str, str] | None = None) -> Outcome:
     print(f"\n── {name}", flush=True)
     begin = time.monotonic()
-    done = subprocess.run(list(command), cwd=CHECKOUT, env={**os.environ, **(variables or {})}, check=False)
+    environment = {**os.environ, **(variables or {})}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process of pytest makes the same bytecode anew
+    done = subprocess.run(list(command), cwd=CHECKOUT, env=environment, check=False)
     return Outcome(name, done.returncode == 0, time.monotonic() - begin)
 
 

@@ -158,7 +158,8 @@ def test_pages_are_the_sorted_whole_in_pieces(there: list[Entity], order: list[O
 def assert_pages(there: list[Entity], order: list[Order], size: int) -> None:
     products = Store({"Products": expressions.TYPE}).sets["Products"]
     products.put(there)
-    expected = sorted(there, key=lambda entity: str(entity.id))
+    falling = bool(order) and order[-1].descending  # ties go the way of what is asked for last
+    expected = sorted(there, key=lambda entity: str(entity.id), reverse=falling)
     for key in reversed(order):
         expected.sort(key=lambda entity: place(entity, key.path), reverse=key.descending)
     found: list[UUID] = []
