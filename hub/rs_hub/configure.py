@@ -186,11 +186,8 @@ def _clusters(c: Config, settings: HubSettings) -> None:
     backend = c.WarmBackend
     backend.python = str(settings.venv_bin / "python")
     backend.clusters_directory = str(settings.data_dir / "clusters")
-    backend.inherited_environment = [
-        "PATH",
-        "LANG",
-        "RS_INSTALLATION",
-    ]  # by the last, its processes are told from others
+    # By the last, the processes of this installation are told from others.
+    backend.inherited_environment = ["PATH", "LANG", "RS_INSTALLATION"]
     backend.sigint_timeout = 3
     backend.stop_clusters_on_shutdown = True
     backend.db_url = settings.gateway.db_url.get_secret_value()

@@ -80,11 +80,14 @@ def _is_sum(value: Any) -> bool:
 
 
 def _number(value: Any) -> Any:
-    if _is_property(value):
-        return _number({"op": "+", "args": [{"op": "and", "args": [{"filter": {"op": "+", "args": [value, 0]}}]}, 0.0]})
-    if not _is_sum(value):
-        return value
-    return {"op": "and", "args": [{"filter": {**value, "args": [_number(each) for each in value["args"]]}}]}
+    if _is_property(value):  # a whole one as well: added to a fraction, it is divided as one
+        return _apart("+", [_apart("+", [value, 0]), 0.0])
+    return _apart(value["op"], [_number(each) for each in value["args"]]) if _is_sum(value) else value
+
+
+def _apart(operation: str, arguments: list[Any]) -> Any:
+    """What is looked at anew, in parentheses."""
+    return {"op": "and", "args": [{"filter": {"op": operation, "args": arguments}}]}
 
 
 def _from_text(text: str) -> Any:
