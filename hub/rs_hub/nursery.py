@@ -26,6 +26,7 @@ _NEEDED = (
     "eopf.triggering.runner",
     "rs_client.processing.engines",
     "rs_client.processing.environment",
+    "rs_client.processing.rehearsal",
     "rs_client.processing.triggering",
 )
 
@@ -54,6 +55,8 @@ def _import() -> None:
             processor.load()
     with suppress(Exception):
         sys.modules["rs_client.processing.environment"].describe()  # which remembers it
+    with suppress(Exception):
+        sys.modules["rs_client.processing.rehearsal"].rehearse()
     gc.collect()
     gc.freeze()  # a collection in a child would touch, and so copy, all of it
 

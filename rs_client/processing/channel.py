@@ -6,7 +6,8 @@ so (octets slipped over its border, say), it is decoded again with the true plac
 whatever the segments are.
 
 What is kept of a segment is where its frames and packets lie, not their octets (some 30 octets a frame, and 120 a
-packet); :mod:`rs_client.processing.gathering` reads those again when they are written.
+packet); :mod:`rs_client.processing.gathering` reads those again when they are written, except
+where a cluster has room to keep them until then.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -129,13 +131,29 @@ class Scan:
 
 def scan(channel: Channel, segment: Segment, coding: Coding, lock: Lock | None = None) -> Scan:
     """Read and decode a segment, from ``lock`` (a place in the channel) if that is known. ``InputUnreadable``."""
+    return scan_with_octets(channel, segment, coding, lock)[0]
+
+
+def scan_with_octets(
+    channel: Channel, segment: Segment, coding: Coding, lock: Lock | None = None
+) -> tuple[Scan, Octets]:
+    """The same, and what was read; the frames that begin in the segment are as they were sent. ``InputUnreadable``."""
     base = min(segment.start, lock.at) if lock else segment.start
     octets = channel.read(base, segment.seen)
     where = Lock(lock.at - base, lock.locked) if lock else Lock()
     frames = find_frames(octets, where, segment.stop - base, last=segment.last, coding=coding)
     count = replace(frames.count, skipped_octets=0)
     onward = Lock(frames.lock.at + base, frames.lock.locked)
-    return Scan(segment, frames.entry + base, onward, count, parts_of(octets, frames, base))
+    return Scan(segment, frames.entry + base, onward, count, parts_of(octets, frames, base)), octets
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """The octets of a segment, from its start on, that stay where they were read; its frames are as they were sent."""
+
+    segment: Segment
+    octets: Any
+    """Lazy: an argument of Dask's work."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +165,7 @@ class Decoded:
     by_virtual_channel: Mapping[int, VirtualChannel]
     frames: FrameCount
     packets: PacketCount
+    kept: Sequence[Kept] = ()
 
 
 type Scanner = Callable[[Channel, Segment, Coding, Lock], Scan]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,16 @@ from rs_client.processing.reedsolomon import CORRECTED, Flags, Integers, Octets
 
 FAR = 1 << 18
 """Octets between frames from which on two reads are better than one."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Frames of a share whose octets are at hand, as indexes of its ``start``: ``first`` to before ``last``."""
+
+    first: int
+    last: int
+    base: int
+    """Where in the channel the octets begin."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,42 +47,65 @@ class Share:
     """Where each packet goes."""
     zone: Octets | None = None
     """The zones of the frames, where they were kept."""
+    at_hand: tuple[Stretch, ...] = ()
+    """In order; what lies between is read again."""
 
 
-def collect(shares: Sequence[Share], size: int, piece: slice) -> Octets:
+def collect(shares: Sequence[Share], size: int, piece: slice, *at_hand: Octets) -> Octets:
     """Packets back to back (uint8), ``size`` octets in all, of which a ``piece`` is wanted.
 
-    Raises ``InputUnreadable`` when files cannot be read again.
+    ``at_hand``: the octets of all stretches of all shares, in order, whose frames are as they were sent. Raises
+    ``InputUnreadable`` when files cannot be read again.
     """
-    data = memory.room(size)
+    data, octets = memory.room(size), iter(at_hand)
     for share in shares:
-        _fill(share, data)
+        _fill(share, [next(octets) for _ in share.at_hand], data)
     return data[piece]
 
 
-def _fill(share: Share, data: Octets) -> None:
-    octets, start = _frames(share)
+def _fill(share: Share, at_hand: Sequence[Octets], data: Octets) -> None:
+    octets, start = _frames(share, at_hand)
     ends = share.place + share.length
     order = np.argsort(share.place, kind="stable")
     # Packets of other virtual channels may lie between: each one is copied to a place of its own.
     gather(octets, start, share.frame[order], share.offset[order], share.place[order], ends[order], data)
 
 
-def _frames(share: Share) -> tuple[Octets, Integers]:
-    """The frames as they were sent: those kept, else read in as few stretches as is sensible, and mended again."""
+def _frames(share: Share, at_hand: Sequence[Octets]) -> tuple[Octets, Integers]:
+    """The frames as they were sent, in one row, and where in it each begins."""
     if share.zone is not None:
         return share.zone.reshape(-1), in_zones(len(share.zone))
-    apart = np.flatnonzero(np.diff(share.start) > FAR) + 1
-    parts, places, base = [], [], 0
-    for start in np.split(share.start, apart):
-        first, last = int(start[0]), int(start[-1]) + CADU_SIZE
-        parts.append(share.channel.read(first, last))
-        places.append(start - first + base)
-        base += last - first
-    octets = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    places_in = np.concatenate(places)
-    _restore(octets, places_in, share.fared == CORRECTED, share.coding)
-    return octets, places_in
+    parts = list(_parts(share, at_hand))
+    if len(parts) == 1:
+        return parts[0]
+    bases = np.cumsum([0, *(octets.size for octets, _ in parts)])
+    row = np.concatenate([octets for octets, _ in parts], out=memory.room(int(bases[-1])))
+    return row, np.concatenate([start + base for (_, start), base in zip(parts, bases[:-1], strict=True)])
+
+
+def _parts(share: Share, at_hand: Sequence[Octets]) -> Iterator[tuple[Octets, Integers]]:
+    """The same in parts: those at hand, and between them those that are read."""
+    done = 0
+    for stretch, octets in zip(share.at_hand, at_hand, strict=True):
+        yield from _read(share, done, stretch.first)
+        start = share.start[stretch.first : stretch.last]
+        low, high = int(start[0]), int(start[-1]) + CADU_SIZE
+        yield octets[low - stretch.base : high - stretch.base], start - low
+        done = stretch.last
+    yield from _read(share, done, share.start.size)
+
+
+def _read(share: Share, first: int, last: int) -> Iterator[tuple[Octets, Integers]]:
+    """Frames read again, in as few stretches as is sensible, and mended again."""
+    if first == last:
+        return
+    starts, corrected = share.start[first:last], share.fared[first:last] == CORRECTED
+    cuts = np.flatnonzero(np.diff(starts) > FAR) + 1
+    for start, hurt in zip(np.split(starts, cuts), np.split(corrected, cuts), strict=True):
+        low, high = int(start[0]), int(start[-1]) + CADU_SIZE
+        octets = share.channel.read(low, high)
+        _restore(octets, start - low, hurt, share.coding)
+        yield octets, start - low
 
 
 def _restore(octets: Octets, start: Integers, corrected: Flags, coding: Coding) -> None:

@@ -135,7 +135,7 @@ def processor(function: Function) -> Callable[[Mapping[str, Any]], dict[str, Any
 def carry_out(order: Order, make: Maker) -> dict[str, Any]:
     """Make a product, write it, and say what it is, as ``run_payload`` does. Raises what it and ``make`` raise."""
     memory.steady()
-    with on_cluster(), ExitStack() as until_written:
+    with on_cluster(), lazily.keeping(), ExitStack() as until_written:
         made = make(Work(order, until_written))
         size = stores.write(made, order.output, order.storage)
     return {

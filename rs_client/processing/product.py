@@ -28,7 +28,7 @@ of which one is a copy that could not be mended, are the same; the better one st
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from importlib.metadata import version
@@ -43,7 +43,7 @@ from rs_client.processing import lazily, quality, sentinel1
 from rs_client.processing.channel import Decoded
 from rs_client.processing.errors import NothingFound
 from rs_client.processing.frames import ZONE_SIZE
-from rs_client.processing.gathering import Share, collect
+from rs_client.processing.gathering import Share, Stretch, collect
 from rs_client.processing.packets import VirtualChannel, apid_of
 from rs_client.processing.quality import GroupCount, Told
 from rs_client.processing.reedsolomon import Flags, Integers, Octets
@@ -247,14 +247,15 @@ def _digests(pile: _Pile, sources: Sequence[_Source]) -> list[bytes]:
     offset = np.append(0, np.cumsum(pile.length))
     bounds = np.unique([*np.searchsorted(offset, np.arange(0, offset[-1], DATA_CHUNK)).tolist(), len(pile)])
     work = [
-        partial(_digests_of, _shares(pile, first, last, offset, sources), offset[first : last + 1] - offset[first])
-        for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
+        (partial(_digests_of, shares, offset[first : last + 1] - offset[first]), at_hand)
+        for first, last in pairwise(bounds.tolist())
+        for shares, at_hand in [_shares(pile, first, last, offset, sources)]
     ]
     return [digest for digests in lazily.compute(work) for digest in digests]
 
 
-def _digests_of(shares: Sequence[Share], offset: Integers) -> list[bytes]:
-    data = collect(shares, int(offset[-1]), slice(None))
+def _digests_of(shares: Sequence[Share], offset: Integers, *at_hand: Octets) -> list[bytes]:
+    data = collect(shares, int(offset[-1]), slice(None), *at_hand)
     return [hashlib.blake2b(data[start:stop], digest_size=16).digest() for start, stop in pairwise(offset.tolist())]
 
 
@@ -262,42 +263,60 @@ def _data(pile: _Pile, offset: Integers, sources: Sequence[_Source]) -> Any:
     """The packets back to back as a lazy array."""
     size = int(offset[-1])
     chunks = [(start, min(start + DATA_CHUNK, size)) for start in range(0, size, DATA_CHUNK)]
-    return lazily.array([(_chunk(pile, offset, sources, *bounds), bounds[1] - bounds[0]) for bounds in chunks])
+    return lazily.array([(*_chunk(pile, offset, sources, *bounds), bounds[1] - bounds[0]) for bounds in chunks])
 
 
-def _chunk(pile: _Pile, offset: Integers, sources: Sequence[_Source], start: int, stop: int) -> Callable[[], Octets]:
-    """Octets ``start`` to ``stop`` of the product: of all packets that reach into it."""
+def _chunk(
+    pile: _Pile, offset: Integers, sources: Sequence[_Source], start: int, stop: int
+) -> tuple[Callable[..., Octets], Sequence[Any]]:
+    """Octets ``start`` to ``stop`` of the product: of all packets that reach into it; and what is kept of them."""
     first = int(np.searchsorted(offset, start, "right")) - 1
     last = int(np.searchsorted(offset, stop, "left"))
     base = int(offset[first])
-    shares = _shares(pile, first, last, offset, sources)
-    return partial(collect, shares, int(offset[last]) - base, slice(start - base, stop - base))
+    shares, at_hand = _shares(pile, first, last, offset, sources)
+    return partial(collect, shares, int(offset[last]) - base, slice(start - base, stop - base)), at_hand
 
 
-def _shares(pile: _Pile, first: int, last: int, offset: Integers, sources: Sequence[_Source]) -> Sequence[Share]:
-    """What each virtual channel gives to the packets ``first`` to ``last``."""
+def _shares(
+    pile: _Pile, first: int, last: int, offset: Integers, sources: Sequence[_Source]
+) -> tuple[Sequence[Share], Sequence[Any]]:
+    """What each virtual channel gives to the packets ``first`` to ``last``, and the octets of it that are kept."""
     some = pile.chosen(slice(first, last))
     place = offset[first:last] - offset[first]
-    return [
-        _share(sources[index], some.chosen(members), place[members])
-        for index in np.unique(some.source).tolist()
-        for members in [np.flatnonzero(some.source == index)]
-    ]
+    shares, at_hand = list[Share](), list[Any]()
+    for index in np.unique(some.source).tolist():
+        members = np.flatnonzero(some.source == index)
+        share, octets = _share(sources[index], some.chosen(members), place[members])
+        shares.append(share)
+        at_hand += octets
+    return shares, at_hand
 
 
-def _share(one: _Source, some: _Pile, place: Integers) -> Share:
+def _share(one: _Source, some: _Pile, place: Integers) -> tuple[Share, Sequence[Any]]:
     needed = _needed(some)
-    return Share(
+    start = one.virtual.start[needed]
+    kept = [] if one.virtual.zone is not None else list(_kept(one.decoded, start))
+    share = Share(
         channel=one.decoded.channel,
         coding=one.decoded.coding,
-        start=one.virtual.start[needed],
+        start=start,
         fared=one.virtual.fared[needed],
         frame=np.searchsorted(needed, some.frame),
         offset=some.offset,
         length=some.length,
         place=place,
         zone=None if one.virtual.zone is None else one.virtual.zone[needed],
+        at_hand=tuple(stretch for stretch, _ in kept),
     )
+    return share, [octets for _, octets in kept]
+
+
+def _kept(decoded: Decoded, start: Integers) -> Iterator[tuple[Stretch, Any]]:
+    """Which of the frames that begin at ``start`` are in segments that are kept, and these."""
+    for one in decoded.kept:
+        first, last = np.searchsorted(start, (one.segment.start, one.segment.stop)).tolist()
+        if first < last:
+            yield Stretch(first, last, one.segment.start), one.octets
 
 
 def _needed(some: _Pile) -> Integers:

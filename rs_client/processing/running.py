@@ -12,7 +12,7 @@ from typing import Any
 
 import xarray as xr
 
-from rs_client.processing import folder, stores
+from rs_client.processing import folder, lazily, stores
 from rs_client.processing.errors import BadPayload, OutputRefused
 from rs_client.processing.payload import SUFFIX
 from rs_client.processing.tasktable import GROUP
@@ -37,7 +37,7 @@ def run(
     >>> run(SentinelOneLevelZero, {"cadu": blocks}, cluster=LocalCluster(), output="/data/products", name="NAME")
     """
     made = unit() if isinstance(unit, type) else unit
-    with _client(cluster):
+    with _client(cluster), nullcontext() if output is None else lazily.keeping():
         products: dict[str, xr.DataTree] = made.run(dict(inputs), **parameters)
         if output is None:
             return products

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import xarray as xr
 
 from rs_client.processing import lazily
-from rs_client.processing.channel import SEGMENT, Block, Channel, Decoded, Scan, Segment, put_together, scan
+from rs_client.processing.channel import (
+    SEGMENT,
+    Block,
+    Channel,
+    Decoded,
+    Kept,
+    Scan,
+    Segment,
+    put_together,
+    scan,
+    scan_with_octets,
+)
 from rs_client.processing.errors import BadPayload
 from rs_client.processing.frames import Coding, Lock
 from rs_client.processing.product import Session, assemble
@@ -89,10 +101,27 @@ def _channels(trees: Iterable[xr.DataTree]) -> list[Channel]:
 
 def _decode(channels: Sequence[Channel], coding: Coding, size: int) -> list[Decoded]:
     """All segments of all channels at once; then each channel put together."""
-    work = [(channel, segment) for channel in channels for segment in channel.segments(size)]
-    scans = iter(lazily.compute([partial(scan, channel, segment, coding) for channel, segment in work]))
-    by_channel = [[next(scans) for _ in channel.segments(size)] for channel in channels]
-    return [put_together(channel, coding, found, _again) for channel, found in zip(channels, by_channel, strict=True)]
+    pieces = [_piece(channel, segment, coding) for channel in channels for segment in channel.segments(size)]
+    answers = iter(lazily.compute_keeping(pieces))
+    return [_put_together(channel, coding, [next(answers) for _ in channel.segments(size)]) for channel in channels]
+
+
+def _piece(channel: Channel, segment: Segment, coding: Coding) -> lazily.Piece[Scan]:
+    make = partial(scan_with_octets, channel, segment, coding)
+    return lazily.Piece(make, segment.seen - segment.start, segment.start / channel.size)
+
+
+def _put_together(channel: Channel, coding: Coding, answers: Sequence[tuple[Scan, Any]]) -> Decoded:
+    """One channel; of what is kept, not the segments that were decoded again: their frames lie elsewhere."""
+    anew = list[Segment]()
+
+    def again(channel: Channel, segment: Segment, coding: Coding, lock: Lock) -> Scan:
+        anew.append(segment)
+        return lazily.compute([(partial(scan, channel, segment, coding, lock), ())])[0]
+
+    decoded = put_together(channel, coding, (found for found, _ in answers), again)
+    kept = [Kept(found.segment, octets) for found, octets in answers if octets is not None]
+    return replace(decoded, kept=[one for one in kept if one.segment not in anew])
 
 
 def _refuse_foreign(decoded: Sequence[Decoded], coding: Coding) -> None:
@@ -104,8 +133,3 @@ def _refuse_foreign(decoded: Sequence[Decoded], coding: Coding) -> None:
                 f"the frames of channel {one.channel.number} are no AOS frames with the parameter randomised"
                 f" {'true' if coding.randomised else 'false'}; try the other"
             )
-
-
-def _again(channel: Channel, segment: Segment, coding: Coding, lock: Lock) -> Scan:
-    """Decode a segment once more, where the other work is done."""
-    return lazily.compute([partial(scan, channel, segment, coding, lock)])[0]

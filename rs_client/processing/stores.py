@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -19,9 +20,10 @@ from obstore.store import LocalStore, S3Store
 from pydantic import BaseModel, ConfigDict, SecretStr
 from xarray.backends.common import BackendArray
 from xarray.core import indexing
-from zarr.core.buffer import Buffer
+from zarr.abc.store import ByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.errors import ZarrUserWarning
-from zarr.storage import ObjectStore
+from zarr.storage import MemoryStore, ObjectStore
 
 from rs_client.processing import lazily, memory
 from rs_client.processing.errors import BadPayload, InputUnreadable, OutputRefused
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 PIECE = 1 << 18
 """Octets taken over at once (256 KiB), as they come: small enough that their memory is used again."""
 _LARGEST_AT_ONCE = 1 << 26
+_AT_A_TIME = 16
+_DOCUMENT = "zarr.json"
+_DOCUMENTS = (_DOCUMENT, ".zarray", ".zattrs", ".zgroup", ".zmetadata")
+"""Names of the documents of Zarr 3, and of those of version 2, which are looked for as well."""
 COLUMN_CHUNK = 1 << 20
 """Values in one chunk of a column that says nothing else."""
 
@@ -158,12 +164,12 @@ def write(tree: xr.DataTree, href: str, keys: StorageKeys | None) -> int:
         store = _place(href, keys, inside=True).store
         if _size(store):
             raise OutputRefused(f"{href} cannot be written: it is there already")
-        with warnings.catch_warnings(), lazily.ahead():
+        with warnings.catch_warnings(), lazily.ahead(), _Product(store) as product:
             # Zarr tells every writer that they are not in version 3 of the standard yet; without them a product would
             # need a request for each of its arrays to be opened.
             warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
             tree.to_zarr(
-                _AtOnce(store),
+                product,
                 mode="w-",
                 zarr_format=3,
                 consolidated=True,
@@ -183,6 +189,87 @@ class _AtOnce(ObjectStore[Store]):
         """Write an object."""
         data = value.as_buffer_like()
         await obstore.put_async(self.store, key, data, use_multipart=len(data) > _LARGEST_AT_ONCE)
+
+
+class _Product(_AtOnce):
+    """A store for a product where nothing is yet, which nobody can open before it is whole.
+
+    Zarr asks for each of its documents before it writes one, and writes most of them several times: they stay in memory
+    until the end. Small chunks are written while the next are made. In another process it is a plain ``_AtOnce``.
+    """
+
+    def __init__(self, store: Store, *, read_only: bool = False) -> None:
+        super().__init__(store, read_only=read_only)
+        self._kept: dict[str, Buffer] = {}
+        self._documents = MemoryStore(self._kept)
+        self._pool = ThreadPoolExecutor(_AT_A_TIME)
+        self._under_way: list[Future[Any]] = []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _AtOnce, (self.store,)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Write the documents, that of the whole last, when all chunks are there; after an error, nothing more."""
+        try:
+            if error is None:
+                self._wait()
+                for key in sorted(self._kept.keys() - {_DOCUMENT}):
+                    self._put(key, self._kept[key])
+                self._wait()
+                self._put(_DOCUMENT, self._kept[_DOCUMENT])
+                self._wait()
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+
+    def with_read_only(self, read_only: bool = False) -> Self:  # noqa: FBT001, FBT002 - zarr's
+        """The same documents."""
+        if read_only:
+            raise NotImplementedError("a product that is being made is not read")
+        return self
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """Read a document, or a chunk."""
+        if _is_document(key):
+            return await self._documents.get(key, prototype, byte_range)
+        return await super().get(key, prototype, byte_range)
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Write a document or a small chunk later, a large one now."""
+        if _is_document(key):
+            await self._documents.set(key, value)
+        elif len(value) <= PIECE:
+            self._put(key, value)
+        else:
+            await super().set(key, value)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Write a document, unless it is there."""
+        where = self._documents if _is_document(key) else _AtOnce(self.store)
+        await where.set_if_not_exists(key, value)
+
+    async def list_prefix(self, prefix: str) -> AsyncGenerator[str]:
+        """The documents below a prefix."""
+        async for key in self._documents.list_prefix(prefix):
+            yield key
+
+    async def list_dir(self, prefix: str) -> AsyncGenerator[str]:
+        """What there are documents of, right below a prefix."""
+        async for name in self._documents.list_dir(prefix):
+            yield name
+
+    def _put(self, key: str, value: Buffer) -> None:
+        self._under_way.append(self._pool.submit(obstore.put, self.store, key, value.as_buffer_like()))
+
+    def _wait(self) -> None:
+        while self._under_way:
+            self._under_way.pop().result()
+
+
+def _is_document(key: str) -> bool:
+    return key.rpartition("/")[2] in _DOCUMENTS
 
 
 def _size(store: Store) -> int:

@@ -29,7 +29,7 @@ point (group ``rs.processors``) names. For ``s1-l0 = "rs_client.processing.paylo
       basis: {title: …, schema: {type: string, enum: [dual, conventional]}, default: dual}
     modes:
       default: {title: …, inputs: [cadu], adfs: [], outputs: [l0]}
-    resources: {workers: [1, 4], cores: 2, memory_gib: 2, memory_per_input_gib: 0.02}
+    resources: {workers: [1, 4], cores: 2, memory_gib: 2, memory_per_input_gib: 0.02, spare_memory_gib: 1}
 
 Only pydantic and PyYAML are needed to read it, so that a service without any processing package can.
 """
@@ -143,6 +143,8 @@ class Resources(_Model):
     """Of each worker, whatever the size of the inputs."""
     memory_per_input_gib: float = Field(default=0, ge=0)
     """Of each worker, more for each GiB of input."""
+    spare_memory_gib: float = Field(default=0, ge=0)
+    """Of each worker, still more, which it makes use of where the caller may have it."""
 
     def memory_gib_for(self, input_octets: int) -> float:
         """Memory of a worker in GiB for inputs of that size."""

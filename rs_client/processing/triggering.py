@@ -19,7 +19,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from rs_client.processing.lazily import on_worker
+from rs_client.processing import lazily
 
 SECRET = "rs"  # noqa: S105 - the name of the storage's keys among eopf's secrets
 _PROGRESS = re.compile(r"^(Workflow progress|Progress): (\d+)%")
@@ -128,7 +128,8 @@ def trigger(payload: Mapping[str, Any], keys: Mapping[str, Any] | None = None) -
         SecretsManager().add_provider(DictSecretStore({SECRET: storage_options(keys)}))
     runner = EORunner(clean=False)
     try:
-        runner.run(copy.deepcopy(dict(payload)))  # eopf takes the aliases of secrets out of what it is given
+        with lazily.keeping():
+            runner.run(copy.deepcopy(dict(payload)))  # eopf takes the aliases of secrets out of what it is given
     finally:
         SecretsManager.clear()
     report: dict[str, Any] = json.loads(runner.get_report().format())
@@ -298,7 +299,7 @@ def _watching(account: Account, *, apart: bool) -> Iterator[None]:
     """On a worker: count the tasks of its cluster, and (``apart``) compute there, leaving the worker's thread free."""
     from distributed import get_client, worker_client
 
-    if not on_worker():
+    if not lazily.on_worker():
         yield
         return
     with worker_client() if apart else nullcontext(get_client()) as client:

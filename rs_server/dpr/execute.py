@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -281,6 +281,9 @@ class _Remote:
 
     async def events(self, label: str, since: float) -> AsyncIterator[Event]:
         """What the work tells, from a moment on, until it is done."""
+        from distributed import wait
+        from distributed.client import FuturesCancelledError
+
         future = await self._client.get_dataset(label)
         while True:
             done = future.done()  # asked first, so that nothing told before the end is missed
@@ -290,7 +293,11 @@ class _Remote:
                     yield Event(at, float(event.get("percent", 0)), event.get("line"))
             if done:
                 return
-            await asyncio.sleep(_LOOK_EVERY_S)
+            with (
+                self._client.as_current(),
+                suppress(TimeoutError, FuturesCancelledError),
+            ):  # the result tells of the latter
+                await wait(future, timeout=_LOOK_EVERY_S)  # type: ignore[no-untyped-call]  # Dask's
 
     async def result(self, label: str) -> dict[str, Any]:
         """What the work came to."""

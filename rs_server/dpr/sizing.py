@@ -41,7 +41,7 @@ def size(resources: Resources, octets: int, limits: ClusterLimits, wanted_worker
     ``Forbidden`` names what is too little when the least that the processor can do with is more than the limits give.
     """
     fewest, most = resources.workers
-    memory = math.ceil(resources.memory_gib_for(octets) * 4) / 4
+    memory = _quarters(resources.memory_gib_for(octets))
     short = [
         f"{needed:g} {what}, of which you may use {given:g}"
         for what, needed, given in (
@@ -58,4 +58,9 @@ def size(resources: Resources, octets: int, limits: ClusterLimits, wanted_worker
             denied="limit",
         )
     workers = max(fewest, min(wanted_workers or most, most, limits.workers))
-    return Size(workers, resources.cores, memory)
+    spare = _quarters(memory + resources.spare_memory_gib)
+    return Size(workers, resources.cores, max(memory, min(spare, limits.memory_gib)))
+
+
+def _quarters(gib: float) -> float:
+    return math.ceil(gib * 4) / 4

@@ -47,7 +47,9 @@ def main() -> None:
             whole = time.monotonic() - begin
             assert job["status"] == "successful", job["message"]
             measure(client, place, item, whole, size)
-            client.delete(f"/catalog/collections/alice_{collection}")
+            for made in (collection, item["collection"].removeprefix("alice_")):
+                client.delete(f"/catalog/collections/alice_{made}")
+                take_away(place, f"alice/{made}/")
 
 
 def session(client: httpx.Client, place: StorageSettings, megabytes: int) -> dict[str, Any]:
@@ -127,6 +129,13 @@ def write(place: StorageSettings, href: str) -> float:
             variable.encoding = {k: v for k, v in variable.encoding.items() if k == "compressors"}
     copy = f"{href.rpartition('/')[0]}/copy{np.random.default_rng().integers(1 << 30)}.zarr"
     return timed(lambda: stores.write(tree, copy, keys))
+
+
+def take_away(place: StorageSettings, prefix: str) -> None:
+    """What lies below a prefix: the sweep of the installation would wait a day for it."""
+    bucket = store(place, "")
+    for page in obstore.list(bucket, prefix):
+        obstore.delete(bucket, [entry["path"] for entry in page])
 
 
 def store(place: StorageSettings, prefix: str) -> S3Store:

@@ -162,7 +162,7 @@ def workers() -> None:
 
     def decode(threads: int) -> None:
         with dask.config.set(scheduler="threads", num_workers=threads):
-            lazily.compute([partial(scan, one, segment, Coding()) for segment in segments])
+            lazily.compute([(partial(scan, one, segment, Coding()), ()) for segment in segments])
 
     best = quickest({"one": lambda: decode(1), "two": lambda: decode(2)}, clock=time.perf_counter)
     for name, seconds in best.items():

@@ -12,7 +12,9 @@ import pytest
 import xarray as xr
 from distributed import Client, LocalCluster, get_worker
 
-from rs_client.processing import run
+from rs_client.processing import lazily, run
+from rs_client.processing.channel import Channel
+from rs_client.processing.frames import CADU_SIZE, pseudo_noise
 from rs_client.processing.payload import run_payload
 from rs_client.processing.reedsolomon import Octets
 from rs_client.processing.s1_l0 import SentinelOneLevelZero, cadu_block
@@ -95,6 +97,52 @@ def test_a_damaged_session_is_the_same_product_and_every_octet_is_accounted_for(
     assert packets["packet_octets"] == sum(one["octets"] + one["duplicate_octets"] for one in groups)
     assert all(frames[kind] for kind in ("good", "bad", "skipped_octets"))
     assert account["channels"]["1"]["missing_files"] == [2]
+
+
+@pytest.mark.parametrize(("room", "least", "most"), [(0, 2, 3), (80_000, 1.5, 2), (1 << 30, 1, 1.5)])
+def test_what_the_cluster_keeps_is_what_would_be_read_again(
+    room: int,
+    least: float,
+    most: float,
+    sent: Small,
+    cluster: LocalCluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of frames under pseudo-noise and with errors, too: what is kept is free of both, and is not treated twice."""
+    files = damaged(sent)
+    for octets in files.values():
+        octets[3_000::4_000] ^= 0x0F
+    randomised = {place: _under_noise(octets) for place, octets in files.items()}
+    here, there = tmp_path / "here" / "X.zarr", tmp_path / "there" / "X.zarr"
+    order_here, order_there = (order(randomised, tmp_path, place, 9_000) for place in (here, there))
+    for each in (order_here, order_there):
+        each["parameters"]["randomised"] = True
+    account = run_payload(order_here)["quality"]
+    assert account["frames"]["corrected"] > 5
+
+    limit = next(iter(cluster.workers.values())).memory_manager.memory_limit
+    monkeypatch.setattr(lazily, "KEPT_SHARE", room / limit)
+    read, counted = Channel.read, list[int]()
+
+    def counting(self: Channel, start: int, stop: int) -> Octets:
+        counted.append(stop - start)
+        return read(self, start, stop)
+
+    monkeypatch.setattr(Channel, "read", counting)
+    with Client(cluster, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+        client.submit(_on_a_worker, order_there, pure=False).result()
+    assert content(there) == content(here)
+    assert least < sum(counted) / sum(octets.size for octets in files.values()) < most
+
+
+def _under_noise(octets: Octets) -> Octets:
+    """The code blocks behind every marker as they are sent under pseudo-noise."""
+    sent = octets.copy()
+    for at in np.flatnonzero(sent[: -CADU_SIZE + 1] == 0x1A):
+        if bytes(octets[at : at + 4]) == b"\x1a\xcf\xfc\x1d":
+            sent[at + 4 : at + CADU_SIZE] ^= pseudo_noise()
+    return sent
 
 
 def test_a_unit_runs_on_a_cluster_of_ones_own(sent: Small, cluster: LocalCluster, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ async def test_a_plan_tells_inputs_sizes_cluster_and_outputs() -> None:
             "outputs": [{"name": "l0", "id": f"{SESSION}_L0", "product:type": "S1_L0", "collection": "alice_s1-l0"}],
         }
     ]
-    assert plan["cluster"] == {"workers": 2, "cores": 2, "memory_gib": 1.75}
+    assert plan["cluster"] == {"workers": 2, "cores": 2, "memory_gib": 2.75}
     assert (plan["bytes_to_read"], plan["files_to_read"], plan["bytes_to_stage"]) == (606, 4, 0)
     assert plan["problems"] == []
 

@@ -40,6 +40,12 @@ def test_what_is_too_little_is_named(limits: ClusterLimits, named: str) -> None:
         size(RESOURCES, 0, limits)
 
 
+@pytest.mark.parametrize(("limit", "expected"), [(1.5, 1.5), (1.75, 1.75), (16, 2.5)])
+def test_spare_memory_is_asked_for_as_far_as_one_may_have_it(limit: float, expected: float) -> None:
+    resources = RESOURCES.model_copy(update={"spare_memory_gib": 1})
+    assert size(resources, 0, ClusterLimits(workers=2, cores=4, memory_gib=limit)).memory_gib == expected
+
+
 def test_every_processor_of_this_project_fits_the_usual_limits() -> None:
     for processor in processors():
         resources = processor.task.resources
