@@ -39,12 +39,18 @@ def asked(process: str, hrefs: Sequence[str], to: str | None, more: Mapping[str,
 
 
 def addresses(items: Items) -> list[str]:
-    """The addresses of items; a search is asked for them. Raises ``Invalid`` for an item that has none."""
+    """The addresses of items; a search is asked for them.
+
+    Raises ``Invalid`` for an item that has none, and for a search of asyncio, which cannot be waited for here.
+    """
     if isinstance(items, str):
         return [items]
     if hasattr(items, "get_self_href"):
         return [address(cast("pystac.Item", items))]
-    found = items.items() if hasattr(items, "items") else items
+    if hasattr(items, "__aiter__"):
+        raise Invalid("a search of asyncio must be gathered first", hint="[item async for item in s.cadip.search(…)]")
+    search = getattr(items, "items", None)  # of a collection of items, which is iterable itself, this is their list
+    found: Iterable[pystac.Item | str] = search() if callable(search) else cast("Iterable[pystac.Item | str]", items)
     return [address(item) for item in found]
 
 
