@@ -300,6 +300,7 @@ def items_text(found: Sequence[pystac.Item], *, matched: int | None = None) -> s
 def collection(one: pystac.Collection) -> str:
     """A collection as HTML."""
     rows = [("collection", one.id), ("title", one.title or ""), ("description", one.description)]
+    rows.append(("address", one.get_self_href() or ""))
     return table((), [*rows, *((name, _names(map(str, values))) for name, values in one.summaries.lists.items())])
 
 

@@ -10,7 +10,7 @@ from rs_client import display
 from rs_client.auth import Auth, NoLogin, choose, without_issuer
 from rs_client.errors import NotConfigured
 from rs_client.flow import Flow, Server, document
-from rs_client.glance import glance
+from rs_client.glance import CARD_S, glance
 from rs_client.http import Http
 from rs_client.settings import Settings
 
@@ -205,8 +205,8 @@ class RsClient:
         return f"<RsClient {self.server_url}>"
 
     def _repr_html_(self) -> str:
-        who = glance(self.http, lambda http: User.of(http.get("/auth/me")))
-        parts = glance(self.http, lambda http: http.run(_parts(http.server)))
+        who = glance(self.http, lambda http: User.of(http.get("/auth/me")), CARD_S / 2)
+        parts = glance(self.http, lambda http: http.run(_parts(http.server)), CARD_S / 2)
         return display.session(self.server_url, who.value, parts.value, note=who.excuse or parts.excuse)
 
 

@@ -106,6 +106,10 @@ class ItemCollection(pystac.ItemCollection):
         return display.items(self.items)
 
 
+type _Found = tuple[ItemList, int | None]
+"""The first items of a search, and how many there are in all."""
+
+
 class Search(ItemSearch):
     """A lazy search (STAC API – Item Search), as in ``pystac_client``: nothing is asked before you look.
 
@@ -151,22 +155,30 @@ class Search(ItemSearch):
     def __repr__(self) -> str:
         return f"<Search {json.dumps(self.get_parameters(), default=str)}>"
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002, FBT001 - IPython's signature
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002 - IPython's
+        """Text and HTML at once, so that the server is asked once."""
         seen = self._glimpse()
-        printer.text(
-            display.items_text(seen.value[0], matched=seen.value[1]) if seen.value else f"{self!r}\n{seen.excuse}"
-        )
+        return {"text/plain": self._text(seen), "text/html": self._html(seen)}
 
     def _repr_html_(self) -> str:
-        seen = self._glimpse()
-        if seen.value:
-            return display.items(seen.value[0], matched=seen.value[1])
-        return display.card([("search", self.url), *self.get_parameters().items()], note=seen.excuse)
+        return self._html(self._glimpse())
 
-    def _glimpse(self) -> Glimpse[tuple[ItemList, int | None]]:
-        """The first items and the number of all, if they are found soon."""
+    def _text(self, seen: Glimpse[_Found]) -> str:
+        if seen.value is None:
+            return f"{self!r}\n{seen.excuse}"
+        items, matched = seen.value
+        return display.items_text(items, matched=matched)
 
-        def look(http: Http) -> tuple[ItemList, int | None]:
+    def _html(self, seen: Glimpse[_Found]) -> str:
+        if seen.value is None:
+            return display.card([("search", self.url), *self.get_parameters().items()], note=seen.excuse)
+        items, matched = seen.value
+        return display.items(items, matched=matched)
+
+    def _glimpse(self) -> Glimpse[_Found]:
+        """What it finds, if it does so soon."""
+
+        def look(http: Http) -> _Found:
             hasty = copy(self)
             hasty._stac_io = StacIO(http)  # noqa: SLF001 - a search like this
             return hasty.first(display.MAX_ROWS), hasty.matched()
@@ -288,6 +300,9 @@ class StacClient(Client):
 
 class StationList(dict[str, list[str]]):
     """Stations and the collections of each, shown as a table."""
+
+    def __or__(self, more: Mapping[str, list[str]]) -> StationList:  # type: ignore[override]  # of a dict it is a dict
+        return StationList({**self, **more})
 
     def __repr__(self) -> str:
         return display.text_table(_STATIONS_HEAD, self._rows())
