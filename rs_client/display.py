@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -156,7 +157,7 @@ def bar(text: str, percent: int | None) -> str:
 def card(rows: Rows, *, note: str = "", more: str = "") -> str:
     """What an object is and what one does with it, as HTML; ``note`` says what could not be told, ``more`` is HTML."""
     said = f"<p><small>{_cell(note)}</small></p>" if note else ""
-    return table((), rows, parts=4) + more + said
+    return (table((), rows, parts=4) if rows else "") + more + said
 
 
 def session(
@@ -387,8 +388,8 @@ def _when(now: Progress) -> Rows:
     return [("created", _instant(now.created)), *([("took", took)] if took else [])]
 
 
-def _instant(when: Any) -> str:
-    return f"{when:%Y-%m-%d %H:%M:%S}" if when else ""
+def _instant(when: datetime | None) -> str:
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if when else ""
 
 
 def _size_of(volume: Any) -> str:

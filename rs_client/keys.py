@@ -49,7 +49,8 @@ class Key:
         )
 
     def _repr_html_(self) -> str:
-        return display.keys([self])
+        note = "its secret is in .secret, and is told nowhere else" if self.secret else ""
+        return display.card((), more=display.keys([self]), note=note)
 
 
 def _instant(text: str | None) -> datetime | None:
