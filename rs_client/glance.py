@@ -11,13 +11,15 @@ from typing import Any
 import httpx
 
 from rs_client.errors import NotAuthenticated, RsError, Timeout
-from rs_client.flow import Call, Pause, Person, Step, away, refusal
+from rs_client.flow import Call, Identity, Pause, Person, Step, away, refusal
 from rs_client.http import Http, options
 
 CARD_S = 2.0
 """Seconds that the platform has to tell what belongs on the card of an object."""
 SEARCH_S = 10.0
 """Seconds for a search, which may have to ask stations."""
+_RENEWAL_S = 120.0
+"""Seconds for a token, as without hurry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,11 @@ class _Brief(Http):
                 raise self._trouble
             case Person():
                 raise NotAuthenticated("nobody is logged in here", hint="rs login, or s.whoami()")
+            case Identity(refused):
+                # Begun, it goes on when nobody looks any more: a refresh token that was used and whose answer was not
+                # heard may be one that is lost.
+                with self._renewing:
+                    return _Brief(self, _RENEWAL_S).run(self.auth.identity(refused))
         return super()._done(step)
 
     def _called(self, call: Call) -> httpx.Response:

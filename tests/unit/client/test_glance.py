@@ -136,6 +136,30 @@ def test_nobody_is_asked_to_log_in() -> None:
     assert far.requests == []
 
 
+def test_a_token_that_is_being_renewed_is_not_lost() -> None:
+    """The answer comes when nobody looks any more: it is kept all the same, for the next who asks."""
+    answered, kept = threading.Event(), threading.Event()
+
+    class Store(Nobody):
+        def load(self) -> Token:
+            return Token(refresh_token="once")
+
+        def keep(self, token: Token) -> None:
+            assert token.access_token == "fresh"
+            kept.set()
+
+    def keycloak(request: httpx.Request) -> httpx.Response:
+        assert request.extensions["timeout"]["read"] > 60
+        answered.wait(10)
+        return httpx.Response(200, json={"access_token": "fresh", "refresh_token": "next", "expires_in": 60})
+
+    login = DeviceLogin("http://keycloak.test/realms/rs", Store())
+    seen = glance(Http(SERVER, login, client(keycloak)), lambda brief: brief.get("/jobs"), 0.1)
+    assert "did not answer" in seen.excuse
+    answered.set()
+    assert kept.wait(10)
+
+
 def test_who_looks_again_may_wait_and_be_asked() -> None:
     """The connection for a picture is another one: the session itself has its patience still."""
     far = Far(httpx.Response(503), httpx.Response(200, json=JOBS))
