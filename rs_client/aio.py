@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rs_client import display
 from rs_client.asynchttp import AsyncHttp
 from rs_client.auth import Auth, NoLogin, choose, without_issuer
-from rs_client.execution import Items
+from rs_client.execution import AsyncItems
 from rs_client.http import Http
 from rs_client.session import User, address, issuer_of
 from rs_client.settings import Settings
@@ -52,35 +52,35 @@ class AsyncRsClient:
         """Raw downlink sessions at the CADIP stations."""
         from rs_client.cadip import AsyncCadipClient
 
-        return AsyncCadipClient(self.http)
+        return AsyncCadipClient(self)
 
     @cached_property
     def auxip(self) -> AsyncAuxipClient:
         """Auxiliary files at the AUXIP stations."""
         from rs_client.auxip import AsyncAuxipClient
 
-        return AsyncAuxipClient(self.http)
+        return AsyncAuxipClient(self)
 
     @cached_property
     def prip(self) -> AsyncPripClient:
         """Fresh products at the PRIP stations."""
         from rs_client.prip import AsyncPripClient
 
-        return AsyncPripClient(self.http)
+        return AsyncPripClient(self)
 
     @cached_property
     def lta(self) -> AsyncLtaClient:
         """Products in the long-term archives."""
         from rs_client.lta import AsyncLtaClient
 
-        return AsyncLtaClient(self.http)
+        return AsyncLtaClient(self)
 
     @cached_property
     def catalog(self) -> AsyncCatalogClient:
         """The catalog."""
         from rs_client.catalog import AsyncCatalogClient
 
-        return AsyncCatalogClient(self.http)
+        return AsyncCatalogClient(self)
 
     @cached_property
     def staging(self) -> AsyncStagingClient:
@@ -103,11 +103,11 @@ class AsyncRsClient:
 
         return AsyncKeyClient(self)
 
-    async def stage(self, items: Items, to: str) -> AsyncJob:
+    async def stage(self, items: AsyncItems, to: str) -> AsyncJob:
         """Bring items of a station into a collection; the same as ``staging.stage``."""
         return await self.staging.stage(items, to)
 
-    async def process(self, processor: str, items: Items, to: str | None = None, **inputs: Any) -> AsyncJob:
+    async def process(self, processor: str, items: AsyncItems, to: str | None = None, **inputs: Any) -> AsyncJob:
         """Run a processor on staged items; the same as ``dpr.run``."""
         return await self.dpr.run(processor, items, to, **inputs)
 

@@ -129,27 +129,28 @@ class AsyncCatalogClient(AsyncStac):
         until: datetime | None = None,
     ) -> ReaderList:
         """Let others use a collection of yours; see ``CatalogClient.share``. ``Invalid`` when nobody is named."""
-        return await self._http.run(shared(self._http.server, collection, named(users, groups, rights, until)))
+        http = self.session.http
+        return await http.run(shared(http.server, collection, named(users, groups, rights, until)))
 
     async def readers(self, collection: str) -> ReaderList:
         """Who beside you may use a collection of yours; ``NotFound`` for one that you may not see."""
-        return await self._http.run(readers_of(self._http.server, collection))
+        return await self.session.http.run(readers_of(self.session.http.server, collection))
 
     async def unshare(self, collection: str, *, user: str | None = None, group: str | None = None) -> None:
         """Take the rights of a user or a group on a collection back; ``Invalid`` unless one of them is named."""
-        await self._http.run(unshared(self._http.server, collection, user, group))
+        await self.session.http.run(unshared(self.session.http.server, collection, user, group))
 
     async def ensure(self, collection: str, *, title: str = "", description: str = "") -> dict[str, Any]:
         """A collection, made if it is absent; see ``CatalogClient.ensure``."""
-        return await self._http.run(ensured(self._http.server, collection, title, description))
+        return await self.session.http.run(ensured(self.session.http.server, collection, title, description))
 
     async def add_collection(self, collection: pystac.Collection | Mapping[str, Any]) -> dict[str, Any]:
         """Make a collection. ``Conflict`` when it is there, ``Invalid`` when it is not valid STAC, ``Forbidden``."""
-        return await self._http.run(added(self._http.server, collection))
+        return await self.session.http.run(added(self.session.http.server, collection))
 
     async def remove_collection(self, collection: str, *, with_items: bool = False) -> None:
         """Delete a collection of yours; ``Conflict`` when it holds items, unless they and their files are to go too."""
-        await self._http.run(removed(self._http.server, collection, with_items=with_items))
+        await self.session.http.run(removed(self.session.http.server, collection, with_items=with_items))
 
 
 def named(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rs_client import display
-from rs_client.execution import Items, addresses, asked, execute
+from rs_client.execution import AsyncItems, Items, addresses, asked, execute, gathered
 from rs_client.flow import Flow, Server
 from rs_client.glance import glance
 from rs_client.jobs import AsyncJob, Job
@@ -135,16 +135,16 @@ class AsyncDprClient:
         http = self._session.http
         return await http.run(listed(http.server))
 
-    async def run(self, processor: str, items: Items, to: str | None = None, **inputs: Any) -> AsyncJob:
+    async def run(self, processor: str, items: AsyncItems, to: str | None = None, **inputs: Any) -> AsyncJob:
         """Run a processor on items; see ``DprClient.run``."""
         http = self._session.http
-        document = await http.run(execute(http.server, processor, addresses(items), to, inputs))
+        document = await http.run(execute(http.server, processor, await gathered(items), to, inputs))
         return AsyncJob(self._session, document)
 
-    async def plan(self, processor: str, items: Items, to: str | None = None, **inputs: Any) -> Plan:
+    async def plan(self, processor: str, items: AsyncItems, to: str | None = None, **inputs: Any) -> Plan:
         """What ``run`` with the same arguments would do; see ``DprClient.plan``."""
         http = self._session.http
-        return await http.run(planned(http.server, processor, asked(processor, addresses(items), to, inputs)))
+        return await http.run(planned(http.server, processor, asked(processor, await gathered(items), to, inputs)))
 
     async def describe(self, processor: str) -> Processor:
         """What a processor takes and gives; see ``DprClient.describe``."""

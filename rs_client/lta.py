@@ -104,19 +104,19 @@ class AsyncLtaClient(AsyncStation):
 
     async def order(self, item: pystac.Item) -> Order:
         """Order a product; see ``LtaClient.order``. ``Invalid`` for an item without a collection."""
-        return await self._http.run(ordered(self._http.server, item))
+        return await self.session.http.run(ordered(self.session.http.server, item))
 
     async def orders(self, limit: int = 100) -> OrderList:
         """Your orders, the newest first; at most ``limit`` of them (1 to 1000)."""
-        return await self._http.run(orders_of(self._http.server, limit))
+        return await self.session.http.run(orders_of(self.session.http.server, limit))
 
     async def order_status(self, order_id: str) -> Order:
         """Where an order stands; ``NotFound`` if it is not yours."""
-        return await self._http.run(order_at(self._http.server, order_id))
+        return await self.session.http.run(order_at(self.session.http.server, order_id))
 
     async def cancel_order(self, order_id: str) -> Order:
         """Want it no more; see ``LtaClient.cancel_order``."""
-        return await self._http.run(cancelled(self._http.server, order_id))
+        return await self.session.http.run(cancelled(self.session.http.server, order_id))
 
 
 def ordered(server: Server, item: pystac.Item) -> Flow[Order]:

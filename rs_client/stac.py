@@ -148,9 +148,7 @@ class Search(ItemSearch):
         return _client(self).session.dpr.run(processor, self, to, **inputs)
 
     def _collection(self, page: dict[str, Any]) -> ItemCollection:
-        items = [Item.from_dict(item, root=self.client, preserve_dict=False) for item in page["features"]]
-        more = {name: value for name, value in page.items() if name not in ("features", "type")}
-        return ItemCollection(items, more, clone_items=False)
+        return items_of(page, self.client)
 
     def __repr__(self) -> str:
         return f"<Search {json.dumps(self.get_parameters(), default=str)}>"
@@ -368,6 +366,13 @@ class StacIO(StacApiIO):
         if identify_stac_object_type(d) == pystac.STACObjectType.ITEM:
             return Item.from_dict(d, href=str(href), root=root, preserve_dict=preserve_dict)
         return super().stac_object_from_dict(d, href, root, preserve_dict)
+
+
+def items_of(page: Mapping[str, Any], root: pystac.Catalog | None = None) -> ItemCollection:
+    """The items of a page, which is given as a document, and what else it says."""
+    items = [Item.from_dict(item, root=root, preserve_dict=False) for item in page["features"]]
+    more = {name: value for name, value in page.items() if name not in ("features", "type")}
+    return ItemCollection(items, more, clone_items=False)
 
 
 def own_address(landing: Mapping[str, Any], otherwise: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rs_client import display
-from rs_client.execution import Items, addresses, execute
+from rs_client.execution import AsyncItems, Items, addresses, execute, gathered
 from rs_client.flow import Flow, Server
 from rs_client.glance import glance
 from rs_client.jobs import AsyncJob, Job
@@ -56,10 +56,10 @@ class AsyncStagingClient:
     def __init__(self, session: AsyncRsClient) -> None:
         self._session = session
 
-    async def stage(self, items: Items, to: str) -> AsyncJob:
+    async def stage(self, items: AsyncItems, to: str) -> AsyncJob:
         """Bring items of a station into a collection; see ``StagingClient.stage``."""
         http = self._session.http
-        return AsyncJob(self._session, await http.run(execute(http.server, PROCESS, addresses(items), to)))
+        return AsyncJob(self._session, await http.run(execute(http.server, PROCESS, await gathered(items), to)))
 
     def __repr__(self) -> str:
         return f"<AsyncStagingClient {self._session.server_url}>"

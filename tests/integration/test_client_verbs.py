@@ -256,8 +256,9 @@ async def test_a_plan_with_asyncio_is_the_plan_without(platform: Any, alice: RsC
     async with await rs_client.connect_async(variables["RS_SERVER_URL"], auth=ApiKey(variables["RS_API_KEY"])) as again:
         assert await again.dpr.processors() == alice.dpr.processors()
         assert await again.dpr.describe("s1-l0") == alice.dpr.describe("s1-l0")
-        found = [item async for item in again.cadip.search(ids=[SESSION])]
-        plan = await again.dpr.plan("s1-l0", found, workers=2)
+        hits = again.cadip.search(station="sgs", ids=[SESSION])
+        assert [item.id for item in await hits.first()] == [SESSION]
+        plan = await again.dpr.plan("s1-l0", hits, workers=2)
         assert plan.rows == alice.dpr.plan("s1-l0", alice.cadip.search(ids=[SESSION]), workers=2).rows
         assert plan.problems == []
 

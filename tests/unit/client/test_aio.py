@@ -111,7 +111,7 @@ class Server:
         else:
             following["href"] += f"?token={start + 2}"
         links = [following] if start + 2 < len(IDS) else []
-        return {"features": [item(one) for one in IDS[start : start + 2]], "links": links}
+        return {"features": [item(one) for one in IDS[start : start + 2]], "links": links, "numberMatched": 900}
 
 
 @pytest.fixture
@@ -138,6 +138,22 @@ async def test_a_search_gives_the_items_of_all_pages(alice: AsyncRsClient, serve
 async def test_a_search_asks_for_no_more_pages_than_it_needs(alice: AsyncRsClient, server: Server) -> None:
     assert [one.id async for one in alice.cadip.search(max_items=2)] == IDS[:2]
     assert len([request for request in server.requests if request.url.path.endswith("/search")]) == 1
+
+
+async def test_what_a_search_finds_is_looked_at_and_brought(alice: AsyncRsClient, server: Server) -> None:
+    hits = alice.cadip.search(platform="sentinel-1a")
+    assert server.requests == []
+    assert repr(hits) == '<AsyncSearch {"platform": "sentinel-1a"}>'
+    assert [one.id for one in await hits.first(3)] == IDS[:3]
+    assert [len(page) async for page in alice.cadip.search(max_items=3).pages()] == [2, 1]
+    assert [one.id for one in await hits.item_collection()] == IDS
+    assert await hits.matched() == 900
+    assert json.loads(server.requests[-1].content)["limit"] == 1
+    assert (await hits.stage(to="s1-cadu")).id == "j1"
+    asked = {"items": [{"href": f"{SERVER}/cadip/collections/s1-sgs/items/{one}"} for one in IDS]}
+    assert sent(server) == ("POST", "/processes/staging/execution", {"inputs": {**asked, "collection": "s1-cadu"}})
+    await hits.process("s1-l0", to="s1-l0")
+    assert sent(server) == ("POST", "/processes/s1-l0/execution", {"inputs": {**asked, "collection": "s1-l0"}})
 
 
 async def test_a_search_at_one_station(alice: AsyncRsClient, server: Server) -> None:

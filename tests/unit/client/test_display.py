@@ -206,7 +206,9 @@ def objects(answer: Answer) -> list[Any]:
 
 def objects_of_asyncio() -> list[Any]:
     s = AsyncRsClient(async_http(table({})))
-    return [s, s.cadip, s.auxip, s.prip, s.lta, s.catalog, s.staging, s.dpr, s.keys, AsyncJob(s, RUNNING)]
+    hits = s.cadip.search(station=EVIL * 99, ids=[EVIL * 999])
+    services = [s.cadip, s.auxip, s.prip, s.lta, s.catalog]
+    return [s, *services, hits, s.staging, s.dpr, s.keys, AsyncJob(s, RUNNING)]
 
 
 LOOKED_AT = [*objects(table(ANSWERS)), *objects(landing_alone(table(ANSWERS))), *objects_of_asyncio()]

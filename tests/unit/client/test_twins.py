@@ -13,7 +13,7 @@ import pytest
 import rs_client
 from rs_client.aio import AsyncRsClient
 from rs_client.asynchttp import AsyncHttp
-from rs_client.asyncstac import AsyncStac, AsyncStation
+from rs_client.asyncstac import AsyncSearch, AsyncStac, AsyncStation
 from rs_client.auxip import AsyncAuxipClient, AuxipClient
 from rs_client.cadip import AsyncCadipClient, CadipClient
 from rs_client.catalog import AsyncCatalogClient, CatalogClient
@@ -24,7 +24,7 @@ from rs_client.keys import AsyncKeyClient, KeyClient
 from rs_client.lta import AsyncLtaClient, LtaClient
 from rs_client.prip import AsyncPripClient, PripClient
 from rs_client.session import RsClient
-from rs_client.stac import StacClient, StationClient
+from rs_client.stac import Search, StacClient, StationClient
 from rs_client.staging import AsyncStagingClient, StagingClient
 
 TWINS: Mapping[type, type] = {
@@ -39,6 +39,7 @@ TWINS: Mapping[type, type] = {
     AsyncKeyClient: KeyClient,
     AsyncJob: Job,
     AsyncJobList: JobList,
+    AsyncSearch: Search,
     AsyncHttp: Http,
     AsyncStac: StacClient,
     AsyncStation: StationClient,
