@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from rs_client.auth import Auth
-from rs_client.flow import Call, Flow, HangUp, Hear, Identity, Listen, Listening, Pause, Server, Step
+from rs_client.flow import Call, Flow, HangUp, Hear, Identity, Listen, Listening, Pause, Person, Server, Step
 from rs_client.http import TIMEOUT, listening_options, options
 
 
@@ -65,16 +65,22 @@ class AsyncHttp:
             case Hear(to):
                 return await anext(to.text, "")
             case HangUp(to):
-                return await to.answer.aclose()
+                await to.answer.aclose()
             case Pause(seconds):
                 return await self._pause(seconds)
+            case Person():
+                pass
             case Identity(refused):
                 async with self._renewing:
                     return await self.run(self.auth.identity(refused))
+        return None
 
     async def get(self, path: str, **parameters: Any) -> Any:
         """The JSON answer of a path, or of an address of the server; tried again when it is away for a moment."""
         return await self.run(self.server.get(path, **parameters))
+
+    def __repr__(self) -> str:
+        return f"<AsyncHttp {self.server_url}>"
 
     async def close(self) -> None:
         """Give the connections back."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import httpx
 
 from rs_client.errors import AuthExpired, NotAuthenticated, NotConfigured, ServiceUnavailable
-from rs_client.flow import Call, Flow, Pause, document
+from rs_client.flow import Call, Flow, Pause, Person, document
 from rs_client.settings import Settings
 from rs_client.tokenstore import Token, TokenStore, token_store
 
@@ -202,6 +202,7 @@ class DeviceLogin(Bearer):
     def _log_in(self) -> Flow[Token]:
         if not self._may_ask:
             raise NotAuthenticated("nobody is logged in here", hint="rs login")
+        yield Person()
         verifier = secrets.token_urlsafe(48)
         form = {
             "client_id": CLIENT_ID,

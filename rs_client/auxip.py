@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from rs_client.asyncstac import AsyncStation
 from rs_client.stac import StationClient
 
 
@@ -13,3 +14,9 @@ class AuxipClient(StationClient):
 
     PATH: ClassVar[str] = "/auxip"
     WORDS: ClassVar[Mapping[str, str]] = {"platform": "platform", "product_type": "product:type"}
+
+
+class AsyncAuxipClient(AsyncStation):
+    """The files of every AUXIP station you may read, for asyncio."""
+
+    KIND: ClassVar[type[StationClient]] = AuxipClient

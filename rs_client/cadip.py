@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from rs_client.asyncstac import AsyncStation
 from rs_client.stac import StationClient
 
 
@@ -16,3 +17,9 @@ class CadipClient(StationClient):
 
     PATH: ClassVar[str] = "/cadip"
     WORDS: ClassVar[Mapping[str, str]] = {"platform": "platform", "orbit": "sat:absolute_orbit"}
+
+
+class AsyncCadipClient(AsyncStation):
+    """The sessions of every CADIP station you may read, for asyncio."""
+
+    KIND: ClassVar[type[StationClient]] = CadipClient

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rs_client import display
 from rs_client.errors import Invalid
 
 if TYPE_CHECKING:
@@ -16,7 +17,19 @@ _NAMES: Mapping[str, str] = {"filter-lang": "filter_lang"}
 _SORTED = {"asc": "+", "desc": "-"}
 
 
-def code(shown: Any) -> str:
+class Code(str):
+    """Python as text, shown as it is typed."""
+
+    __slots__ = ()
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002, FBT001 - IPython's signature
+        printer.text(str(self))
+
+    def _repr_html_(self) -> str:
+        return display.lines(self.splitlines())
+
+
+def code(shown: Any) -> Code:
     """A snippet that reproduces a session, a service, a search, a collection, an item, items or a job.
 
     Run where ``connect()`` finds the same platform, it gives an equal object under the name that it ends with.
@@ -37,7 +50,7 @@ def code(shown: Any) -> str:
     ]
     for kind, tell in tellers:
         if isinstance(shown, kind):
-            return _OPEN + tell(shown)
+            return Code(_OPEN + tell(shown))
     raise Invalid(f"a {type(shown).__name__} cannot be told as code", hint="give a search, an item, a job, a session")
 
 

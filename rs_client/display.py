@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,6 +31,7 @@ MAX_BYTES = 50_000
 _TABLE_BYTES = 38_000
 _CELL_CHARACTERS = 200
 _MESSAGE_CHARACTERS = 110
+_LINE_CHARACTERS = 1000
 _COLUMNS = 80  # of a terminal that does not say how wide it is
 _CELL = ' style="text-align:left;vertical-align:top"'
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -58,7 +60,7 @@ def size(number: float) -> str:
 
 def progress(process: str, now: Progress) -> str:
     """One line about a job."""
-    parts = [process, str(now.status), f"{now.percent} %"]
+    parts = [*([process] if process else []), str(now.status), f"{now.percent} %"]
     if now.bytes_total:
         parts.append(f"{size(now.bytes_done)} of {size(now.bytes_total)}")
     if now.files_total:
@@ -152,11 +154,23 @@ def bar(text: str, percent: int | None) -> str:
     return f"<div>{meter}<code>{escape(text)}</code></div>"
 
 
-def session(server_url: str, who: User, services: Mapping[str, Mapping[str, Any]]) -> str:
-    """The session as HTML: where, who, and what of the platform is up."""
-    states = [f"{name} {'up' if state.get('ok') else 'DOWN'}" for name, state in services.items()]
-    rows = [("server", server_url), ("user", who.login), ("groups", _names(who.groups)), ("services", _names(states))]
-    return table((), rows)
+def card(rows: Rows, *, note: str = "", more: str = "") -> str:
+    """What an object is and what one does with it, as HTML; ``note`` says what could not be told, ``more`` is HTML."""
+    said = f"<p><small>{_cell(note)}</small></p>" if note else ""
+    return (table((), rows, parts=4) if rows else "") + more + said
+
+
+def session(
+    server_url: str, who: User | None, services: Mapping[str, Mapping[str, Any]] | None, *, note: str = ""
+) -> str:
+    """The session as HTML: where, who, and what of the platform is up, as far as that is known."""
+    rows: list[tuple[str, str]] = [("server", server_url)]
+    if who is not None:
+        rows += [("user", who.login), ("groups", _names(who.groups))]
+    if services is not None:
+        states = [f"{name} {'up' if state.get('ok') else 'DOWN'}" for name, state in services.items()]
+        rows.append(("services", _names(states)))
+    return card(rows, note=note)
 
 
 def user(who: User) -> str:
@@ -165,10 +179,16 @@ def user(who: User) -> str:
     return table((), rows)
 
 
-def job(job_id: str, process: str, now: Progress) -> str:
-    """A job as HTML."""
+def job(job_id: str, process: str, now: Progress, *, note: str = "") -> str:
+    """A job as HTML; ``note`` says why this may be old."""
     rows = [("job", job_id), ("process", process), *_when(now)]
-    return table((), rows) + bar(progress(process, now), None if now.status in ENDED else now.percent)
+    done = bar(progress(process, now), None if now.status in ENDED else now.percent)
+    return card(rows, more=done, note=note)
+
+
+def moment(now: Progress) -> str:
+    """How far a job is, as HTML."""
+    return card(_when(now), more=bar(progress("", now), None if now.status in ENDED else now.percent))
 
 
 _JOB_HEAD = ("job", "process", "state", "%", "created", "what it says")
@@ -181,9 +201,9 @@ def _job_rows(found: Sequence[tuple[str, str, Progress]]) -> Rows:
     ]
 
 
-def jobs(found: Sequence[tuple[str, str, Progress]]) -> str:
-    """Jobs as HTML."""
-    return table(_JOB_HEAD, _job_rows(found))
+def jobs(found: Sequence[tuple[str, str, Progress]], *, parts: int = 1) -> str:
+    """Jobs as HTML, one of so many ``parts`` of a page."""
+    return table(_JOB_HEAD, _job_rows(found), parts=parts)
 
 
 def jobs_text(found: Sequence[tuple[str, str, Progress]]) -> str:
@@ -200,9 +220,9 @@ def _key_rows(found: Sequence[Key]) -> Rows:
     ]
 
 
-def keys(found: Sequence[Key]) -> str:
-    """API keys as HTML; their secrets are not shown."""
-    return table(_KEY_HEAD, _key_rows(found))
+def keys(found: Sequence[Key], *, parts: int = 1) -> str:
+    """API keys as HTML, one of so many ``parts`` of a page; their secrets are not shown."""
+    return table(_KEY_HEAD, _key_rows(found), parts=parts)
 
 
 def keys_text(found: Sequence[Key]) -> str:
@@ -281,16 +301,17 @@ def items_text(found: Sequence[pystac.Item], *, matched: int | None = None) -> s
 def collection(one: pystac.Collection) -> str:
     """A collection as HTML."""
     rows = [("collection", one.id), ("title", one.title or ""), ("description", one.description)]
+    rows.append(("address", one.get_self_href() or ""))
     return table((), [*rows, *((name, _names(map(str, values))) for name, values in one.summaries.lists.items())])
 
 
 _COLLECTION_HEAD = ("id", "title", "description")
 
 
-def collections(title: str, found: Sequence[pystac.Collection]) -> str:
-    """The collections of a service as HTML."""
+def collections(found: Sequence[pystac.Collection], *, parts: int = 1) -> str:
+    """The collections of a service as HTML, one of so many ``parts`` of a page."""
     rows = [(one.id, one.title or "", one.description) for one in found]
-    return f"<p>{_cell(title)}</p>" + table(_COLLECTION_HEAD, rows)
+    return table(_COLLECTION_HEAD, rows, parts=parts)
 
 
 def collections_text(found: Sequence[pystac.Collection]) -> str:
@@ -318,6 +339,23 @@ def text_table(head: Sequence[str], rows: Rows) -> str:
     lines = [tuple(head), *(tuple(short(value) for value in row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def lines(found: Sequence[str], *, last: bool = False) -> str:
+    """Text as HTML, line by line; of what is too long the first lines are shown, or the ``last``."""
+    kept: list[str] = []
+    most = _TABLE_BYTES
+    for line in reversed(found) if last else found:
+        shown = escape(line[:_LINE_CHARACTERS])
+        most -= len(shown.encode()) + 1
+        if most < 0:
+            break
+        kept.append(shown)
+    left = len(found) - len(kept)
+    told = kept[::-1] if last else kept
+    more = f"<p>… and {left} {'before' if last else 'more'}</p>" if left else ""
+    block = "\n".join(told)
+    return f"{more if last else ''}<pre>{block}</pre>{'' if last else more}"
 
 
 def _cell(value: Any) -> str:
@@ -350,8 +388,8 @@ def _when(now: Progress) -> Rows:
     return [("created", _instant(now.created)), *([("took", took)] if took else [])]
 
 
-def _instant(when: Any) -> str:
-    return f"{when:%Y-%m-%d %H:%M:%S}" if when else ""
+def _instant(when: datetime | None) -> str:
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if when else ""
 
 
 def _size_of(volume: Any) -> str:

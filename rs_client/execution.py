@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from rs_client.errors import Invalid
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 type Items = Search | pystac.Item | str | Iterable[pystac.Item | str]
 """What a process may be run on: a search, an item or its address, or several of them."""
+type AsyncItems = Items | AsyncIterable[pystac.Item]
+"""The same with asyncio, whose searches give their items as they come."""
 
 
 def execute(
@@ -39,13 +41,26 @@ def asked(process: str, hrefs: Sequence[str], to: str | None, more: Mapping[str,
 
 
 def addresses(items: Items) -> list[str]:
-    """The addresses of items; a search is asked for them. Raises ``Invalid`` for an item that has none."""
+    """The addresses of items; a search is asked for them.
+
+    Raises ``Invalid`` for an item that has none, and for a search of asyncio, which cannot be waited for here.
+    """
     if isinstance(items, str):
         return [items]
     if hasattr(items, "get_self_href"):
         return [address(cast("pystac.Item", items))]
-    found = items.items() if hasattr(items, "items") else items
+    if hasattr(items, "__aiter__"):
+        raise Invalid("a search of asyncio must be gathered first", hint="[item async for item in s.cadip.search(…)]")
+    search = getattr(items, "items", None)  # of a collection of items, which is iterable itself, this is their list
+    found: Iterable[pystac.Item | str] = search() if callable(search) else cast("Iterable[pystac.Item | str]", items)
     return [address(item) for item in found]
+
+
+async def gathered(items: AsyncItems) -> list[str]:
+    """The addresses of items; those of a search of asyncio, too. Raises as ``addresses``: ``Invalid``."""
+    if isinstance(items, AsyncIterable):
+        return [address(item) async for item in items]
+    return addresses(items)
 
 
 def address(item: pystac.Item | str) -> str:

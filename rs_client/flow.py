@@ -1,8 +1,8 @@
 """What is said to the server: each conversation described once, as a generator, and driven with or without asyncio.
 
 A flow yields steps and is sent their results: a ``Call`` gives an ``httpx.Response`` (or raises ``httpx.HTTPError``
-into the flow), a ``Pause`` gives nothing, an ``Identity`` gives the headers that say who you are, ``Listen`` an answer
-that goes on, ``Hear`` its next piece of text. ``rs_client.http`` holds the two drivers.
+into the flow), a ``Pause`` and a ``Person`` give nothing, an ``Identity`` gives the headers that say who you are,
+``Listen`` an answer that goes on, ``Hear`` its next piece of text. The drivers are in ``http`` and ``asynchttp``.
 """
 
 from __future__ import annotations
@@ -48,6 +48,11 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Person:
+    """A wish to ask a person for something, which may take minutes; a driver in a hurry throws ``NotAuthenticated``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """A wish for the headers that say who you are; ``refused`` are those that the server does not take any more."""
 
@@ -85,7 +90,7 @@ class HangUp:
     to: Listening
 
 
-type Step = Call | Pause | Identity | Listen | Hear | HangUp
+type Step = Call | Pause | Person | Identity | Listen | Hear | HangUp
 type Flow[T] = Generator[Step, Any, T]
 
 

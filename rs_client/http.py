@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from rs_client.auth import Auth
-from rs_client.flow import Call, Flow, HangUp, Hear, Identity, Listen, Listening, Pause, Server, Step
+from rs_client.flow import Call, Flow, HangUp, Hear, Identity, Listen, Listening, Pause, Person, Server, Step
 
 TIMEOUT = httpx.Timeout(120, connect=10)
 """Seconds to connect, and between two pieces of an answer: a station may take its time over a search."""
@@ -68,12 +68,15 @@ class Http:
             case Hear(to):
                 return next(to.text, "")
             case HangUp(to):
-                return to.answer.close()
+                to.answer.close()
             case Pause(seconds):
                 return self._pause(seconds)
+            case Person():
+                pass
             case Identity(refused):
                 with self._renewing:
                     return self.run(self.auth.identity(refused))
+        return None
 
     def get(self, path: str, **parameters: Any) -> Any:
         """The JSON answer of a path, or of an address of the server; tried again when it is away for a moment."""
@@ -98,6 +101,9 @@ class Http:
     def close(self) -> None:
         """Give the connections back."""
         self.client.close()
+
+    def __repr__(self) -> str:
+        return f"<Http {self.server_url}>"
 
 
 def options(call: Call) -> dict[str, Any]:

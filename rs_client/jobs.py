@@ -7,15 +7,27 @@ from typing import TYPE_CHECKING, Any, Self
 from rs_client import display
 from rs_client.errors import Detached, JobDismissed, JobFailed
 from rs_client.flow import Flow, Server
+from rs_client.glance import glance
 from rs_client.progress import ENDED, Progress, Status
 from rs_client.watch import Watch, last_lines, problem_of
 
 if TYPE_CHECKING:
     from rs_client.aio import AsyncRsClient
+    from rs_client.http import Http
     from rs_client.session import RsClient
-    from rs_client.stac import Item, ItemList
+    from rs_client.stac import ItemList
 
-__all__ = ["AsyncJob", "Job", "JobList", "Progress", "Status"]
+__all__ = ["AsyncJob", "AsyncJobList", "Job", "JobList", "Log", "Progress", "Status"]
+
+
+class Log(list[str]):
+    """What a job has said, shown line by line."""
+
+    def __repr__(self) -> str:
+        return "\n".join(self)
+
+    def _repr_html_(self) -> str:
+        return display.lines(self, last=True)
 
 
 class _Job:
@@ -77,8 +89,7 @@ class Job(_Job):
     @property
     def progress(self) -> Progress:
         """How far it is now; asks the server while the job is not over."""
-        if self._progress.status not in ENDED:
-            self._progress = Progress.of(self._session.http.get(f"/jobs/{self.id}"))
+        self._progress = self._looked(self._session.http)
         return self._progress
 
     @property
@@ -101,9 +112,9 @@ class Job(_Job):
         return self
 
     @property
-    def log(self) -> list[str]:
+    def log(self) -> Log:
         """What it has said, the oldest line first."""
-        return [str(entry["line"]) for entry in self._session.http.get(f"/jobs/{self.id}/log")]
+        return Log(str(entry["line"]) for entry in self._session.http.get(f"/jobs/{self.id}/log"))
 
     @property
     def items(self) -> ItemList:
@@ -122,7 +133,14 @@ class Job(_Job):
         return f"<Job {self.id} {display.progress(self.process, self._progress)}>"
 
     def _repr_html_(self) -> str:
-        return display.job(self.id, self.process, self.progress)
+        seen = glance(self._session.http, self._looked)
+        self._progress = seen.value or self._progress
+        return display.job(self.id, self.process, self._progress, note=seen.excuse)
+
+    def _looked(self, http: Http) -> Progress:
+        if self._progress.status in ENDED:
+            return self._progress
+        return Progress.of(http.get(f"/jobs/{self.id}"))
 
 
 class AsyncJob(_Job):
@@ -138,6 +156,10 @@ class AsyncJob(_Job):
             self._progress = Progress.of(await self._session.http.get(f"/jobs/{self.id}"))
         return self._progress
 
+    async def status(self) -> Status:
+        """Its state now."""
+        return (await self.progress()).status
+
     async def wait(self, timeout: float | None = None) -> Self:  # noqa: ASYNC109 - the same verb as without asyncio
         """Wait until it is over; ``timeout`` in seconds.
 
@@ -148,16 +170,16 @@ class AsyncJob(_Job):
             await http.run(self._watched(http.server, line, timeout))
         return self
 
-    async def log(self) -> list[str]:
+    async def log(self) -> Log:
         """What it has said, the oldest line first."""
-        return [str(entry["line"]) for entry in await self._session.http.get(f"/jobs/{self.id}/log")]
+        return Log(str(entry["line"]) for entry in await self._session.http.get(f"/jobs/{self.id}/log"))
 
-    async def items(self) -> list[Item]:
+    async def items(self) -> ItemList:
         """The items that it published; waits for nothing. Raises ``NotFound`` while it has no results."""
-        from rs_client.stac import Item
+        from rs_client.stac import Item, ItemList
 
         documents = await self._session.http.run(self._results(self._session.http.server))
-        return [Item.from_dict(document) for document in documents]
+        return ItemList(Item.from_dict(document) for document in documents)
 
     async def dismiss(self) -> Self:
         """Stop it; what is not published yet never will be. Raises ``Conflict`` for a job that is over."""
@@ -172,7 +194,7 @@ class AsyncJob(_Job):
         return display.job(self.id, self.process, self._progress)
 
 
-class JobList(list[Job]):
+class _JobList[J: _Job](list[J]):
     """Jobs, shown as a table."""
 
     def __repr__(self) -> str:
@@ -180,3 +202,11 @@ class JobList(list[Job]):
 
     def _repr_html_(self) -> str:
         return display.jobs([(job.id, job.process, job.last_seen) for job in self])
+
+
+class JobList(_JobList[Job]):
+    """Jobs, shown as a table."""
+
+
+class AsyncJobList(_JobList[AsyncJob]):
+    """Jobs for asyncio, shown as a table."""

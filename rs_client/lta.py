@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
@@ -10,9 +10,13 @@ from typing import Any, ClassVar
 import pystac
 
 from rs_client import display
+from rs_client.asyncstac import AsyncStation
 from rs_client.errors import Invalid
+from rs_client.flow import Flow, Server
 from rs_client.prip import PRODUCT_WORDS
 from rs_client.stac import StationClient
+
+_ORDERS = "/lta/orders"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,10 @@ class LtaClient(StationClient):
 
     PATH: ClassVar[str] = "/lta"
     WORDS: ClassVar[Mapping[str, str]] = PRODUCT_WORDS
+    _USES: ClassVar[Sequence[tuple[str, str]]] = (
+        ("have what lies on tape made ready", "s.lta.order(item)"),
+        ("your orders", "s.lta.orders()"),
+    )
 
     def order(self, item: pystac.Item) -> Order:
         """Ask the archive to make a product ready; the same order is found again if there is one.
@@ -67,22 +75,68 @@ class LtaClient(StationClient):
         Raises ``Invalid`` for an item without a collection or one that needs no order, ``NotFound`` for one that the
         archive does not have.
         """
-        if item.collection_id is None:
-            raise Invalid(f"item {item.id} says of no collection that it is in it", hint="take it from a search")
-        body = {"collection": item.collection_id, "item": item.id}
-        return Order.of(self.session.http.post_once("/lta/orders", body))
+        http = self.session.http
+        return http.run(ordered(http.server, item))
 
     def orders(self, limit: int = 100) -> OrderList:
         """Your orders, the newest first; at most ``limit`` of them (1 to 1000)."""
-        return OrderList(Order.of(document) for document in self.session.http.get("/lta/orders", limit=limit)["orders"])
+        http = self.session.http
+        return http.run(orders_of(http.server, limit))
 
     def order_status(self, order_id: str) -> Order:
         """Where an order stands; ``NotFound`` if it is not yours."""
-        return Order.of(self.session.http.get(f"/lta/orders/{order_id}"))
+        http = self.session.http
+        return http.run(order_at(http.server, order_id))
 
     def cancel_order(self, order_id: str) -> Order:
         """Want it no more; it goes on as long as somebody else wants it.
 
         Raises ``NotFound`` if it is not yours, ``Conflict`` if it is over.
         """
-        return Order.of(self.session.http.delete(f"/lta/orders/{order_id}"))
+        http = self.session.http
+        return http.run(cancelled(http.server, order_id))
+
+
+class AsyncLtaClient(AsyncStation):
+    """The products of every archive you may read, for asyncio; raises as ``LtaClient``."""
+
+    KIND: ClassVar[type[StationClient]] = LtaClient
+
+    async def order(self, item: pystac.Item) -> Order:
+        """Order a product; see ``LtaClient.order``. ``Invalid`` for an item without a collection."""
+        return await self.session.http.run(ordered(self.session.http.server, item))
+
+    async def orders(self, limit: int = 100) -> OrderList:
+        """Your orders, the newest first; at most ``limit`` of them (1 to 1000)."""
+        return await self.session.http.run(orders_of(self.session.http.server, limit))
+
+    async def order_status(self, order_id: str) -> Order:
+        """Where an order stands; ``NotFound`` if it is not yours."""
+        return await self.session.http.run(order_at(self.session.http.server, order_id))
+
+    async def cancel_order(self, order_id: str) -> Order:
+        """Want it no more; see ``LtaClient.cancel_order``."""
+        return await self.session.http.run(cancelled(self.session.http.server, order_id))
+
+
+def ordered(server: Server, item: pystac.Item) -> Flow[Order]:
+    """Order a product. Raises as ``LtaClient.order``: ``Invalid`` for an item without a collection."""
+    if item.collection_id is None:
+        raise Invalid(f"item {item.id} says of no collection that it is in it", hint="take it from a search")
+    body = {"collection": item.collection_id, "item": item.id}
+    return Order.of((yield from server.post_once(_ORDERS, body)))
+
+
+def orders_of(server: Server, limit: int) -> Flow[OrderList]:
+    """The caller's orders, the newest first."""
+    return OrderList(Order.of(document) for document in (yield from server.get(_ORDERS, limit=limit))["orders"])
+
+
+def order_at(server: Server, order_id: str) -> Flow[Order]:
+    """One order. Raises as ``LtaClient.order_status``."""
+    return Order.of((yield from server.get(f"{_ORDERS}/{order_id}")))
+
+
+def cancelled(server: Server, order_id: str) -> Flow[Order]:
+    """An order that is wanted no more. Raises as ``LtaClient.cancel_order``."""
+    return Order.of((yield from server.delete(f"{_ORDERS}/{order_id}")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from rs_client.asyncstac import AsyncStation
 from rs_client.stac import StationClient
 
 PRODUCT_WORDS: Mapping[str, str] = {
@@ -23,3 +24,9 @@ class PripClient(StationClient):
 
     PATH: ClassVar[str] = "/prip"
     WORDS: ClassVar[Mapping[str, str]] = PRODUCT_WORDS
+
+
+class AsyncPripClient(AsyncStation):
+    """The products of every PRIP station you may read, for asyncio."""
+
+    KIND: ClassVar[type[StationClient]] = PripClient

@@ -57,6 +57,11 @@ class Progress:
             estimated_end=_time(document, "estimated_end"),
         )
 
+    def _repr_html_(self) -> str:
+        from rs_client import display  # which reads this module
+
+        return display.moment(self)
+
 
 def _number(document: dict[str, Any], name: str) -> int:
     return int(document.get(name) or 0)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 from rs_client import display
 from rs_client.auth import Auth, NoLogin, choose, without_issuer
 from rs_client.errors import NotConfigured
-from rs_client.flow import Flow, Server
+from rs_client.flow import Flow, Server, document
+from rs_client.glance import CARD_S, glance
 from rs_client.http import Http
 from rs_client.settings import Settings
 
@@ -204,7 +205,9 @@ class RsClient:
         return f"<RsClient {self.server_url}>"
 
     def _repr_html_(self) -> str:
-        return display.session(self.server_url, self.whoami(), self.http.get("/ready").get("checks", {}))
+        who = glance(self.http, lambda http: User.of(http.get("/auth/me")), CARD_S / 2)
+        parts = glance(self.http, lambda http: http.run(_parts(http.server)), CARD_S / 2)
+        return display.session(self.server_url, who.value, parts.value, note=who.excuse or parts.excuse)
 
 
 def connect(server_url: str | None = None, *, auth: Auth | None = None) -> RsClient:
@@ -232,10 +235,16 @@ def address(server_url: str | None, settings: Settings) -> str:
     return url.strip()
 
 
+def _parts(server: Server) -> Flow[dict[str, Any]]:
+    """What of the platform is up; the answer is a refusal (503) when something that is needed is not."""
+    told = document((yield from server.once("GET", "/ready")))
+    return dict(told.get("checks") or {})
+
+
 def issuer_of(server: Server) -> Flow[str | None]:
     """Where the server's users log in, as its OpenAPI document says; none if it asks for no login."""
-    document = yield from server.get("/openapi.json")
-    login = document.get("components", {}).get("securitySchemes", {}).get("login")
+    described = yield from server.get("/openapi.json")
+    login = described.get("components", {}).get("securitySchemes", {}).get("login")
     if login is None:
         return None
     url: str = login["flows"]["authorizationCode"]["authorizationUrl"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
@@ -18,6 +19,7 @@ from rs_client.errors import Invalid, RsError
 from rs_client.execution import address
 from rs_client.filters import joined
 from rs_client.flow import Call, Flow, Server, refusal
+from rs_client.glance import SEARCH_S, Glimpse, glance
 from rs_client.http import Http
 
 if TYPE_CHECKING:
@@ -94,6 +96,20 @@ class ItemList(list[Item]):
         return display.items(self)
 
 
+class ItemCollection(pystac.ItemCollection):
+    """Items as a GeoJSON feature collection, shown as a table with their footprints."""
+
+    def __repr__(self) -> str:
+        return display.items_text(self.items)
+
+    def _repr_html_(self) -> str:
+        return display.items(self.items)
+
+
+type _Found = tuple[ItemList, int | None]
+"""The first items of a search, and how many there are in all."""
+
+
 class Search(ItemSearch):
     """A lazy search (STAC API – Item Search), as in ``pystac_client``: nothing is asked before you look.
 
@@ -105,12 +121,12 @@ class Search(ItemSearch):
         for item in self.items_as_dicts():
             yield Item.from_dict(item, root=self.client, preserve_dict=False)
 
-    def pages(self) -> Iterator[pystac.ItemCollection]:
+    def pages(self) -> Iterator[ItemCollection]:
         """The items, a page at a time."""
         for page in self.pages_as_dicts():
             yield self._collection(page)
 
-    def item_collection(self) -> pystac.ItemCollection:  # type: ignore[override]  # not cached
+    def item_collection(self) -> ItemCollection:  # type: ignore[override]  # not cached
         """All items at once; each call asks the server again."""
         return self._collection({"features": list(self.items_as_dicts())})
 
@@ -131,19 +147,41 @@ class Search(ItemSearch):
         """Run a processor on what it finds; returns at once. ``Invalid`` when it finds nothing."""
         return _client(self).session.dpr.run(processor, self, to, **inputs)
 
-    def _collection(self, page: dict[str, Any]) -> pystac.ItemCollection:
-        items = [Item.from_dict(item, root=self.client, preserve_dict=False) for item in page["features"]]
-        more = {name: value for name, value in page.items() if name not in ("features", "type")}
-        return pystac.ItemCollection(items, more, clone_items=False)
+    def _collection(self, page: dict[str, Any]) -> ItemCollection:
+        return items_of(page, self.client)
 
     def __repr__(self) -> str:
         return f"<Search {json.dumps(self.get_parameters(), default=str)}>"
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002, FBT001 - IPython's signature
-        printer.text(display.items_text(self.first(display.MAX_ROWS), matched=self.matched()))
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002 - IPython's
+        """Text and HTML at once, so that the server is asked once."""
+        seen = self._glimpse()
+        return {"text/plain": self._text(seen), "text/html": self._html(seen)}
 
     def _repr_html_(self) -> str:
-        return display.items(self.first(display.MAX_ROWS), matched=self.matched())
+        return self._html(self._glimpse())
+
+    def _text(self, seen: Glimpse[_Found]) -> str:
+        if seen.value is None:
+            return f"{self!r}\n{seen.excuse}"
+        items, matched = seen.value
+        return display.items_text(items, matched=matched)
+
+    def _html(self, seen: Glimpse[_Found]) -> str:
+        if seen.value is None:
+            return display.card([("search", self.url), *self.get_parameters().items()], note=seen.excuse)
+        items, matched = seen.value
+        return display.items(items, matched=matched)
+
+    def _glimpse(self) -> Glimpse[_Found]:
+        """What it finds, if it does so soon."""
+
+        def look(http: Http) -> _Found:
+            hasty = copy(self)
+            hasty._stac_io = StacIO(http)  # noqa: SLF001 - a search like this
+            return hasty.first(display.MAX_ROWS), hasty.matched()
+
+        return glance(_client(self).session.http, look, SEARCH_S)
 
 
 class Collection(CollectionClient):
@@ -169,7 +207,7 @@ class CollectionList(list[Collection]):
         return display.collections_text(self)
 
     def _repr_html_(self) -> str:
-        return display.collections("", self)
+        return display.collections(self)
 
 
 class StacClient(Client):
@@ -179,6 +217,8 @@ class StacClient(Client):
     """Where the service lies on the server."""
     WORDS: ClassVar[Mapping[str, str]] = {"platform": "platform"}
     """What one may search by in a word: parameter → property."""
+    _USES: ClassVar[Sequence[tuple[str, str]]] = ()
+    """What else one does with it: what, and the call."""
 
     session: RsClient
 
@@ -241,14 +281,47 @@ class StacClient(Client):
         return f"<{type(self).__name__} {self.self_href}>"
 
     def _repr_html_(self) -> str:
-        return display.collections(self.title or self.id, list(self.get_collections()))
+        http = self.session.http
+        seen = glance(http, lambda brief: brief.run(collections_of(brief.server, self._collections_href())))
+        found = [self._own(document) for document in seen.value or ()]
+        name = self.PATH.strip("/")
+        rows = [
+            (name, self.title or self.id),
+            ("address", str(self.self_href)),
+            ("search it", f's.{name}.search(datetime="2024-11-14")'),
+            ("search by", ", ".join((*self.WORDS, "datetime", "bbox", "ids", "filter"))),
+            *self._USES,
+        ]
+        more = display.collections(found, parts=2) if found else ""
+        return display.card(rows, more=more, note=seen.excuse)
+
+
+class StationList(dict[str, list[str]]):
+    """Stations and the collections of each, shown as a table."""
+
+    def __or__(self, more: Mapping[str, list[str]]) -> StationList:  # type: ignore[override]  # of a dict it is a dict
+        return StationList({**self, **more})
+
+    def __repr__(self) -> str:
+        return display.text_table(_STATIONS_HEAD, self._rows())
+
+    def _repr_html_(self) -> str:
+        return display.table(_STATIONS_HEAD, self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        return [(name, ", ".join(collections)) for name, collections in self.items()]
+
+
+_STATIONS_HEAD = ("station", "collections")
 
 
 class StationClient(StacClient):
     """A kind of station, whose collections belong to one station each."""
 
+    _USES: ClassVar[Sequence[tuple[str, str]]] = (("bring what is found into a collection", 'hits.stage(to="…")'),)
+
     @property
-    def stations(self) -> dict[str, list[str]]:
+    def stations(self) -> StationList:
         """The stations that you may read, and the collections of each."""
         return stations_of(self._documents())
 
@@ -295,6 +368,13 @@ class StacIO(StacApiIO):
         return super().stac_object_from_dict(d, href, root, preserve_dict)
 
 
+def items_of(page: Mapping[str, Any], root: pystac.Catalog | None = None) -> ItemCollection:
+    """The items of a page, which is given as a document, and what else it says."""
+    items = [Item.from_dict(item, root=root, preserve_dict=False) for item in page["features"]]
+    more = {name: value for name, value in page.items() if name not in ("features", "type")}
+    return ItemCollection(items, more, clone_items=False)
+
+
 def own_address(landing: Mapping[str, Any], otherwise: str) -> str:
     """The address that a service calls its own."""
     href: str = next((link["href"] for link in landing["links"] if link["rel"] == "self"), otherwise)
@@ -311,9 +391,19 @@ def stated[S: ItemSearch](kind: type[S], parameters: Mapping[str, Any], url: str
         ) from error
 
 
-def stations_of(collections: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+def collections_of(server: Server, url: str) -> Flow[list[dict[str, Any]]]:
+    """The collections of all pages, as documents."""
+    found: list[dict[str, Any]] = []
+    while url:
+        page = yield from server.get(url)
+        found += page["collections"]
+        url = next((link["href"] for link in page.get("links", ()) if link["rel"] == "next"), "")
+    return found
+
+
+def stations_of(collections: Iterable[Mapping[str, Any]]) -> StationList:
     """The stations that host collections, which are given as documents, and the ids of each one's."""
-    found: dict[str, list[str]] = {}
+    found = StationList()
     for collection in collections:
         for provider in collection.get("providers") or ():
             if "host" in (provider.get("roles") or ()):

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rs_client.execution import Items, addresses, execute
-from rs_client.jobs import Job
+from rs_client import display
+from rs_client.execution import AsyncItems, Items, addresses, execute, gathered
+from rs_client.flow import Flow, Server
+from rs_client.glance import glance
+from rs_client.jobs import AsyncJob, Job
+from rs_client.progress import Progress
 
 if TYPE_CHECKING:
+    from rs_client.aio import AsyncRsClient
     from rs_client.session import RsClient
 
 PROCESS = "staging"
+_USES = (
+    ("bring items of a station into a collection", 's.stage(hits, to="s1-cadu")'),
+    ("come back to a job", "s.job(id).wait()"),
+)
 
 
 class StagingClient:
@@ -31,3 +40,37 @@ class StagingClient:
 
     def __repr__(self) -> str:
         return f"<StagingClient {self._session.server_url}>"
+
+    def _repr_html_(self) -> str:
+        seen = glance(self._session.http, lambda http: http.run(_under_way(http.server)))
+        more = display.jobs(seen.value, parts=2) if seen.value else ""
+        rows = [("staging", self._session.server_url), *_USES]
+        if seen.value is not None:
+            rows.append(("your jobs under way", str(len(seen.value) or "none")))
+        return display.card(rows, more=more, note=seen.excuse)
+
+
+class AsyncStagingClient:
+    """Starts staging jobs, for asyncio; raises as ``StagingClient``."""
+
+    def __init__(self, session: AsyncRsClient) -> None:
+        self._session = session
+
+    async def stage(self, items: AsyncItems, to: str) -> AsyncJob:
+        """Bring items of a station into a collection; see ``StagingClient.stage``."""
+        http = self._session.http
+        return AsyncJob(self._session, await http.run(execute(http.server, PROCESS, await gathered(items), to)))
+
+    def __repr__(self) -> str:
+        return f"<AsyncStagingClient {self._session.server_url}>"
+
+    def _repr_html_(self) -> str:
+        uses = [(what, f"await {call}") for what, call in _USES[:1]]
+        return display.card([("staging", self._session.server_url), *uses])
+
+
+def _under_way(server: Server) -> Flow[list[tuple[str, str, Progress]]]:
+    """Your staging jobs that are not over: id, process, and how far they are."""
+    asked = {"processID": PROCESS, "status": ["accepted", "running"], "limit": display.MAX_ROWS}
+    found = (yield from server.get("/jobs", **asked))["jobs"]
+    return [(each["jobID"], each["processID"], Progress.of(each)) for each in found]

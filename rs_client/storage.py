@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pystac
 
-from rs_client import relay
+from rs_client import display, relay
 from rs_client.errors import AuthExpired, Invalid
 from rs_client.http import Http
 from rs_client.relay import Key
@@ -96,6 +96,10 @@ class Storage:
 
     def __repr__(self) -> str:
         return f"<Storage {self._http.server_url}>"
+
+    def _repr_html_(self) -> str:
+        rows = [("storage", self._http.server_url), ("a product, lazily", "s.storage.open(item), or item.open()")]
+        return display.card(rows)
 
     def key(self, collection: str, item: str) -> Key:
         """A key that opens one item until its ``expiration`` (ISO 8601); ``NotFound`` when you may not read it."""

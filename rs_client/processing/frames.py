@@ -3,8 +3,9 @@
 A channel is a row of CADUs of 2044 octets (CCSDS 131.0-B-5): the sync marker ``1ACFFC1D`` (section 9) and eight
 interleaved Reed–Solomon codewords (section 4), whose data are one AOS transfer frame (CCSDS 732.0-B-4): a primary
 header of 6 octets (4.1.2), and an M_PDU (4.1.4.2) of 2 octets of header and a packet zone of 1776 octets. A station may
-have left the pseudo-noise sequence (131.0-B-5, section 10) in the code block. That sequence is itself a codeword in
-each of the eight, so the code cannot tell whether it was taken out: only the frame's version number does.
+have left the pseudo-noise sequence of 255 bits (131.0-B-5, 10.4.2; that of 131071 bits, 10.4.1, came with issue 5 and
+is not known here) in the code block. That sequence is itself a codeword in each of the eight, so the code cannot tell
+whether it was taken out: only the frame's version number does.
 
 Where a frame begins is decided by the markers alone, with a look ahead of less than two CADUs, so that the answer does
 not depend on how the channel was cut into files or pieces:
@@ -40,12 +41,12 @@ ZONE_START = MARKER_SIZE + HEADER_SIZE
 """Offset of the packet zone in a CADU."""
 
 AOS_VERSION = 0b01
-"""Transfer frame version number of AOS frames, as it stands in their first two bits (732.0-B-4, 4.1.2.2)."""
+"""Transfer frame version number of AOS frames, as it stands in their first two bits (732.0-B-4, 4.1.2.2.2)."""
 IDLE_CHANNEL = 63
 """Virtual channel of frames that only fill the link (732.0-B-4, 4.1.2.3)."""
 NO_PACKET_STARTS = 0x7FF
 IDLE_ZONE = 0x7FE
-"""First header pointers that are no offsets: no packet starts, nothing but idle data (732.0-B-4, 4.1.4.2)."""
+"""First header pointers that are no offsets: no packet starts, nothing but idle data (732.0-B-4, 4.1.4.2.3)."""
 COUNTER_RANGE = 1 << 24
 """Values of the frame count of a virtual channel (732.0-B-4, 4.1.2.4)."""
 
@@ -58,9 +59,9 @@ class Coding:
     """What a station left in the frames."""
 
     basis: Basis = Basis.DUAL
-    """Of the code's symbols (CCSDS 131.0-B-5, 4 and annex F)."""
+    """Of the code's symbols (CCSDS 131.0-B-5, 4.3.9 and annex F)."""
     randomised: bool = False
-    """The code blocks carry the pseudo-noise sequence of CCSDS 131.0-B-5, section 10."""
+    """The code blocks carry the pseudo-noise sequence of 255 bits (CCSDS 131.0-B-5, 10.4.2)."""
     verified: bool = True
     """Check and mend code blocks; without it, every frame is taken for whole."""
 
@@ -161,7 +162,7 @@ def restore(octets: Octets, starts: Integers, loose: Flags, coding: Coding) -> N
 def pseudo_noise() -> Octets:
     """The sequence that is added to a code block (uint8, 2040 octets).
 
-    x⁸ + x⁷ + x⁵ + x³ + 1, all ones at first, 255 bits long (CCSDS 131.0-B-5, section 10).
+    x⁸ + x⁷ + x⁵ + x³ + 1, all ones at first, 255 bits long, anew in each code block (CCSDS 131.0-B-5, 10.4.2, 10.4.3).
     """
     bits = np.ones(255 * 8, np.uint8)
     for n in range(8, bits.size):

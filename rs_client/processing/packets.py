@@ -33,7 +33,7 @@ from rs_client.processing.frames import (
 from rs_client.processing.reedsolomon import CORRECTED, UNCORRECTABLE, Flags, Integers, Octets
 
 IDLE_APID = 0x7FF
-"""Of packets that only fill the zone (CCSDS 133.0-B-2, 4.1.3.3.4)."""
+"""Of packets that only fill the zone (CCSDS 133.0-B-2, 4.1.3.3.4.4)."""
 PRIMARY_HEADER = 6
 SMALLEST_PACKET = PRIMARY_HEADER + 1
 """Octets; the data length field counts those behind the header less one (CCSDS 133.0-B-2, 4.1.3.5.3)."""

@@ -6,7 +6,7 @@ A group ``apid_NNNN`` (decimal) has
 ``data``                    uint8, (octet)           all packets back to back, primary headers included
 ``offset``                  int64, (bound)           n + 1 offsets into ``data``
 ``time``                    datetime64[ns], (packet) UTC; NaT where a packet carries no time
-``sequence_count``          uint16, (packet)         14-bit count of the APID (CCSDS 133.0-B-2, 4.1.3.4)
+``sequence_count``          uint16, (packet)         14-bit count of the APID (CCSDS 133.0-B-2, 4.1.3.4.3)
 ``virtual_channel``         uint8, (packet)
 ``channel``                 uint8, (packet)          downlink channel
 ``frame_corrected``         bool, (packet)           a frame under the packet had errors, all mended

@@ -1,9 +1,10 @@
 """The Reed–Solomon (255,223) code of CCSDS 131.0-B-5, section 4: which code blocks are whole, and which can be mended.
 
-Symbols are elements of GF(2⁸) with the field polynomial x⁸ + x⁷ + x² + x + 1; the generator polynomial has the 32 roots
-β¹¹² … β¹⁴³ with β = α¹¹. On the link the symbols stand in the dual basis: bit ``j`` of a symbol, the most significant
-first, is the trace of ``symbol · α^(117 j)`` (annex F). Verification divides in the dual basis (see ``vector``); a
-damaged codeword is mended in the conventional one.
+Symbols are elements of GF(2⁸) with the field polynomial x⁸ + x⁷ + x² + x + 1 (4.3.3); the generator polynomial has the
+32 roots β¹¹² … β¹⁴³ with β = α¹¹ (4.3.4; its coefficients are in annex G). On the link the symbols stand in the dual
+basis (4.3.9): bit ``j`` of a symbol, the most significant first, is the trace of ``symbol · α^(117 j)``; annex F has it
+as a matrix. Verification divides in the dual basis (see ``vector``); a damaged codeword is mended in the conventional
+one.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _DUAL_STEP = 117
 
 
 class Basis(StrEnum):
-    """How the symbols of the code stand in octets (CCSDS 131.0-B-5, annex F)."""
+    """How the symbols of the code stand in octets (CCSDS 131.0-B-5, 4.3.9 and annex F)."""
 
     DUAL = "dual"
     CONVENTIONAL = "conventional"

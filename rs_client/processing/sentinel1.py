@@ -113,7 +113,7 @@ class Derived:
 def sequence_count(heads: Octets) -> NDArray[np.uint16]:
     """The 14-bit sequence counts of packets (n), of which the first octets are given (uint8, n × at least 4).
 
-    Source: CCSDS 133.0-B-2, 4.1.3.4.
+    Source: CCSDS 133.0-B-2, 4.1.3.4.3.
     """
     return _unsigned(heads, 2, 2).astype(np.uint16) & np.uint16(0x3FFF)
 

@@ -217,6 +217,61 @@ def _document(session: RsClient, job: str) -> dict[str, Any]:
     return document
 
 
+async def test_keys_with_asyncio(at_home: tuple[RsClient, FileStore]) -> None:
+    opened, _ = at_home
+    async with await rs_client.connect_async(opened.server_url, auth=opened.http.auth) as alice:
+        made = await alice.keys.create("test of asyncio", days=1)
+        async with await rs_client.connect_async(opened.server_url, auth=ApiKey(made.secret)) as script:
+            assert (await script.whoami()).login == "alice"
+            with pytest.raises(rs_client.Forbidden, match="log in to make a key"):
+                await script.keys.create("by a key")
+        assert made.id in [key.id for key in await alice.keys.list()]
+        await alice.keys.revoke(made.id)
+        assert made.id not in [key.id for key in await alice.keys.list()]
+
+
+async def test_a_collection_is_shared_with_asyncio(platform: Any) -> None:
+    url, key = platform.env("alice")["RS_SERVER_URL"], platform.env("alice")["RS_API_KEY"]
+    async with (
+        await rs_client.connect_async(url, auth=ApiKey(key)) as alice,
+        await rs_client.connect_async(url, auth=ApiKey(platform.env("bob")["RS_API_KEY"])) as bob,
+    ):
+        name = (await alice.catalog.ensure(some_collection()))["id"]
+        with pytest.raises(NotFound):
+            await bob.catalog.get_collection(name)
+        shared = await alice.catalog.share(name, users="bob", rights=["read"])
+        assert [(reader.name, reader.rights) for reader in shared] == [("bob", ("read",))]
+        assert (await bob.catalog.get_collection(name))["id"] == name
+        await alice.catalog.unshare(name, user="bob")
+        assert await alice.catalog.readers(name) == []
+        with pytest.raises(NotFound):
+            await bob.catalog.get_collection(name)
+        await alice.catalog.remove_collection(name)
+        with pytest.raises(NotFound):
+            await alice.catalog.get_collection(name)
+
+
+async def test_a_plan_with_asyncio_is_the_plan_without(platform: Any, alice: RsClient) -> None:
+    variables = platform.env("alice")
+    async with await rs_client.connect_async(variables["RS_SERVER_URL"], auth=ApiKey(variables["RS_API_KEY"])) as again:
+        assert await again.dpr.processors() == alice.dpr.processors()
+        assert await again.dpr.describe("s1-l0") == alice.dpr.describe("s1-l0")
+        hits = again.cadip.search(station="sgs", ids=[SESSION])
+        assert [item.id for item in await hits.first()] == [SESSION]
+        plan = await again.dpr.plan("s1-l0", hits, workers=2)
+        assert plan.rows == alice.dpr.plan("s1-l0", alice.cadip.search(ids=[SESSION]), workers=2).rows
+        assert plan.problems == []
+
+
+def test_what_one_looks_at_shows_the_platform(alice: RsClient) -> None:
+    assert "database up" in alice._repr_html_()
+    assert "s1-sgs" in alice.cadip._repr_html_()
+    assert SESSION in alice.cadip.search(ids=[SESSION])._repr_html_()
+    assert "Sentinel-1 Level 0" in alice.dpr._repr_html_()
+    assert "rs env" in alice.keys._repr_html_()  # the name of the key that this session shows
+    assert "your jobs under way" in alice.staging._repr_html_()
+
+
 async def test_the_same_with_asyncio(platform: Any) -> None:
     variables = platform.env("alice")
     auth = ApiKey(variables["RS_API_KEY"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from typing import Any
 
@@ -10,11 +9,11 @@ import httpx
 import pytest
 
 import rs_client
-from rs_client.aio import AsyncRsClient, AsyncStac
-from rs_client.cadip import CadipClient
+from rs_client.aio import AsyncRsClient
 from rs_client.errors import Invalid, NotFound, StationUnavailable
-from rs_client.jobs import AsyncJob, Job
-from rs_client.session import RsClient, User
+from rs_client.lta import Order
+from rs_client.session import User
+from rs_client.stac import Item
 from tests.unit.client.far import SERVER, async_http, serving
 
 IDS = [f"S1A_{number}" for number in range(5)]
@@ -25,6 +24,31 @@ COLLECTIONS = [
     {"id": f"s1-{name}", "providers": [{"name": f"Station {name.upper()}", "roles": ["host"]}]}
     for name in ("sgs", "mti", "ins")
 ]
+
+KEY = {"id": "k1", "name": "chain", "owner": "alice", "expires": "2027-01-01T00:00:00Z", "api_key": "rsk_new"}
+BOB = {"user": "bob", "rights": ["read", "download"], "until": None}
+ORDER = {"id": "o1", "status": "queued", "item": "S1A_1"}
+PLAN = {
+    "processor": "s1-l0",
+    "version": "1.0.0",
+    "steps": [],
+    "cluster": {"workers": 2, "cores": 2, "memory_gib": 1.75},
+    "bytes_to_read": 2_000_000,
+    "bytes_to_stage": 0,
+    "notes": [],
+    "problems": [],
+}
+OTHERS: dict[str, Any] = {
+    "/dpr/processes": {"processes": [{"id": "s1-l0", "title": "Level 0"}]},
+    "/dpr/processes/s1-l0": {"id": "s1-l0", "title": "Level 0", "inputs": {"cadu": {"title": "CADU files"}}},
+    "/dpr/processes/s1-l0/plan": PLAN,
+    "/auth/api_keys": KEY,
+    "/catalog/collections/c/readers": {"readers": [BOB]},
+    "/catalog/collections": {"id": "new"},
+    "/catalog/collections/c": {"id": "c"},
+    "/lta/orders": ORDER,
+    "/lta/orders/o1": ORDER,
+}
 
 
 def item(item_id: str) -> dict[str, Any]:
@@ -61,7 +85,13 @@ class Server:
             "/jobs/j1/results": {"items": [{"href": f"{SERVER}/catalog/collections/c/items/S1A_0"}]},
             "/cadip/collections": self.collections(request),
             "/processes/staging/execution": JOB,
+            "/processes/s1-l0/execution": JOB,
+            **OTHERS,
         }
+        if request.method == "DELETE":
+            return (
+                httpx.Response(200, json={**ORDER, "status": "cancelled"}) if "orders" in path else httpx.Response(204)
+            )
         if "/items/" in path:
             return httpx.Response(200, json=item(path.rpartition("/")[2]))
         found = answers.get(path)
@@ -81,7 +111,7 @@ class Server:
         else:
             following["href"] += f"?token={start + 2}"
         links = [following] if start + 2 < len(IDS) else []
-        return {"features": [item(one) for one in IDS[start : start + 2]], "links": links}
+        return {"features": [item(one) for one in IDS[start : start + 2]], "links": links, "numberMatched": 900}
 
 
 @pytest.fixture
@@ -108,6 +138,22 @@ async def test_a_search_gives_the_items_of_all_pages(alice: AsyncRsClient, serve
 async def test_a_search_asks_for_no_more_pages_than_it_needs(alice: AsyncRsClient, server: Server) -> None:
     assert [one.id async for one in alice.cadip.search(max_items=2)] == IDS[:2]
     assert len([request for request in server.requests if request.url.path.endswith("/search")]) == 1
+
+
+async def test_what_a_search_finds_is_looked_at_and_brought(alice: AsyncRsClient, server: Server) -> None:
+    hits = alice.cadip.search(platform="sentinel-1a")
+    assert server.requests == []
+    assert repr(hits) == '<AsyncSearch {"platform": "sentinel-1a"}>'
+    assert [one.id for one in await hits.first(3)] == IDS[:3]
+    assert [len(page) async for page in alice.cadip.search(max_items=3).pages()] == [2, 1]
+    assert [one.id for one in await hits.item_collection()] == IDS
+    assert await hits.matched() == 900
+    assert json.loads(server.requests[-1].content)["limit"] == 1
+    assert (await hits.stage(to="s1-cadu")).id == "j1"
+    asked = {"items": [{"href": f"{SERVER}/cadip/collections/s1-sgs/items/{one}"} for one in IDS]}
+    assert sent(server) == ("POST", "/processes/staging/execution", {"inputs": {**asked, "collection": "s1-cadu"}})
+    await hits.process("s1-l0", to="s1-l0")
+    assert sent(server) == ("POST", "/processes/s1-l0/execution", {"inputs": {**asked, "collection": "s1-l0"}})
 
 
 async def test_a_search_at_one_station(alice: AsyncRsClient, server: Server) -> None:
@@ -154,16 +200,60 @@ async def test_it_connects_as_the_other_does(monkeypatch: pytest.MonkeyPatch) ->
             assert repr(opened) == f"<AsyncRsClient {url}>"
 
 
-def public(kind: type) -> set[str]:
-    return {name for name in dir(kind) if not name.startswith("_")}
+def sent(server: Server) -> tuple[str, str, Any]:
+    """The last request: method, path and body."""
+    last = server.requests[-1]
+    return last.method, last.url.path, json.loads(last.content) if last.content else None
 
 
-def test_what_one_can_do_with_asyncio_one_can_do_without() -> None:
-    assert public(AsyncJob) - {"progress"} <= public(Job)
-    assert public(AsyncRsClient) - {"open"} <= public(RsClient)
-    for name in ("wait", "dismiss"):
-        assert list(inspect.signature(getattr(AsyncJob, name)).parameters) == list(
-            inspect.signature(getattr(Job, name)).parameters
-        )
-    assert public(AsyncStac) == {"search", "item", "collections"}
-    assert all(hasattr(CadipClient, name) for name in public(AsyncStac))
+async def test_keys(alice: AsyncRsClient, server: Server) -> None:
+    made = await alice.keys.create("chain", days=7)
+    assert (made.secret, "rsk_new" in repr(made)) == ("rsk_new", False)
+    assert sent(server) == ("POST", "/auth/api_keys", {"name": "chain", "expires_in_days": 7})
+    await alice.keys.revoke(made.id)
+    assert sent(server) == ("DELETE", "/auth/api_keys/k1", None)
+
+
+async def test_the_catalog_is_written(alice: AsyncRsClient, server: Server) -> None:
+    assert [reader.name for reader in await alice.catalog.share("c", users="bob")] == ["bob"]
+    assert sent(server) == ("PUT", "/catalog/collections/c/readers", {"readers": [BOB]})
+    assert [reader.rights for reader in await alice.catalog.readers("c")] == [("read", "download")]
+    await alice.catalog.unshare("c", user="bob")
+    assert sent(server) == ("DELETE", "/catalog/collections/c/readers/user/bob", None)
+    with pytest.raises(Invalid, match="nobody is named"):
+        await alice.catalog.share("c")
+    with pytest.raises(Invalid, match="whose rights"):
+        await alice.catalog.unshare("c")
+    assert await alice.catalog.ensure("c") == {"id": "c"}
+    assert await alice.catalog.ensure("new", title="New") == {"id": "new"}
+    method, path, body = sent(server)
+    assert (method, path, body["id"], body["title"]) == ("POST", "/catalog/collections", "new", "New")
+    await alice.catalog.remove_collection("c", with_items=True)
+    assert str(server.requests[-1].url).endswith("/catalog/collections/c?force=true")
+
+
+async def test_processors(alice: AsyncRsClient, server: Server) -> None:
+    assert await alice.dpr.processors() == {"s1-l0": "Level 0"}
+    assert "CADU files" in repr(await alice.dpr.describe("s1-l0"))
+    plan = await alice.dpr.plan("s1-l0", f"{SERVER}/x", workers=2)
+    assert plan.summary == "s1-l0 1.0.0 on 2 workers of 2 cores and 1.75 GiB; 2.0 MB to read"
+    asked = {"inputs": {"items": [{"href": f"{SERVER}/x"}], "workers": 2}}
+    assert sent(server) == ("POST", "/dpr/processes/s1-l0/plan", asked)
+    job = await alice.process("s1-l0", f"{SERVER}/x", to="s1-l0")
+    assert await job.status() == "successful"
+    asked = {"inputs": {"items": [{"href": f"{SERVER}/x"}], "collection": "s1-l0"}}
+    assert sent(server) == ("POST", "/processes/s1-l0/execution", asked)
+
+
+async def test_orders(alice: AsyncRsClient, server: Server) -> None:
+    one = Item.from_dict(item("S1A_1"))
+    assert await alice.lta.order(one) == Order("o1", "queued", "S1A_1")
+    assert server.requests[-1].headers["Idempotency-Key"]
+    assert sent(server) == ("POST", "/lta/orders", {"collection": "s1-sgs", "item": "S1A_1"})
+    assert (await alice.lta.order_status("o1")).status == "queued"
+    assert (await alice.lta.cancel_order("o1")).status == "cancelled"
+
+
+async def test_stations(alice: AsyncRsClient) -> None:
+    assert await alice.cadip.stations() == {"sgs": ["s1-sgs"], "mti": ["s1-mti"], "ins": ["s1-ins"]}
+    assert (await alice.catalog.get_collection("c"))["id"] == "c"

@@ -13,12 +13,16 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 from xml.etree import ElementTree as ET
 
+import httpx
 import pystac
 import pytest
 
 from rs_client import display
+from rs_client.aio import AsyncRsClient
 from rs_client.catalog import Reader
-from rs_client.dpr import ProcessorList
+from rs_client.codegen import Code
+from rs_client.dpr import Processor, ProcessorList
+from rs_client.jobs import AsyncJob, Job, JobList, Log
 from rs_client.keys import Key
 from rs_client.lta import Order
 from rs_client.plans import Plan
@@ -26,7 +30,8 @@ from rs_client.processing.compare import Comparison, Difference
 from rs_client.progress import Progress
 from rs_client.reproduce import Reproduction
 from rs_client.session import User
-from rs_client.stac import ItemList
+from rs_client.stac import ItemCollection, ItemList, StationList
+from tests.unit.client.far import Answer, async_http, session, table
 
 EVIL = "<script>alert('1')</script>"
 
@@ -61,7 +66,7 @@ def collection() -> pystac.Collection:
     [
         display.item(item(EVIL)),
         display.items([item(EVIL)], matched=3),
-        display.collections(EVIL, [collection()]),
+        display.collections([collection()]),
         display.session(EVIL, User(EVIL, (), (EVIL,)), {EVIL: {"ok": True}}),
     ],
 )
@@ -137,6 +142,82 @@ WORDY = {
 }
 UNLIKE = Comparison(1, 1, (Difference(EVIL * 9, EVIL * 20, 1, 2, 0.5),) * 900)
 BUSY = Progress.of({"status": "running", "message": EVIL * 1000, "progress": 40})
+PROCESSOR = Processor(
+    id=EVIL, title=EVIL * 99, description=EVIL * 999, inputs={EVIL * n: {"title": EVIL} for n in range(900)}
+)
+RUNNING = {
+    "jobID": EVIL * 9,
+    "processID": EVIL,
+    "status": "running",
+    "message": EVIL * 100,
+    "created": "2024-11-14T00:00:00Z",
+}
+HELD = {"id": EVIL * 9, "name": EVIL * 9, "owner": EVIL, "expires": None}
+LANDING = {
+    "type": "Catalog",
+    "stac_version": "1.0.0",
+    "id": EVIL,
+    "title": EVIL * 99,
+    "description": EVIL,
+    "conformsTo": ["https://api.stacspec.org/v1.0.0/item-search"],
+    "links": [
+        {"rel": "self", "href": "http://server.test/cadip/"},
+        {"rel": "search", "type": "application/geo+json", "href": "http://server.test/cadip/search"},
+        {"rel": "data", "type": "application/json", "href": "http://server.test/cadip/collections"},
+    ],
+}
+ANSWERS: dict[str, Any] = {
+    "GET /auth/me": {"login": EVIL * 99, "roles": [EVIL] * 999, "groups": [EVIL] * 999},
+    "GET /ready": {"checks": {EVIL * n: {"ok": True} for n in range(99)}},
+    "GET /dpr/processes": {"processes": [{"id": EVIL * n, "title": EVIL * 99} for n in range(900)]},
+    "GET /auth/api_keys": [HELD] * 900,
+    "GET /jobs": {"jobs": [RUNNING] * 900},
+    "GET /jobs/j": RUNNING,
+    "GET /cadip/": LANDING,
+    "GET /cadip/collections": {"collections": [collection().to_dict()] * 900},
+    "POST /cadip/search": {"features": [item(EVIL * 9).to_dict()] * 900, "numberMatched": 10**6},
+}
+
+
+def landing_alone(answer: Answer) -> Answer:
+    """A server whose services open, and then say nothing but a long refusal."""
+
+    def refusing(request: httpx.Request) -> httpx.Response:
+        known = request.url.path == "/cadip/"
+        return answer(request) if known else httpx.Response(502, json={"detail": EVIL * 9000})
+
+    return refusing
+
+
+def objects(answer: Answer) -> list[Any]:
+    """What one reaches from a session, and looks at; each of it may ask the server for its picture."""
+    s = session(answer)
+    return [
+        s,
+        s.cadip,
+        s.cadip.search(ids=[EVIL * 999]),
+        s.staging,
+        s.dpr,
+        s.keys,
+        s.storage,
+        Job(s, {"jobID": "j", "processID": EVIL * 99, "status": "running"}),
+    ]
+
+
+def objects_of_asyncio() -> list[Any]:
+    s = AsyncRsClient(async_http(table({})))
+    hits = s.cadip.search(station=EVIL * 99, ids=[EVIL * 999])
+    services = [s.cadip, s.auxip, s.prip, s.lta, s.catalog]
+    return [s, *services, hits, s.staging, s.dpr, s.keys, AsyncJob(s, RUNNING)]
+
+
+LOOKED_AT = [*objects(table(ANSWERS)), *objects(landing_alone(table(ANSWERS))), *objects_of_asyncio()]
+
+
+TAGS = {
+    *("div", "p", "small", "code", "pre", "details", "summary", "progress"),
+    *("table", "thead", "tbody", "tr", "th", "td", "svg", "path"),
+}
 
 
 @pytest.mark.parametrize(
@@ -145,7 +226,7 @@ BUSY = Progress.of({"status": "running", "message": EVIL * 1000, "progress": 40}
         display.item(HUGE),
         display.items([HUGE] * 50, matched=10**6),
         display.items(MANY),
-        display.collections(EVIL, [collection()] * 3000),
+        display.collections([collection()] * 3000),
         display.collection(collection()),
         display.jobs([(EVIL, EVIL, BUSY)] * 3000),
         display.job(EVIL, EVIL, BUSY),
@@ -155,17 +236,30 @@ BUSY = Progress.of({"status": "running", "message": EVIL * 1000, "progress": 40}
         display.readers([Reader(EVIL, "user", ("read",))] * 3000),
         display.orders([Order(EVIL, EVIL, EVIL)] * 3000),
         ProcessorList({EVIL * n: EVIL * 1000 for n in range(300)})._repr_html_(),
+        PROCESSOR._repr_html_(),
         Plan(WORDY)._repr_html_(),
         UNLIKE._repr_html_(),
         Reproduction(cast("Any", None), UNLIKE, (EVIL * 100,) * 3000)._repr_html_(),
+        BUSY._repr_html_(),
+        Key.of(HELD)._repr_html_(),
+        Reader(EVIL, "user", ("read",))._repr_html_(),
+        Order(EVIL, EVIL, EVIL)._repr_html_(),
+        Log([EVIL * 900] * 900)._repr_html_(),
+        Code(f"{EVIL}\n" * 9000)._repr_html_(),
+        ItemCollection(MANY)._repr_html_(),
+        StationList({EVIL * n: [EVIL] * 99 for n in range(300)})._repr_html_(),
+        JobList([Job(session(table({})), RUNNING)] * 900)._repr_html_(),
+        *(shown._repr_html_() for shown in LOOKED_AT),
     ],
 )
 def test_pages_are_small_safe_and_right_in_light_and_dark(html: str) -> None:
     assert len(html.encode()) <= display.MAX_BYTES
     assert "<script" not in html
-    assert not re.search(r"\son\w+=|javascript:|https?://", html)
+    assert not re.search(r"\son\w+=|javascript:", html)
     assert not re.search(r"background|[\"; ]color:|#fff|#000", html)  # the colours are those of the page around
-    ET.fromstring(f"<div>{html}</div>")
+    elements = list(ET.fromstring(f"<div>{html}</div>").iter())
+    assert {element.tag for element in elements} <= TAGS  # of which none brings anything from elsewhere
+    assert not any("://" in value for element in elements for value in element.attrib.values())
 
 
 @pytest.mark.parametrize(

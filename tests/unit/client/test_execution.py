@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pystac
@@ -30,7 +31,14 @@ A, B = item("a"), item("b")
 
 
 @pytest.mark.parametrize(
-    ("items", "ids"), [(A, "a"), ([A, B], "ab"), ((one for one in (B, A)), "ba"), (execution.address(A), "a")]
+    ("items", "ids"),
+    [
+        (A, "a"),
+        ([A, B], "ab"),
+        ((one for one in (B, A)), "ba"),
+        (execution.address(A), "a"),
+        (pystac.ItemCollection([A, B], clone_items=False), "ab"),
+    ],
 )
 def test_items_go_as_references(items: Items, ids: str) -> None:
     far = Far(JOB)
@@ -56,6 +64,16 @@ def test_what_cannot_be_run_is_not_sent(items: Items, said: str) -> None:
     far = Far(JOB)
     with pytest.raises(Invalid, match=said):
         StagingClient(session(far)).stage(items, to="s1-cadu")
+    assert far.requests == []
+
+
+def test_a_search_of_asyncio_is_told_from_items() -> None:
+    async def search() -> AsyncIterator[pystac.Item]:
+        yield A
+
+    far = Far(JOB)
+    with pytest.raises(Invalid, match="async for item"):
+        StagingClient(session(far)).stage(cast("Items", search()), to="s1-cadu")
     assert far.requests == []
 
 

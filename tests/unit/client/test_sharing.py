@@ -112,6 +112,7 @@ def test_a_key_is_told_once(alice: RsClient, server: Server) -> None:
     assert made.secret == "rsk_new"
     assert "rsk_new" not in repr(made)
     assert "rsk_new" not in made._repr_html_()
+    assert "told nowhere else" in made._repr_html_()
     assert alice.keys.list() == [Key("k1", "chain", "alice", END)]
     assert "chain" in alice.keys.list()._repr_html_()
     alice.keys.revoke("k1")
@@ -123,6 +124,12 @@ def test_a_key_of_a_service_account_may_have_no_end() -> None:
     assert key.expires is None
     assert "when revoked" in key._repr_html_()
     assert "when revoked" in repr(KeyList([key]))
+
+
+def test_times_are_told_in_utc() -> None:
+    key = Key.of({**KEY, "expires": "2027-01-01T02:00:00+02:00"})
+    assert "2027-01-01 00:00:00 UTC" in repr(KeyList([key]))
+    assert "2027-01-01 00:00:00 UTC" in key._repr_html_()
 
 
 def test_an_order_at_an_archive(alice: RsClient, server: Server) -> None:

@@ -11,10 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pystac
 import pytest
+from IPython.core.formatters import DisplayFormatter
 from pystac_client.exceptions import APIError
 
 from rs_client.errors import Invalid, NotAuthenticated, NotFound, RsError, ServiceUnavailable, StationUnavailable
-from rs_client.stac import Item, Search, StacClient
+from rs_client.stac import Item, Search, StacClient, StationList
 from tests.unit.client.far import real_session, serving
 
 CONFORMS = ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"]
@@ -114,6 +115,27 @@ def test_a_search_asks_nothing_before_you_look(stac: StacClient, service: Servic
     assert repr(found) == "<Search {}>"
     assert service.keys == []
     assert "5 of 5" in found._repr_html_()
+
+
+def test_who_looks_at_a_search_asks_once_for_text_and_picture(stac: StacClient, service: Service) -> None:
+    service.keys.clear()
+    shown, _ = DisplayFormatter().format(search(stac))  # type: ignore[no-untyped-call]
+    assert "5 of 5" in shown["text/plain"]
+    assert "5 of 5" in shown["text/html"]
+    assert len(service.keys) == 4  # three pages, and how many there are
+
+
+def test_a_search_that_finds_nothing_in_time_shows_itself(stac: StacClient, service: Service) -> None:
+    service.fault = 503, {"detail": "sgs is down", "station": "sgs"}
+    shown, _ = DisplayFormatter().format(search(stac))  # type: ignore[no-untyped-call]
+    assert shown["text/plain"] == "<Search {}>\nsgs is down"
+    assert "sgs is down" in shown["text/html"]
+
+
+def test_stations_of_several_kinds_are_a_table_still() -> None:
+    both = StationList({"sgs": ["s1-sgs"]}) | StationList({"adgs": ["s1-aux", "s2-aux"]})
+    assert "s1-aux, s2-aux" in both._repr_html_()
+    assert "sgs      s1-sgs" in repr(both)
 
 
 def test_a_single_item(stac: StacClient) -> None:
