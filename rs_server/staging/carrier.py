@@ -183,15 +183,32 @@ class Carrier:
             log.error("lane_met_a_bug", exc_info=error)
 
     async def _lane(self, lane: list[Transfer]) -> None:
-        """Carry files one after the other; what became of several small ones is noted together."""
+        """Carry files one after the other; what became of several small ones is noted together.
+
+        A file is fetched while the one before it is put: what the lane has is a connection to the station.
+        """
         ended: list[Ended] = []
         noted = time.monotonic()
-        for transfer in lane:
-            if each := await self._carried(transfer):
-                ended.append(each)
-            if time.monotonic() - noted > _NOTE_EVERY_S or transfer is lane[-1]:
-                await self._note(ended)
-                ended, noted = [], time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            putting: asyncio.Task[Ended | None] | None = None
+            for transfer in (*lane, None):
+                fetching = await self._fetched(group, transfer) if transfer else None
+                if putting and (each := await putting):
+                    ended.append(each)
+                putting = fetching
+                if time.monotonic() - noted > _NOTE_EVERY_S or transfer is None:
+                    await self._note(ended)
+                    ended, noted = [], time.monotonic()
+
+    async def _fetched(self, group: asyncio.TaskGroup, transfer: Transfer) -> asyncio.Task[Ended | None]:
+        """The carrying of one file, begun and so far that its connections are free."""
+        fetched, running = asyncio.Event(), self._running.get(transfer.id)
+        if running and transfer.size <= SMALL_BYTES:
+            running.connections.spare = lambda _connections: fetched.set()
+        carrying = group.create_task(self._carried(transfer))
+        carrying.add_done_callback(lambda _carrying: fetched.set())
+        await fetched.wait()
+        return carrying
 
     async def _note(self, ended: list[Ended]) -> None:
         jobs = await persistently(lambda: self._rows.end(ended))

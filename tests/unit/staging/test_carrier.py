@@ -1,0 +1,109 @@
+"""A lane has one connection to the station: it fetches one file at a time, and the next one while the last is put."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+
+from rs_server.processes.references import Reference
+from rs_server.settings import StagingSettings
+from rs_server.staging import carrier
+from rs_server.staging.carrier import Carrier
+from rs_server.staging.fetch import Connections
+from rs_server.staging.rows import Ended, State, Transfer
+from rs_server.staging.source import Changed
+from rs_server.staging.transfer import Meter, World
+
+
+class Rows:
+    """Keeps what became of transfers."""
+
+    def __init__(self) -> None:
+        self.ended: list[Ended] = []
+
+    async def end(self, ended: list[Ended]) -> set[Any]:
+        self.ended += ended
+        return set()
+
+
+class Health:
+    async def well(self, _station: str) -> None:
+        pass
+
+
+class Work:
+    """Stands for ``carry``: what is fetched and what is put, at each moment."""
+
+    def __init__(self, wrong: Mapping[int, Exception] | None = None) -> None:
+        self.wrong = wrong or {}
+        self.fetching: set[int] = set()
+        self.putting: set[int] = set()
+        self.seen: list[tuple[frozenset[int], frozenset[int]]] = []
+
+    async def carry(self, transfer: Transfer, _world: World, _meter: Meter, connections: Connections) -> str:
+        self.fetching.add(transfer.id)
+        self._look()
+        await asyncio.sleep(0.002)
+        self.fetching.discard(transfer.id)
+        if error := self.wrong.get(transfer.id):
+            raise error
+        self.putting.add(transfer.id)
+        connections.give_back(connections.count)
+        await asyncio.sleep(0.005)
+        self._look()
+        self.putting.discard(transfer.id)
+        return f"1e20{transfer.id}"
+
+    def _look(self) -> None:
+        self.seen.append((frozenset(self.fetching), frozenset(self.putting)))
+
+
+def transfer(number: int, size: int = 30_000) -> Transfer:
+    return Transfer(
+        number,
+        1,
+        uuid4(),
+        Reference("auxip", "c", "item"),
+        "far",
+        "alice",
+        f"file{number}",
+        {},
+        "rs-data",
+        f"alice/c/item/x/file{number}",
+        size,
+        *(None, 1, 0, 0, None, None, None),
+        ranges=False,
+        trace=None,
+    )
+
+
+async def carried(lane: list[Transfer], work: Work, monkeypatch: pytest.MonkeyPatch) -> list[Ended]:
+    """What became of the files of one lane."""
+    monkeypatch.setattr(carrier, "carry", work.carry)
+    rows = Rows()
+    of = Carrier(*cast("Any", (rows, Health(), None, {}, StagingSettings(), None, None)))
+    of._begin(lane)
+    await asyncio.gather(*of._lanes)
+    return rows.ended
+
+
+async def test_one_file_is_fetched_while_another_is_put(monkeypatch: pytest.MonkeyPatch) -> None:
+    work, lane = Work(), [transfer(number) for number in range(1, 6)]
+    ended = await carried(lane, work, monkeypatch)
+    assert [(each.transfer.id, each.state, each.digest) for each in ended] == [
+        (number, State.DONE, f"1e20{number}") for number in range(1, 6)
+    ]
+    assert max(len(fetching) for fetching, _ in work.seen) == 1
+    assert max(len(fetching | putting) for fetching, putting in work.seen) == 2
+    assert sum(bool(fetching and putting) for fetching, putting in work.seen) >= 4
+
+
+async def test_a_file_that_fails_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = Work({2: Changed("not what was announced")})
+    ended = await carried([transfer(number) for number in (1, 2, 3)], work, monkeypatch)
+    states = {each.transfer.id: each.state for each in ended}
+    assert states == {1: State.DONE, 2: State.PAUSED, 3: State.DONE}
