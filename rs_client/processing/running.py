@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import xarray as xr
 
-from rs_client.processing import folder, lazily, stores
+from rs_client.processing import folder, lazily, stores, tasktable
 from rs_client.processing.errors import BadPayload, OutputRefused
 from rs_client.processing.payload import SUFFIX
+from rs_client.processing.payload import processor as as_processor
 from rs_client.processing.tasktable import GROUP
 
 
@@ -67,16 +68,44 @@ def process(
     if not found:
         known = ", ".join(sorted(entry_points(group=GROUP).names))
         raise BadPayload(f"there is no processor {processor}; there are: {known}")
-    payload = {"processor": processor, "parameters": dict(parameters or {}), **_inputs(source, quality)}
-    run_it = next(iter(found)).load()
+    entry = next(iter(found))
+    payload = {"processor": processor, "parameters": dict(parameters or {}), **_inputs(source, quality, _input(entry))}
+    run_it = _callable(entry.load())
     with _client(cluster), _unfinished(output.absolute()) as place:
         answer: dict[str, Any] = run_it({**payload, "output": place.as_uri()})
     return {**answer, "href": output.absolute().as_uri()}
 
 
-def _inputs(source: Path, quality: Path | None) -> dict[str, Any]:
+def _input(entry: EntryPoint) -> str:
+    """The name of a processor's input. Raises ``BadPayload`` where one folder or product is not all that it takes."""
+    try:
+        names = [*tasktable.of(entry).inputs]
+    except tasktable.BadTaskTable as error:
+        raise BadPayload(f"{entry.name} cannot be run: {error}") from error
+    if len(names) > 1:
+        raise BadPayload(f"{entry.name} takes {', '.join(names)}: run it on the platform, on items of the catalog")
+    return names[0]
+
+
+def _callable(found: Any) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """What an entry point names, as a callable that takes an order: itself, or one that runs a unit of EOPF."""
+    if not isinstance(found, type):
+        return cast("Callable[[Mapping[str, Any]], dict[str, Any]]", found)
+
+    def one_product(**asked: Any) -> xr.DataTree:
+        unit = found()
+        inputs = {name: asked.pop(name) for name in unit.get_mandatory_input_list()}
+        products = unit.run(inputs, **asked)
+        if len(products) != 1:
+            raise BadPayload(f"{found.__name__} makes {', '.join(products)}: run it with rs_client.processing.run")
+        return cast("xr.DataTree", next(iter(products.values())))
+
+    return as_processor(one_product)
+
+
+def _inputs(source: Path, quality: Path | None, name: str) -> dict[str, Any]:
     if source.suffix == SUFFIX or source.name.endswith((".SAFE", ".SEN3", ".zip")):
-        return {"inputs": [{"href": source.resolve().as_uri()}], "session": {"id": source.stem}}
+        return {"inputs": [{"input": name, "href": source.resolve().as_uri()}], "session": {"id": source.stem}}
     session = folder.read(source, quality)
     return {"inputs": session.inputs(), "session": session.facts()}
 
