@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import xarray as xr
 from distributed import Client, LocalCluster, get_worker
 
-from rs_client.processing import lazily, run
+from rs_client.processing import gathering, lazily, product, run
 from rs_client.processing.channel import Channel
 from rs_client.processing.frames import CADU_SIZE, pseudo_noise
 from rs_client.processing.payload import run_payload
@@ -134,6 +135,36 @@ def test_what_the_cluster_keeps_is_what_would_be_read_again(
         client.submit(_on_a_worker, order_there, pure=False).result()
     assert content(there) == content(here)
     assert least < sum(counted) / sum(octets.size for octets in files.values()) < most
+
+
+def _makes_small_chunks() -> None:
+    product.DATA_CHUNK = 10_000
+
+
+def _dies_of_its_first_chunk() -> None:
+    gathering._fill = lambda *_: os._exit(1)
+
+
+def test_what_was_kept_by_a_worker_that_is_lost_is_read_again(
+    sent: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(product, "DATA_CHUNK", 10_000)
+    here, there = tmp_path / "here" / "X.zarr", tmp_path / "there" / "X.zarr"
+    run_payload(order(sent.files(), tmp_path, here, 9_000))
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as cluster,  # type: ignore[no-untyped-call]
+        Client(cluster, set_as_default=False) as client,  # type: ignore[no-untyped-call]
+    ):
+        driving, dying = cluster.workers[0].worker_address, cluster.workers[1].worker_address
+        client.run(_makes_small_chunks)
+        client.run(_dies_of_its_first_chunk, workers=[dying])
+        before = client.run(os.getpid)
+        asked = order(sent.files(), tmp_path, there, 9_000)
+        client.submit(run_payload, asked, pure=False, workers=[driving]).result()
+        after = client.run(os.getpid)
+    assert after[driving] == before[driving]
+    assert before[dying] not in after.values()
+    assert content(there) == content(here)
 
 
 def _under_noise(octets: Octets) -> Octets:
