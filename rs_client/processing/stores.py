@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
+from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,6 +38,8 @@ PIECE = 1 << 18
 """Octets taken over at once (256 KiB), as they come: small enough that their memory is used again."""
 _LARGEST_AT_ONCE = 1 << 26
 _AT_A_TIME = 16
+_AHEAD = 4 * _AT_A_TIME
+"""Small chunks that are made while others are written, at most."""
 _DOCUMENT = "zarr.json"
 _DOCUMENTS = (_DOCUMENT, ".zarray", ".zattrs", ".zgroup", ".zmetadata")
 """Names of the documents of Zarr 3, and of those of version 2, which are looked for as well."""
@@ -203,7 +207,7 @@ class _Product(_AtOnce):
         self._kept: dict[str, Buffer] = {}
         self._documents = MemoryStore(self._kept)
         self._pool = ThreadPoolExecutor(_AT_A_TIME)
-        self._under_way: list[Future[Any]] = []
+        self._under_way: deque[Future[Any]] = deque()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _AtOnce, (self.store,)
@@ -242,6 +246,8 @@ class _Product(_AtOnce):
             await self._documents.set(key, value)
         elif len(value) <= PIECE:
             self._put(key, value)
+            if len(self._under_way) > _AHEAD:
+                await asyncio.wrap_future(self._under_way.popleft())
         else:
             await super().set(key, value)
 
@@ -265,7 +271,7 @@ class _Product(_AtOnce):
 
     def _wait(self) -> None:
         while self._under_way:
-            self._under_way.pop().result()
+            self._under_way.popleft().result()
 
 
 def _is_document(key: str) -> bool:

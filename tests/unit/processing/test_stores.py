@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,3 +100,31 @@ def test_a_chunk_that_cannot_be_written_beside_the_rest_is_an_error(
 def test_what_is_carried_to_a_worker_writes_at_once(tmp_path: Path) -> None:
     carried = pickle.loads(pickle.dumps(stores._Product(LocalStore(tmp_path))))
     assert type(carried) is stores._AtOnce
+
+
+def test_small_chunks_are_not_made_faster_than_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits to be written is bounded, however many chunks there are."""
+    put, begun, ended = obstore.put, list[str](), list[str]()
+
+    def slow(store: LocalStore, key: str, value: object) -> object:
+        begun.append(key)
+        time.sleep(0.001)
+        ended.append(key)
+        return put(store, key, value)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(obstore, "put", slow)
+    waiting = list[int]()
+    underlying = stores._Product._put
+
+    def counting(self: stores._Product, key: str, value: object) -> None:
+        underlying(self, key, value)  # type: ignore[arg-type]
+        waiting.append(len(self._under_way))
+
+    monkeypatch.setattr(stores._Product, "_put", counting)
+    many = xr.Dataset({"data": ("octet", da.zeros(1000, np.uint8, chunks=1))})
+    stores.write(xr.DataTree(many), (tmp_path / "X.zarr").as_uri(), None)
+    assert len(begun) == len(ended) > 1000
+    assert 2 < max(waiting) <= stores._AHEAD + 1
+    assert stores.open_product((tmp_path / "X.zarr").as_uri(), None)["data"].size == 1000
