@@ -1,7 +1,8 @@
 """Takes away what jobs have left that came to their end while no worker was at work on them.
 
 A job that is dismissed, or given up, while its worker is dead leaves a cluster, a storage key and files that nobody
-knows as a product. A cluster that a job still remembers after its end is such a leftover, and so is an open key of its.
+knows as a product. A cluster that a job still remembers after its end is such a leftover, and so is an open key of its;
+files may be there of a job that has begun to write and did not come to publish.
 """
 
 from __future__ import annotations
@@ -14,18 +15,16 @@ import structlog
 
 from rs_server.database import Database
 from rs_server.dpr.execute import CLUSTER, GatewayClusters
-from rs_server.dpr.payload import Order, Target
-from rs_server.dpr.process import Bucket, Catalog, Keys, purpose
+from rs_server.dpr.payload import Order
+from rs_server.dpr.process import WROTE, Bucket, Catalog, Keys, purpose, take_away
 from rs_server.dpr.records import RecordRows
-from rs_server.errors import NotFound
-from rs_server.storage import layout
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """What a job that is over has left: a cluster, or an open key."""
+    """What a job that is over has left: a cluster, an open key, or files."""
 
     job: UUID
     cluster: str | None
@@ -54,9 +53,10 @@ class Leftovers:
             rows = await conn.execute(
                 "SELECT id, memory->>%(cluster)s AS cluster FROM rs.jobs "
                 "WHERE status NOT IN ('accepted', 'running') AND updated < now() - interval '10 seconds' "
-                "AND (memory->>%(cluster)s IS NOT NULL OR id IN (SELECT substring(purpose FROM 5)::uuid "
-                "FROM rs.storage_credentials WHERE revoked IS NULL AND purpose ^@ 'job ')) ORDER BY updated LIMIT 100",
-                {"cluster": CLUSTER},
+                "AND (memory->>%(cluster)s IS NOT NULL OR memory->>%(wrote)s IS NOT NULL AND status <> 'successful' "
+                "OR id IN (SELECT substring(purpose FROM 5)::uuid FROM rs.storage_credentials "
+                "WHERE revoked IS NULL AND purpose ^@ 'job ')) ORDER BY updated LIMIT 100",
+                {"cluster": CLUSTER, "wrote": WROTE},
             )
             return [Leftover(row["id"], row["cluster"]) for row in await rows.fetchall()]
 
@@ -66,17 +66,8 @@ class Leftovers:
             await self.clusters.stop(left.cluster)
         record = await self.records.get(left.job)
         orders: Sequence[Order] = [Order.parse(each) for each in record.orders] if record else ()
-        for target in (target for each in orders for target in each.targets):
-            if not await self._published(target):
-                await self.storage(target.bucket).delete_prefix(target.prefix)
+        await take_away(self.storage, self.catalog, orders)
         async with self.database.connection() as conn:
-            await conn.execute("UPDATE rs.jobs SET memory = memory - %s::text WHERE id = %s", [CLUSTER, left.job])
+            forget = "UPDATE rs.jobs SET memory = memory - %s::text[] WHERE id = %s"
+            await conn.execute(forget, [[CLUSTER, WROTE], left.job])
         log.info("leftovers_removed", job=str(left.job))
-
-    async def _published(self, target: Target) -> bool:
-        """Whether the catalog's item of a product is of this run."""
-        try:
-            item = await self.catalog.item(target.collection, target.id)
-        except NotFound:
-            return False
-        return any(each.key.startswith(target.prefix) for each in layout.named(item))

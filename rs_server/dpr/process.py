@@ -45,6 +45,8 @@ from rs_server.storage.stac import Place
 
 KEY_LIFE = timedelta(hours=12)  # the longest that a processor may run; its key is revoked when it ends
 PREPARATION = "preparation"  # the queue of the first step: it chooses inputs, and waits for those that must be staged
+WROTE = "wrote"
+"""In the memory of a job that files may be of which are no product yet."""
 _TOLD = "told"  # until when the events of a run were read, by the scheduler's clock
 _MOST_LINES = 1000  # of a run's log in the log of its job; all of them are in the product's report
 _PREPARED, _PROCESSED = 10, 95  # percent
@@ -247,7 +249,12 @@ class Processing:
                         work = _Work(self.world, run, cluster, each, _Share(orders, number))
                         made[each.label] = await work.result()
         await run.settle(_Share(orders, len(orders)).progress(0))
-        return await self._publish(run, record, orders, made)
+        try:
+            return await self._publish(run, record, orders, made)
+        except (asyncio.CancelledError, Superseded):
+            if await asyncio.shield(run.over()):
+                await asyncio.shield(take_away(self.world.storage, self.world.catalog, orders))
+            raise
 
     # --- publication --------------------------------------------------------------------------------------------------
 
@@ -367,6 +374,7 @@ class _Work:
 
     async def _start(self, label: str) -> None:
         await self._undo()  # what an attempt that was cut off has left
+        await self.run.remember(**{WROTE: "yes"})
         login = self.run.who.login
         keys = await self.world.keys.issue(login, purpose(self.run.id), self.order.scope, KEY_LIFE)
         await self.run.say(f"processing {label}: {self.order.files} files, {self.order.octets} bytes")
@@ -390,6 +398,17 @@ class _Work:
 
     async def _end_key(self) -> None:
         await self.world.keys.revoke_all(purpose(self.run.id))
+
+
+async def take_away(storage: Callable[[str], Bucket], catalog: Catalog, orders: Sequence[Order]) -> None:
+    """Delete the files of orders whose products are not published."""
+    for target in (target for each in orders for target in each.targets):
+        try:
+            item = await catalog.item(target.collection, target.id)
+        except NotFound:
+            item = {}
+        if not any(each.key.startswith(target.prefix) for each in layout.named(item)):
+            await storage(target.bucket).delete_prefix(target.prefix)
 
 
 def purpose(job: UUID) -> str:

@@ -54,14 +54,20 @@ def start(client: httpx.Client, item: dict[str, Any], collection: str) -> str:
 
 
 def worker_pid(platform: Platform) -> int:
-    """The process of the service that works jobs."""
-    (worker,) = [service for service in platform.status() if service["name"] == "rs-worker"]
-    return int(worker["pid"])
+    """The process of the service that works jobs, once there is one; to ask for it takes as long as a small job."""
+    found: list[Any] = []
+
+    def there() -> bool:
+        found[:] = [one["pid"] for one in platform.status() if one["name"] == "rs-worker" and one["pid"]]
+        return bool(found)
+
+    assert eventually(there, JOB_ENDS_S)
+    return int(found[0])
 
 
-def kill_worker(platform: Platform) -> None:
-    """``kill -9`` it; the supervisor starts another."""
-    os.kill(worker_pid(platform), signal.SIGKILL)
+def kill(pid: int) -> None:
+    """``kill -9`` the worker; the supervisor starts another."""
+    os.kill(pid, signal.SIGKILL)
 
 
 def kill_once(
@@ -77,12 +83,12 @@ def kill_once(
     ``wait`` is given the job's id, and returns when the moment has come. ``dismissed``: the job is dismissed while no
     worker is there to see it.
     """
-    collection = some_collection()
+    collection, worker = some_collection(), worker_pid(platform)
     job_id, begin = start(client, item, collection), time.monotonic()
     wait(job_id)
     after_s = time.monotonic() - begin
     at = client.get(f"/jobs/{job_id}").json()["message"]
-    kill_worker(platform)
+    kill(worker)
     if dismissed:
         client.delete(f"/jobs/{job_id}")  # refused when the job has just ended, which is as well
     job = ended(client, job_id, within_s=JOB_ENDS_S)

@@ -454,3 +454,35 @@ async def test_only_the_edition_before_is_deleted(href: str, gone: set[str]) -> 
     (target,) = (await some_order()).targets
     before = {"assets": {"product": {"href": href.format(item=target.id)}}}
     assert superseded(target, before) == {Location("rs-data", prefix.format(item=target.id)) for prefix in gone}
+
+
+async def test_a_job_dismissed_while_it_publishes_leaves_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site()
+    job = Job(await site.prepared())
+
+    async def dismissed(name: Any, *, title: str) -> None:
+        job.final = True
+
+    monkeypatch.setattr(site.catalog, "ensure_collection", dismissed)
+    with pytest.raises(Superseded):
+        await site.carried_out(job)
+    assert site.product() is None
+    assert job.memory["wrote"] == "yes"
+    assert not [key for key in site.bucket.objects if PRODUCT in key]
+
+
+async def test_what_was_published_just_before_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site()
+    job = Job(await site.prepared())
+
+    async def cancelled(conn: Any, items: Any) -> None:
+        for each in items:
+            await site.catalog.upsert_item(dict(each))
+        job.final = True
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(site.catalog, "publish", cancelled)
+    with pytest.raises(asyncio.CancelledError):
+        await site.carried_out(job)
+    assert site.product() is not None
+    assert [key for key in site.bucket.objects if PRODUCT in key]
