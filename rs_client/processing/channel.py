@@ -6,8 +6,8 @@ so (octets slipped over its border, say), it is decoded again with the true plac
 whatever the segments are.
 
 What is kept of a segment is where its frames and packets lie, not their octets (some 30 octets a frame, and 120 a
-packet); :mod:`rs_client.processing.gathering` reads those again when they are written, except
-where a cluster has room to keep them until then.
+packet); :mod:`rs_client.processing.gathering` reads those again when they are written, except where a cluster has room
+to keep them until then.
 """
 
 from __future__ import annotations

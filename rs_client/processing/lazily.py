@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -104,14 +104,9 @@ def _memory_limits(dask_scheduler: Any = None) -> dict[str, int | None]:
     return {address: worker.memory_limit for address, worker in dask_scheduler.workers.items()}
 
 
-@contextmanager
-def keeping() -> Iterator[None]:
+def keeping() -> AbstractContextManager[None]:
     """Within this, a product is made and written: what is lazy in it need not outlive the cluster that is active."""
-    token = _KEEPING.set(True)
-    try:
-        yield
-    finally:
-        _KEEPING.reset(token)
+    return _within(_KEEPING)
 
 
 def array(pieces: Sequence[tuple[Callable[..., Any], Sequence[Any], int]]) -> Any:
@@ -144,14 +139,18 @@ def ahead() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def here() -> Iterator[None]:
+def here() -> AbstractContextManager[None]:
     """Within this, what is written is made on this machine, whatever cluster it is part of."""
-    token = _HERE.set(True)
+    return _within(_HERE)
+
+
+@contextmanager
+def _within(mark: ContextVar[bool]) -> Iterator[None]:
+    token = mark.set(True)
     try:
         yield
     finally:
-        _HERE.reset(token)
+        mark.reset(token)
 
 
 def place() -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rs_client.processing.errors import BadPayload, OutputRefused
 from rs_client.processing.payload import SUFFIX
 from rs_client.processing.payload import processor as as_processor
 from rs_client.processing.tasktable import GROUP
+from rs_client.processing.triggering import is_unit
 
 
 def run(
@@ -89,7 +90,7 @@ def _input(entry: EntryPoint) -> str:
 
 def _callable(found: Any) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """What an entry point names, as a callable that takes an order: itself, or one that runs a unit of EOPF."""
-    if not isinstance(found, type):
+    if not is_unit(found):
         return cast("Callable[[Mapping[str, Any]], dict[str, Any]]", found)
 
     def one_product(**asked: Any) -> xr.DataTree:

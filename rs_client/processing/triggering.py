@@ -180,10 +180,16 @@ def _entries(product: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _is_unit(payload: Mapping[str, Any]) -> bool:
+    return is_unit(_named(payload))
+
+
+def is_unit(found: Any) -> bool:
+    """Whether what an entry point or a payload names is an EOPF processing unit, and no callable that takes orders."""
+    if not isinstance(found, type):
+        return False
     from eopf.computing.abstract import EOProcessingUnit
 
-    found = _named(payload)
-    return isinstance(found, type) and issubclass(found, EOProcessingUnit)
+    return issubclass(found, EOProcessingUnit)
 
 
 def _named(payload: Mapping[str, Any]) -> Any:

@@ -293,10 +293,8 @@ class _Remote:
                     yield Event(at, float(event.get("percent", 0)), event.get("line"))
             if done:
                 return
-            with (
-                self._client.as_current(),
-                suppress(TimeoutError, FuturesCancelledError),
-            ):  # the result tells of the latter
+            # That it was cancelled is for the result to tell.
+            with self._client.as_current(), suppress(TimeoutError, FuturesCancelledError):
                 await wait(future, timeout=_LOOK_EVERY_S)  # type: ignore[no-untyped-call]  # Dask's
 
     async def result(self, label: str) -> dict[str, Any]:
