@@ -38,7 +38,7 @@ HEARTBEAT_S = 2.0
 # given up too early loses its right to write, not its data.
 DEAD_AFTER_S = 7.0
 TEND_EVERY_S = 1.0
-LOST_AFTER_S = 30.0
+LOST_AFTER_S = 3.0
 _ABORT_POLL_S = 2.0  # a request to abort comes by NOTIFY; this is for the one that got lost
 _GRACE_S = 3.0
 
@@ -148,7 +148,7 @@ class Queue:
         )
 
     async def tend(self, lost: Callable[[float], Awaitable[list[tuple[UUID, str]]]]) -> None:
-        """Put back, for ever, the jobs of dead workers and those that ``lost`` finds to be waiting for too long."""
+        """Put back, for ever, the jobs of dead workers and those that ``lost`` finds to be in no queue."""
         while True:
             try:
                 await self._put_back_stalled()

@@ -256,13 +256,15 @@ class JobRows:
             return [row["id"] for row in await found.fetchall()]
 
     async def waiting(self, older_than_s: float) -> list[tuple[UUID, str]]:
-        """Jobs whose next step is due, and those not at their end that nothing has moved for a while; with queues."""
+        """Jobs whose next step is due, and those that nobody works for a while though the queue has forgotten them."""
         async with self._database.connection() as conn:
             found = await conn.execute(
                 "SELECT id, queue FROM rs.jobs WHERE status IN ('accepted', 'running') AND ("
                 "status = 'accepted' AND updated < now() - make_interval(secs => %(age)s) "
                 "OR status = 'running' AND held_until < now() - make_interval(secs => %(age)s) "
                 "OR status = 'running' AND held_until IS NULL AND coalesce(wake, updated) <= now()) "
+                "AND NOT EXISTS (SELECT 1 FROM procrastinate.procrastinate_jobs "
+                "WHERE queueing_lock = rs.jobs.id::text AND status = 'todo') "
                 "ORDER BY wake LIMIT 100",
                 {"age": older_than_s},
             )

@@ -426,12 +426,15 @@ class StagingRows:
             for (job, station), connections in given.items():
                 sizes = waiting[job, station]
                 lanes += claim.lanes(sizes, connections, limits[station].ranges, wide_from)
-            taken = await _taken(conn, lanes, lease_s, self._bucket)
             done = {
                 place for place, connections in given.items() if len(waiting[place]) < claim.candidates(connections)
             }
-            await _clear(conn, [each for each in lines if not each.open or each.place in done])
-            return taken
+            async with conn.pipeline():  # and all that is written, with its commit
+                taking = await _take(conn, lanes, lease_s)
+                await _clear(conn, [each for each in lines if not each.open or each.place in done])
+                await conn.commit()
+            taken = {row["id"]: _transfer(row, self._bucket) for row in await taking.fetchall()}
+            return [[taken[file] for file in lane.files] for lane in lanes]
 
     async def widen(self, limits: Mapping[str, Limits], transfers: Sequence[Transfer], free: int) -> set[int]:
         """Give running transfers one more of ``free`` connections each, where nobody waits for the station; which."""
@@ -571,6 +574,11 @@ class StagingRows:
                 "FROM rs.jobs j WHERE j.id = t.job AND j.status NOT IN ('accepted', 'running') "
                 "AND (t.state IN ('waiting', 'paused', 'ordered') OR t.state = 'running' AND t.lease_until < now())"
             )
+            await conn.execute(  # those of one user would stand before her other jobs
+                "DELETE FROM rs.lines WHERE (job, station) IN (SELECT l.job, l.station FROM rs.lines l "
+                "JOIN rs.jobs j ON j.id = l.job WHERE j.status NOT IN ('accepted', 'running') "
+                "FOR UPDATE OF l SKIP LOCKED)"
+            )
             moved = await conn.execute(
                 "UPDATE rs.transfers SET state = 'waiting', lane = NULL, lease_until = NULL, rate = NULL "
                 "WHERE id IN (SELECT id FROM rs.transfers WHERE state = 'running' AND lease_until < now() "
@@ -632,12 +640,12 @@ class StagingRows:
         """Objects that jobs which ended some time ago may have left, and those that newer editions replaced."""
         async with self._database.connection() as conn:
             found = await conn.execute(
-                "(SELECT i.bucket, t.key, j.request->>'collection' AS collection, i.item FROM rs.transfers t "
-                "JOIN rs.staging_items i ON i.id = t.item JOIN rs.jobs j ON j.id = t.job "
-                "WHERE NOT t.swept AND i.state <> 'published' AND j.finished < now() - make_interval(secs => %s) "
-                "AND t.fence > 0 LIMIT 500) "
+                "(SELECT i.bucket, t.key, j.request->>'collection' AS collection, i.item FROM rs.jobs j "
+                "JOIN rs.staging_items i ON i.job = j.id AND i.state = ANY(%s) JOIN rs.transfers t ON t.item = i.id "
+                "WHERE j.process = 'staging' AND j.finished < now() - make_interval(secs => %s) "
+                "AND NOT t.swept AND t.fence > 0 LIMIT 500) "
                 "UNION ALL (SELECT bucket, key, collection, item FROM rs.leftovers WHERE due < now() LIMIT 500)",
-                [grace_s],
+                [[str(state) for state in ItemState if state is not ItemState.PUBLISHED], grace_s],
             )
             return [
                 Remains(Location(row["bucket"] or self._bucket, row["key"]), row["collection"], row["item"])
@@ -789,12 +797,9 @@ async def _waiting(
     return waiting
 
 
-async def _taken(
-    conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: float, bucket: str
-) -> list[list[Transfer]]:
-    if not lanes:
-        return []
-    found = await conn.execute(
+async def _take(conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: float) -> AsyncCursor[Row]:
+    """The files of the lanes are at work, under new fences."""
+    return await conn.execute(
         "UPDATE rs.transfers t SET state = 'running', fence = fence + 1, lane = c.lane, width = c.width, "  # noqa: S608
         "lease_until = now() + make_interval(secs => %(lease)s), reason = NULL, not_before = NULL "
         "FROM unnest(%(ids)s::bigint[], %(lanes)s::uuid[], %(widths)s::int[]) AS c (id, lane, width), "
@@ -807,8 +812,6 @@ async def _taken(
             "lease": lease_s,
         },
     )
-    by_id = {row["id"]: _transfer(row, bucket) for row in await found.fetchall()}
-    return [[by_id[file] for file in lane.files] for lane in lanes]
 
 
 async def _end(conn: AsyncConnection[Row], ended: Sequence[Ended]) -> list[Row]:

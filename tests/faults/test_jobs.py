@@ -14,8 +14,10 @@ from random import Random
 from threading import Thread
 from uuid import uuid4
 
+import psycopg
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from rs_server.processes.queue import SCHEMA
 from tests.faults.lab import Lab, eventually, some_collection
 
 
@@ -27,6 +29,16 @@ def test_twenty_submits_at_once_are_one_job(lab: Lab) -> None:
         jobs = set(pool.map(lambda _: lab.submit(inputs, **{"Idempotency-Key": key}), range(20)))
     assert len(jobs) == 1
     assert lab.ended(jobs.pop())["status"] == "successful"
+
+
+def test_a_job_that_the_queue_has_forgotten_is_worked_all_the_same(lab: Lab) -> None:
+    session = lab.stations["sgs"].add_session("2024-12-02T11:00:00Z")
+    lab.kill("worker")
+    job = lab.stage("sgs", [session])
+    with psycopg.connect(lab.values["database"]["dsn"], options=f"-c search_path={SCHEMA}") as conn:
+        assert conn.execute("DELETE FROM procrastinate_jobs WHERE queueing_lock = %s", [job]).rowcount == 1
+    lab.start_worker()
+    assert lab.ended(job, within_s=20)["status"] == "successful"
 
 
 def test_a_dismissed_job_stops_within_two_seconds_and_leaves_nothing(lab: Lab) -> None:

@@ -23,7 +23,7 @@ from rs_server.staging.rows import Ended, ItemState, NewItem, Order, Spared, Sta
 from tests.conftest import Platform
 from tests.integration.databases import own_database
 
-TABLES = ("20", "21", "22", "23", "24", "50", "60", "61", "62", "63")
+TABLES = ("20", "21", "22", "23", "24", "50", "60", "61", "62", "63", "67")
 LIMITS = {"sgs": Limits(100, 100), "": Limits(100, 100)}
 
 
@@ -104,6 +104,16 @@ async def test_a_line_is_there_as_long_as_somebody_stands_in_it(database: Databa
     assert await ask(database, "SELECT * FROM rs.lines") == []
     await rows.end([Ended(each, State.WAITING) for each in rest])
     assert [each.name for each in await claimed(rows)] == ["a6", "a7", "a8", "a9"]
+
+
+async def test_jobs_that_are_over_stand_before_nobody(database: Database, rows: StagingRows) -> None:
+    over = [await job(database) for _ in range(2 * LIMITS["sgs"].user_downloads)]
+    for each in over:
+        await add(database, rows, each, ["old"])
+    await ask(database, "UPDATE rs.jobs SET status = 'dismissed'")
+    await add(database, rows, await job(database), ["new"])
+    await rows.tick(300)
+    assert [each.name for each in await claimed(rows)] == ["new"]
 
 
 async def test_of_one_users_jobs_the_urgent_then_the_old_come_first(database: Database, rows: StagingRows) -> None:
