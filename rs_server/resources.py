@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -196,6 +197,6 @@ def open_carrier(resources: Resources) -> Carrier:
     )
 
     async def note(job: UUID) -> None:
-        await resources.jobs.note(job, await rows.progress(job))
+        await resources.jobs.note(job, partial(rows.progress, job))
 
     return Carrier(rows, health, world, limits, staging, resources.jobs.wake, note)

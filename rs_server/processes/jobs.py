@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -37,6 +37,7 @@ log = structlog.get_logger(__name__)
 
 MOST_ATTEMPTS = 5
 _OUTAGE_S = 5
+_NOTED_S = 0.5
 
 
 class Jobs:
@@ -94,14 +95,20 @@ class Jobs:
         """What the job said after a line of its log."""
         return await self._rows.log((await self.job(who, job_id)).id, after)
 
-    async def wake(self, job_id: UUID) -> None:
-        """Let a job that pauses go on at once; what it waited for has happened."""
-        if queue := await self._rows.wake(job_id):
+    async def wake(self, job_id: UUID) -> bool:
+        """Let a job that pauses go on at once, for what it waited for has happened; False: not now, but soon."""
+        asked, queue = await self._rows.wake(job_id)
+        if queue:
             await self._queue.put(job_id, queue)
+        return asked
 
-    async def note(self, job_id: UUID, progress: Progress) -> None:
-        """Note how far a job is, on the part of those that work for it between its steps."""
-        await self._rows.note(job_id, progress)
+    async def note(self, job_id: UUID, progress: Callable[[], Awaitable[Progress]]) -> None:
+        """Note how far a job is, on the part of those that work for it between its steps, if no other of them just did.
+
+        Of a large job, that is not asked for nothing.
+        """
+        if not await self._rows.noted(job_id, _NOTED_S):
+            await self._rows.note(job_id, await progress())
 
     async def dismiss(self, who: Principal, job_id: UUID) -> Job:
         """End a job; ``Conflict`` when it has come to its end already."""

@@ -67,7 +67,7 @@ class Carrier:
         world: World,
         limits: Mapping[str, Limits],
         settings: StagingSettings,
-        wake: Callable[[UUID], Awaitable[None]],
+        wake: Callable[[UUID], Awaitable[bool]],
         note: Callable[[UUID], Awaitable[None]],
     ) -> None:
         self._rows = rows
@@ -81,6 +81,7 @@ class Carrier:
         self._lanes: dict[asyncio.Task[None], int] = {}  # connections by the lane that has them
         self._spared: Counter[tuple[int, int]] = Counter()  # connections by transfer and fence, not yet told
         self._poked = asyncio.Event()
+        self._notes = _Notes(self._written)
         self._whole: set[UUID] = set()  # jobs that have something to do, and were not woken yet
         self._due = asyncio.Event()
 
@@ -113,7 +114,8 @@ class Carrier:
             lane.cancel()
         await asyncio.gather(*lanes, return_exceptions=True)
         with suppress(Unavailable):
-            await self._rows.end([Ended(transfer, State.WAITING) for transfer in left])
+            await self._notes.add([])  # what is known of some of them is written first, and stays
+            await self._notes.add([Ended(transfer, State.WAITING) for transfer in left])
             await self._wake_all()
 
     async def _claim(self) -> None:
@@ -197,7 +199,7 @@ class Carrier:
                     ended.append(each)
                 putting = fetching
                 if time.monotonic() - noted > _NOTE_EVERY_S or transfer is None:
-                    await self._note(ended)
+                    await self._notes.add(ended)
                     ended, noted = [], time.monotonic()
 
     async def _fetched(self, group: asyncio.TaskGroup, transfer: Transfer) -> asyncio.Task[Ended | None]:
@@ -210,7 +212,8 @@ class Carrier:
         await fetched.wait()
         return carrying
 
-    async def _note(self, ended: list[Ended]) -> None:
+    async def _written(self, ended: list[Ended]) -> None:
+        """Write down what became of files."""
         jobs = await persistently(lambda: self._rows.end(ended))
         for each in ended:
             self._running.pop(each.transfer.id, None)
@@ -225,15 +228,17 @@ class Carrier:
         await asyncio.sleep(_WAKE_EVERY_S)
 
     async def _wake_all(self) -> None:
+        """Wake the jobs that have something to do; one that cannot be woken just now has its turn next time."""
         self._due.clear()
-        while self._whole:
-            job = self._whole.pop()
+        for job in tuple(self._whole):
+            self._whole.discard(job)  # first: what it has to do may be more by the time it is woken
+            woken = False
             try:
-                await self._wake_job(job)
-            except BaseException:
-                self._whole.add(job)
-                self._due.set()
-                raise
+                woken = await self._wake_job(job)
+            finally:
+                if not woken:
+                    self._whole.add(job)
+                    self._due.set()
 
     async def _carried(self, transfer: Transfer) -> Ended | None:
         """Carry one file; what became of it, or None when it is no longer this carrier's."""
@@ -296,8 +301,9 @@ class Carrier:
 
     async def _tick(self) -> None:
         await asyncio.sleep(_LOOK_EVERY_S)
-        for job in await self._rows.tick(self._settings.patience_s):
-            await self._wake_job(job)
+        self._whole |= await self._rows.tick(self._settings.patience_s)
+        if self._whole:
+            self._due.set()
 
     async def _clean(self) -> None:
         """Abort the uploads of transfers that came to nothing."""
@@ -308,6 +314,28 @@ class Carrier:
     async def _abort(self, upload: Upload) -> None:
         await self._world.uploads(upload.bucket).abort(upload.key, upload.upload)
         await self._rows.forget_upload(upload)
+
+
+class _Notes:
+    """What the lanes have to note, in one transaction of all that comes while the one before is written."""
+
+    def __init__(self, write: Callable[[list[Ended]], Awaitable[None]]) -> None:
+        self._write = write
+        self._waiting: list[Ended] = []
+        self._next: asyncio.Task[None] | None = None  # writes what is waiting
+        self._turn = asyncio.Lock()
+
+    async def add(self, ended: list[Ended]) -> None:
+        """Note what became of files; back when it is written, which a cancelled caller does not undo."""
+        self._waiting += ended
+        if self._next is None:
+            self._next = asyncio.create_task(self._write_all())
+        await asyncio.shield(self._next)
+
+    async def _write_all(self) -> None:
+        async with self._turn:
+            ended, self._waiting, self._next = self._waiting, [], None
+            await self._write(ended)
 
 
 async def _for_ever(step: Callable[[], Awaitable[None]]) -> NoReturn:

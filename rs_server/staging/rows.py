@@ -834,7 +834,7 @@ async def _end(conn: AsyncConnection[Row], ended: Sequence[Ended]) -> list[Row]:
             "fences": [each.transfer.fence for each in ended],
             "states": [str(each.state) for each in ended],
             "digests": [each.digest for each in ended],
-            "reasons": [each.reason for each in ended],
+            "reasons": [each.reason and each.reason.replace("\0", "\ufffd") for each in ended],  # PostgreSQL has no NUL
             "pauses": [each.pause_s for each in ended],
             "wrongs": [int(each.wrong) for each in ended],
             "anews": [each.anew for each in ended],
@@ -853,7 +853,6 @@ async def _settle_items(conn: AsyncConnection[Row], rows: Sequence[Row]) -> set[
     final = [row for row in rows if row["state"] in ("done", "failed", "gone")]
     if not final:
         return set()
-    await _count(conn, final)
     items = sorted({row["item"] for row in final})
     # In one order, and each under a lock: of two carriers that end its last two files, the second sees both.
     await conn.execute("SELECT 1 FROM rs.staging_items WHERE id = ANY(%s) ORDER BY id FOR UPDATE", [items])
@@ -867,6 +866,7 @@ async def _settle_items(conn: AsyncConnection[Row], rows: Sequence[Row]) -> set[
         if row["state"] != "done":
             jobs.add(row["job"])
             await _fail_item(conn, row)
+    await _count(conn, final)  # last, for all carriers count in the same rows
     return jobs
 
 

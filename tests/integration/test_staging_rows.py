@@ -13,7 +13,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from rs_server.database import Database, open_database
+from rs_server.processes.model import Progress
 from rs_server.processes.references import Reference
+from rs_server.processes.rows import JobRows
 from rs_server.settings import DatabaseSettings, JobSettings
 from rs_server.staging.claim import Limits
 from rs_server.staging.health import Health, Pace
@@ -321,3 +323,25 @@ async def test_what_is_long_over_is_forgotten(database: Database, rows: StagingR
     assert left == {fresh, files_over, unswept, parent, child}  # the parent waits for its child
     await ask(database, "UPDATE rs.jobs SET finished = finished - interval '100 days' WHERE id = %s", child)
     assert await Retention(database, JobSettings()).prune() == (0, 2)
+
+
+async def test_whoever_notes_and_wakes_does_not_wait_for_a_step_that_publishes(database: Database) -> None:
+    of = JobRows(database)
+    running = await job(database)
+    await ask(database, "UPDATE rs.jobs SET updated = now() - interval '5 s', queue = 'jobs' WHERE id = %s", running)
+    async with database.connection() as publishing:
+        await publishing.execute("SELECT 1 FROM rs.jobs WHERE id = %s FOR NO KEY UPDATE", [running])
+        async with asyncio.timeout(2):
+            assert await of.wake(running) == (False, None)
+            await of.note(running, Progress(percent=7))
+    assert await ask(database, "SELECT progress, wake FROM rs.jobs") == [{"progress": 0, "wake": None}]
+    assert await of.wake(running) == (True, "jobs")
+    await of.note(running, Progress(percent=7))
+    (noted,) = await ask(database, "SELECT progress, wake IS NOT NULL AS woken FROM rs.jobs")
+    assert noted == {"progress": 7, "woken": True}
+    assert await of.noted(running, 60)
+    await asyncio.sleep(0.05)
+    assert not await of.noted(running, 0.01)
+    await ask(database, "UPDATE rs.jobs SET status = 'dismissed'")
+    assert await of.wake(running) == (True, None)
+    assert await of.wake(uuid4()) == (True, None)
