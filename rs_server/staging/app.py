@@ -19,6 +19,7 @@ from rs_server.staging.process import Staging
 from rs_server.staging.subscriptions import Subscription, Subscriptions
 
 _PATH = "/processes/staging/subscriptions"
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 
 
 class NewSubscription(Options):
@@ -26,7 +27,9 @@ class NewSubscription(Options):
 
     service: ServiceName = Field(description="Whose search it is: a kind of station, or the catalog")
     search: dict[str, Any] = Field(default_factory=dict, description="The body of a STAC item search")
-    since: AwareDatetime | None = Field(None, description="Items published from then on; left out: from now on")
+    since: AwareDatetime | None = Field(
+        None, ge=_EARLIEST, lt=_LATEST, description="Items published from then on; left out: from now on"
+    )
 
 
 class SubscriptionInfo(BaseModel):
