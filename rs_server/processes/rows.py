@@ -220,10 +220,18 @@ class JobRows:
         )
         return changed is not None
 
-    async def add_line(self, job_id: UUID, line: str) -> None:
-        """Add a line to a job's log, beside its message."""
+    async def add_line(self, job: Job, line: str, again_s: float) -> None:
+        """Add a line to the log beside the message, while the job is the attempt's.
+
+        Nothing happens when the same was said within ``again_s`` seconds.
+        """
         async with self._database.connection() as conn:
-            await conn.execute("INSERT INTO rs.job_log (job, line) VALUES (%s, %s)", [job_id, line])
+            await conn.execute(
+                f"INSERT INTO rs.job_log (job, line) SELECT id, %(line)s FROM rs.jobs WHERE {_MINE} "  # noqa: S608
+                "AND NOT EXISTS (SELECT 1 FROM rs.job_log WHERE job = %(id)s AND line = %(line)s "
+                "AND at > now() - make_interval(secs => %(again)s))",
+                {"id": job.id, "attempt": job.attempt, "line": line, "again": again_s},
+            )
 
     async def succeed(self, job: Job, outcome: Outcome) -> bool:
         """End an attempt well; False when the job is no longer the attempt's."""
