@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 from uuid import UUID
@@ -68,10 +70,16 @@ class Jobs:
         """
         process = self._known(name)
         require(who, Right.EXECUTE, Service.PROCESSES, name)
-        request = await process.admit(who, valid(process.inputs, inputs))
-        admitted = request.model_dump(mode="json")
-        trace = tracing.current()
-        job, new = await self._rows.add(name, who, admitted, key, trace, queue=process.queue, parent=parent)
+        asked = _digest(inputs)
+        job = None if key is None else await self._rows.asked_before(name, who.login, key, asked)
+        if new := job is None:  # else nothing need be looked up, which may be gone by now, or away
+            request = await process.admit(who, valid(process.inputs, inputs))
+            job, new = await self._rows.add(
+                *(name, who, request.model_dump(mode="json"), key, tracing.current()),
+                queue=process.queue,
+                parent=parent,
+                asked=asked,
+            )
         if new:
             await audit.record(self._database, who, "job.submit", str(job.id), process=name)
         if job.status is Status.ACCEPTED:
@@ -111,14 +119,15 @@ class Jobs:
         if job.status is Status.DISMISSED:
             return job
         dismissed = await self._rows.dismiss(job_id, who.login)
-        if dismissed is None:
-            raise Conflict(f"job {job_id} is {(await self._rows.get(job_id)).status} already")
-        await self._queue.stop(job_id)
+        if not dismissed:
+            now = await self._rows.get(job_id)
+            if now.status is Status.DISMISSED:  # by somebody else, at this very moment
+                return now
+            raise Conflict(f"job {job_id} is {now.status} already")
         await audit.record(self._database, who, "job.dismiss", str(job_id), process=job.process)
-        for child in await self._rows.children(job_id):
-            if await self._rows.dismiss(child, who.login):
-                await self._queue.stop(child)
-        return dismissed
+        for each in dismissed:
+            await self._queue.stop(each.id)
+        return dismissed[0]
 
     async def perform(self, job_id: UUID) -> None:
         """Work one job to its end; called by the worker. Raises ``TryAgain`` when it is worth another attempt."""
@@ -249,6 +258,11 @@ def valid[I: Inputs](model: type[I], inputs: Mapping[str, Any]) -> I:
             {"where": ".".join(map(str, ("inputs", *fault["loc"]))), "what": fault["msg"]} for fault in error.errors()
         ]
         raise BadInput(f"{faults[0]['where']}: {faults[0]['what']}", errors=faults) from error
+
+
+def _digest(inputs: Mapping[str, Any]) -> str:
+    """The same for the same inputs, however they are written."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 def _problem(error: RsError) -> dict[str, Any]:
