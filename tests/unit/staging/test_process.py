@@ -141,6 +141,8 @@ async def test_a_search_is_kept_without_its_paging(item: Any, service: str, body
         ({"href": "/cadip/search?idz=A"}, BadInput, "inputs.items.0: idz"),
         ({"href": "/cadip/search?filter=nonsense%3D1"}, BadInput, "nonsense"),
         ({"href": "/strange/search"}, BadInput, "service"),
+        ({"href": "/cadip/search?ids=A&ids=B"}, BadInput, "inputs.items.0: ids is given more than once"),
+        ({"href": "http://[::1/cadip/search"}, BadInput, "inputs.items.0: .* is not an address"),
         ({"href": "/auxip/search"}, NotFound, "no collection"),
         ({"service": "cadip", "search": {"collections": ["other"]}}, NotFound, "no collection"),
         ({"service": "cadip", "search": {"strange": 1}}, BadInput, "inputs.items.0.search: strange"),
