@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -95,8 +95,17 @@ class Jobs:
 
     async def select(self, who: Principal, wanted: Selection) -> list[Job]:
         """The caller's jobs, or everybody's for who oversees them; the newest first."""
+        if wanted.after is not None:
+            await self._is_there(who, wanted.after)
         owner = wanted.owner if _oversees(who, Right.READ) else who.login
         return await self._rows.newest(owner, wanted) if wanted.owner in (None, owner) else []
+
+    async def _is_there(self, who: Principal, last: UUID) -> None:
+        """``BadInput`` when the last job of a page is forgotten by now: nobody could say what comes after it."""
+        try:
+            await self.job(who, last)
+        except NoSuchJob as error:
+            raise BadInput(f"after: there is no job {last}", hint="begin with the first page again") from error
 
     async def log(self, who: Principal, job_id: UUID, after: int = 0) -> Sequence[Line]:
         """What the job said after a line of its log."""
@@ -255,9 +264,22 @@ def valid[I: Inputs](model: type[I], inputs: Mapping[str, Any]) -> I:
         return model.model_validate(inputs)
     except ValidationError as error:
         faults = [
-            {"where": ".".join(map(str, ("inputs", *fault["loc"]))), "what": fault["msg"]} for fault in error.errors()
+            {"where": ".".join(("inputs", *_place(inputs, fault["loc"]))), "what": fault["msg"]}
+            for fault in error.errors()
         ]
         raise BadInput(f"{faults[0]['where']}: {faults[0]['what']}", errors=faults) from error
+
+
+def _place(inputs: Any, path: Sequence[str | int]) -> Iterator[str]:
+    """Where in the inputs a fault is: without the steps that are names of our own, as of the form that an item has."""
+    value = inputs
+    for number, step in enumerate(path, 1):
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            if number < len(path):
+                continue
+        yield str(step)
 
 
 def _digest(inputs: Mapping[str, Any]) -> str:
