@@ -228,14 +228,17 @@ class _Step:
     # Planning: from what was asked for to items and transfers.
 
     async def _plan(self) -> None:
-        number = 0
+        number = unfinished = 0
         async for found in self._wanted():
             number += len(found)
+            unfinished += sum(is_growing(each[1]) for each in found if isinstance(each, tuple))
             if number > _MOST_ITEMS:
                 raise BadInput(f"more than {_MOST_ITEMS} items are too many for one job", hint="narrow the search")
             await self._note(found)
         progress = await self.of.rows.progress(self.run.id)
         await self.run.settle(progress)
+        if unfinished and not self.request.follow:
+            await self.run.tell(f"{unfinished} of the sessions are still growing, and only what is there now is staged")
         await self.run.say(f"staging {progress.files_total} files of {number} items, {progress.bytes_total} bytes")
         await self.run.remember(**{PLANNED: "yes"})
 

@@ -14,6 +14,7 @@ import httpx
 import httpx_sse
 import pytest
 
+from tests.integration.callers import calling
 from tests.integration.jobs import (
     SESSION,
     accepted,
@@ -340,6 +341,12 @@ class TestStandard:
         order = {"service": "catalog", "search": search, "collection": collection}
         assert alice.post("/processes/staging/subscriptions", json=order).status_code == 400
 
+    def test_a_standing_order_follows_the_sessions_that_it_finds(self, alice: httpx.Client) -> None:
+        order = {"service": "cadip", "collection": some_collection(), "search": {"ids": ["none"]}}
+        made = alice.post("/processes/staging/subscriptions", json=order)
+        assert (made.status_code, made.json()["options"]["follow"]) == (201, True)
+        assert alice.delete(made.headers["location"]).status_code == 204
+
     @pytest.mark.parametrize(
         "since", ["0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-14:00"]
     )
@@ -347,6 +354,16 @@ class TestStandard:
         order = {"service": "auxip", "collection": some_collection(), "since": since}
         answer = alice.post("/processes/staging/subscriptions", json=order)
         assert (answer.status_code, answer.json()["detail"][:10]) == (400, "body.since")
+
+
+class TestState:
+    def test_stations_that_may_not_be_read_are_not_told(self, platform: Any, values: dict[str, Any]) -> None:
+        with calling(platform, stations=values["stations"]) as callers:
+            callers.rows("INSERT INTO rs.stations (name) VALUES ('sgs') ON CONFLICT DO NOTHING RETURNING name")
+            for role, told in (("cadip_sgs", True), ("cadip_mti", False), ("processes_*", True)):
+                roles = {"rs_processes_staging_read", f"rs_{role}_read"}
+                state = callers.ask("eve", "GET", "/processes/staging/state", roles=roles).json()
+                assert ("sgs" in [each["name"] for each in state["stations"]]) is told
 
 
 class TestProcessing:

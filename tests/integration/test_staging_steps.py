@@ -180,6 +180,13 @@ async def test_an_item_that_is_there_is_a_conflict_and_no_fault_of_its_station(b
     assert ended.error.detail == f"nothing was published: {SESSION}: it is in the collection already"
 
 
+async def test_the_log_says_that_a_session_was_not_complete(bench: Bench) -> None:
+    bench.station.session["properties"]["rs:complete"] = False
+    await bench.job(PATH, OTHER)
+    await bench.step()
+    assert (await bench.log())[0] == "1 of the sessions are still growing, and only what is there now is staged"
+
+
 async def test_an_asset_wanted_of_a_growing_session_may_come_later(bench: Bench) -> None:
     wanted = name_of(2, 2)
     session = bench.station.session
