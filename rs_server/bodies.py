@@ -15,6 +15,8 @@ DEEPEST = 40  # a feature collection of multi-polygons has 9 levels, the deepest
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _NO_NUMBERS = (b"NaN", b"Infinity")
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_NO_TEXT = re.compile(rb"\\u0000|%b(?!%b)|(?<!%b)%b" % (_HIGH, _LOW, _HIGH, _LOW))
 _STRING = re.compile(rb'"[^"]*"')
 _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b'"[]{}'))
 _NOT_KEPT = ("Integer exceeds", "str is not valid UTF-8")  # as orjson says it
@@ -22,7 +24,7 @@ _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 
 
 async def bounded_body(request: Request) -> None:
-    """A dependency: refuse a JSON body that is nested too deeply, or holds NaN or Infinity."""
+    """A dependency: refuse a JSON body that is nested too deeply, or holds what is no number or cannot be kept."""
     if request.method not in _WITH_BODY:
         return
     body = await request.body()
@@ -30,6 +32,8 @@ async def bounded_body(request: Request) -> None:
         raise BadInput(f"the body is nested more than {DEEPEST} levels deep")
     if (word := no_number(body)) is not None:
         raise BadInput(f"{word} is not a number of JSON")
+    if (sign := no_text(body)) is not None:
+        raise BadInput(f"{sign} is no character of a text that can be kept")
 
 
 def no_number(body: bytes) -> str | None:
@@ -38,6 +42,14 @@ def no_number(body: bytes) -> str | None:
         return None
     bare = _TEXT.sub(b"", body)
     return next((word.decode() for word in _NO_NUMBERS if word in bare), None)
+
+
+def no_text(body: bytes) -> str | None:
+    """An escape that stands for no character which the database keeps: NUL, or half of a surrogate pair."""
+    if b"\\u" not in body:
+        return None
+    found = _NO_TEXT.search(body.replace(b"\\\\", b""))
+    return None if found is None else found[0].decode()
 
 
 def depth(body: bytes) -> int:

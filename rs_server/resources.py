@@ -15,6 +15,7 @@ from uuid import UUID
 from prometheus_client.registry import Collector
 
 from rs_server.access.policy import Principal
+from rs_server.access.standing import Standing, open_standing
 from rs_server.catalog.lifecycle import Rules
 from rs_server.catalog.store import CatalogStore
 from rs_server.database import Database, DatabaseMetrics, open_database
@@ -87,6 +88,7 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
         _renewed(stations, settings.source) as renewal,
         open_storage(settings.storage, buckets.all) as storage,
         open_queue(settings.database) as queue,
+        open_standing(settings.access, database) as standing,
     ):
         threads = ThreadPoolExecutor(THREADS, thread_name_prefix="uploads")
         uploads = open_uploads(settings.storage, threads, storage.metrics)
@@ -115,7 +117,7 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
                 catalog=catalog,
                 queue=queue,
                 staging=staging,
-                subscriptions=_subscriptions(database, staging, jobs),
+                subscriptions=_subscriptions(database, staging, jobs, standing),
                 jobs=jobs,
                 dpr=Dpr(processings, jobs, records),
                 leftovers=Leftovers(database, clusters, credentials, storage.at, catalog, records),
@@ -168,12 +170,12 @@ def processes(staging: Staging, processings: Iterable[Processing]) -> Iterable[P
         yield processing.process()
 
 
-def _subscriptions(database: Database, staging: Staging, jobs: Jobs) -> Subscriptions:
+def _subscriptions(database: Database, staging: Staging, jobs: Jobs, standing: Standing) -> Subscriptions:
     async def submit(who: Principal, inputs: Mapping[str, Any], key: str) -> UUID:
         job, _ = await jobs.submit(who, STAGING, inputs, key)
         return job.id
 
-    return Subscriptions(database, staging.finder, staging.settings, submit)
+    return Subscriptions(database, staging.finder, staging.settings, submit, staging.target, standing.now)
 
 
 def open_sweeper(resources: Resources) -> Sweeper:

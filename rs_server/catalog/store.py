@@ -70,6 +70,12 @@ class CatalogStore:
             with _refused(ordered[0]):
                 await self._write(conn, ordered)
 
+    async def lock(self, conn: AsyncConnection[Row], collection_id: str, item_ids: Sequence[str]) -> None:
+        """Let nobody else change these items until a transaction ends; they need not be there."""
+        await conn.execute(
+            "SELECT rs.lock_item(%s, id) FROM unnest(%s::text[]) AS id", [collection_id, sorted(set(item_ids))]
+        )
+
     async def _write(self, conn: AsyncConnection[Row], items: Sequence[Mapping[str, Any]]) -> None:
         names = [CollectionName.parse(item["collection"]).full for item in items]
         ids = [item["id"] for item in items]

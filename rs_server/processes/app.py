@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -26,12 +27,14 @@ from rs_server.processes.rows import Selection
 
 _SPEC = "http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf"
 CONFORMANCE = tuple(
-    f"{_SPEC}/{name}" for name in ("core", "ogc-process-description", "json", "oas30", "job-list", "dismiss")
-)
+    f"{_SPEC}/{name}" for name in ("core", "ogc-process-description", "json", "job-list", "dismiss")
+)  # not oas30: the API is told in OpenAPI 3.1
 _RELATION = "http://www.opengis.net/def/rel/ogc/1.0"
 _JSON = "application/json"
 _ITEM = "application/geo+json"
 PING_S = 10
+_EVENT_ID = re.compile(r"[0-9]{1,18}")
+_Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]  # the database compares no other
 
 
 class Link(BaseModel):
@@ -107,12 +110,14 @@ class Wanted(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     type: Literal["process"] | None = None
-    processID: list[str] = Field(default_factory=list)  # noqa: N815
+    processID: list[_Text] = Field(default_factory=list)  # noqa: N815
     status: list[Status] = Field(default_factory=list)
     datetime: str | None = Field(None, description="When they were made: a moment, or an interval with '..' for open")
-    minDuration: float | None = Field(None, ge=0, description="Seconds from start to end, or to now")  # noqa: N815
-    maxDuration: float | None = Field(None, ge=0)  # noqa: N815
-    owner: str | None = Field(None, description="Somebody else's: for those who oversee all jobs")
+    minDuration: float | None = Field(  # noqa: N815
+        None, ge=0, allow_inf_nan=False, description="Seconds from start to end, or to now"
+    )
+    maxDuration: float | None = Field(None, ge=0, allow_inf_nan=False)  # noqa: N815
+    owner: _Text | None = Field(None, description="Somebody else's: for those who oversee all jobs")
     after: UUID | None = Field(None, description="The last job of the page before")
     limit: int = Field(100, ge=1, le=1000)
 
@@ -189,13 +194,21 @@ def _add_landing(router: APIRouter, public_url: str) -> None:
 
 def _add_processes(router: APIRouter, public_url: str) -> None:
     @router.get("/processes", response_model_exclude_none=True)
-    async def list_processes(request: Request, who: Caller) -> ProcessList:
-        """The processes that the caller may know about."""
-        found = [
-            {**description.summary(process), "links": _process_links(public_url, process.id)}
-            for process in _jobs(request).processes(who)
-        ]
-        return ProcessList(processes=found, links=[Link(href=f"{public_url}/processes", rel="self")])
+    async def list_processes(
+        request: Request,
+        who: Caller,
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+        after: Annotated[str, Query(description="The last process of the page before")] = "",
+    ) -> ProcessList:
+        """The processes that the caller may know about, by id."""
+        found = sorted((each for each in _jobs(request).processes(who) if each.id > after), key=lambda each: each.id)
+        page = found[:limit]
+        links = [Link(href=_asked_for(request, public_url), rel="self")]
+        if len(found) > len(page):
+            query = urlencode({"limit": limit, "after": page[-1].id})
+            links.append(Link(href=f"{public_url}/processes?{query}", rel="next"))
+        told = [{**description.summary(each), "links": _process_links(public_url, each.id)} for each in page]
+        return ProcessList(processes=told, links=links)
 
     @router.get("/processes/{process_id}")
     async def describe_process(request: Request, who: Caller, process_id: str) -> dict[str, Any]:
@@ -213,12 +226,12 @@ def _add_execution(router: APIRouter, public_url: str) -> None:
         process_id: str,
         wanted: Execution,
         idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
-        prefer: Annotated[str, Header(max_length=200)] = "",
+        prefer: Annotated[str, Header()] = "",
     ) -> StatusInfo:
         """Ask for a job. It always runs by itself; the same Idempotency-Key finds the job of the first time."""
         job, _ = await _jobs(request).submit(who, process_id, wanted.inputs, idempotency_key)
         response.headers["Location"] = f"{public_url}/jobs/{job.id}"
-        if "respond-async" in prefer:
+        if prefers_async(prefer):
             response.headers["Preference-Applied"] = "respond-async"
         return status_info(job, public_url)
 
@@ -229,7 +242,7 @@ def _add_jobs(router: APIRouter, public_url: str) -> None:
         """The caller's jobs, or everybody's for who oversees them; the newest first."""
         found = await _jobs(request).select(who, wanted.selection())
         page = found[: wanted.limit]
-        links = [Link(href=f"{public_url}/jobs", rel="self")]
+        links = [Link(href=_asked_for(request, public_url), rel="self")]
         if len(found) > len(page):
             links.append(Link(href=f"{public_url}/jobs?{_next(wanted, page[-1].id)}", rel="next"))
         return JobList(jobs=[status_info(job, public_url) for job in page], links=links)
@@ -263,14 +276,19 @@ def _add_job(router: APIRouter, public_url: str) -> None:
 
 
 def _add_events(router: APIRouter, public_url: str) -> None:
-    @router.get("/jobs/{job_id}/events", response_class=EventSourceResponse)
+    @router.get("/jobs/{job_id}/events", response_model=None, response_class=EventSourceResponse)
     async def job_events(
-        request: Request, who: Caller, job_id: str, last_event_id: Annotated[str | None, Header()] = None
-    ) -> EventSourceResponse:
-        """Server-sent events: one named ``status`` whenever the job changes, the last one when it has ended."""
+        request: Request, who: Caller, job_id: str, last_event_id: Annotated[str, Header()] = ""
+    ) -> Response:
+        """Server-sent events: one named ``status`` whenever the job changes, the last one when it has ended.
+
+        Who comes back although they were told of the end gets 204, upon which browsers stop asking (HTML, 9.2).
+        """
         jobs, job = _jobs(request), job_id_of(job_id)
-        await jobs.job(who, job)
-        seen = int(last_event_id) if last_event_id and last_event_id.isdecimal() else -1
+        now = await jobs.job(who, job)
+        seen = int(last_event_id) if _EVENT_ID.fullmatch(last_event_id) else -1
+        if now.status.final and now.version == seen:
+            return Response(status_code=204)
 
         async def stream() -> AsyncIterator[ServerSentEvent]:
             changes: Changes = request.state.changes
@@ -332,6 +350,17 @@ def _process_links(public_url: str, process_id: str) -> list[dict[str, str]]:
         {"href": here, "rel": "self", "type": _JSON},
         {"href": f"{here}/execution", "rel": f"{_RELATION}/execute", "type": _JSON},
     ]
+
+
+def _asked_for(request: Request, public_url: str) -> str:
+    """The address of the very document that is asked for."""
+    query = request.url.query
+    return f"{public_url}{request.url.path}{f'?{query}' if query else ''}"
+
+
+def prefers_async(prefer: str) -> bool:
+    """Whether a ``Prefer`` header (RFC 7240) names the preference."""
+    return any(each.partition(";")[0].strip().lower() == "respond-async" for each in prefer.split(","))
 
 
 def _results(request: Request, job: Job, public_url: str) -> Response:

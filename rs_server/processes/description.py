@@ -8,6 +8,7 @@ from rs_server.processes.model import Inputs, Process
 
 JOB_CONTROL = ["async-execute", "dismiss"]
 _KEPT = ("title", "description")
+_REPORT = "What became of each thing that was asked for, where there is something to tell"
 _NULL = {"type": "null"}
 
 
@@ -44,9 +45,10 @@ def inputs(model: type[Inputs]) -> dict[str, Any]:
 
 def _outputs(process: Process[Any]) -> dict[str, Any]:
     link = {"type": "object", "required": ["href"], "properties": {"href": {"type": "string", "format": "uri"}}}
-    return {
+    made = {
         name: {"title": title, "schema": {"type": "array", "items": link}} for name, title in process.outputs.items()
     }
+    return made | {"report": {"title": _REPORT, "schema": {"type": "array", "items": {"type": "object"}}}}
 
 
 def _plain(schema: Any, definitions: dict[str, Any]) -> Any:
@@ -55,7 +57,8 @@ def _plain(schema: Any, definitions: dict[str, Any]) -> Any:
     if not isinstance(schema, dict):
         return schema
     if "$ref" in schema:
-        return _plain(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+        beside = {key: value for key, value in schema.items() if key != "$ref"}  # such as its default
+        return _plain({**definitions[schema["$ref"].rpartition("/")[2]], **beside}, definitions)
     if _NULL in schema.get("anyOf", ()):
         return _plain(_nullable(schema), definitions)
     return {key: _plain(value, definitions) for key, value in schema.items()}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -69,10 +71,16 @@ class Jobs:
         """
         process = self._known(name)
         require(who, Right.EXECUTE, Service.PROCESSES, name)
-        request = await process.admit(who, valid(process.inputs, inputs))
-        admitted = request.model_dump(mode="json")
-        trace = tracing.current()
-        job, new = await self._rows.add(name, who, admitted, key, trace, queue=process.queue, parent=parent)
+        asked = _digest(inputs)
+        job = None if key is None else await self._rows.asked_before(name, who.login, key, asked)
+        if new := job is None:  # else nothing need be looked up, which may be gone by now, or away
+            request = await process.admit(who, valid(process.inputs, inputs))
+            job, new = await self._rows.add(
+                *(name, who, request.model_dump(mode="json"), key, tracing.current()),
+                queue=process.queue,
+                parent=parent,
+                asked=asked,
+            )
         if new:
             await audit.record(self._database, who, "job.submit", str(job.id), process=name)
         if job.status is Status.ACCEPTED:
@@ -88,8 +96,17 @@ class Jobs:
 
     async def select(self, who: Principal, wanted: Selection) -> list[Job]:
         """The caller's jobs, or everybody's for who oversees them; the newest first."""
+        if wanted.after is not None:
+            await self._is_there(who, wanted.after)
         owner = wanted.owner if _oversees(who, Right.READ) else who.login
         return await self._rows.newest(owner, wanted) if wanted.owner in (None, owner) else []
+
+    async def _is_there(self, who: Principal, last: UUID) -> None:
+        """``BadInput`` when the last job of a page is forgotten by now: nobody could say what comes after it."""
+        try:
+            await self.job(who, last)
+        except NoSuchJob as error:
+            raise BadInput(f"after: there is no job {last}", hint="begin with the first page again") from error
 
     async def log(self, who: Principal, job_id: UUID, after: int = 0) -> Sequence[Line]:
         """What the job said after a line of its log."""
@@ -118,14 +135,15 @@ class Jobs:
         if job.status is Status.DISMISSED:
             return job
         dismissed = await self._rows.dismiss(job_id, who.login)
-        if dismissed is None:
-            raise Conflict(f"job {job_id} is {(await self._rows.get(job_id)).status} already")
-        await self._queue.stop(job_id)
+        if not dismissed:
+            now = await self._rows.get(job_id)
+            if now.status is Status.DISMISSED:  # by somebody else, at this very moment
+                return now
+            raise Conflict(f"job {job_id} is {now.status} already")
         await audit.record(self._database, who, "job.dismiss", str(job_id), process=job.process)
-        for child in await self._rows.children(job_id):
-            if await self._rows.dismiss(child, who.login):
-                await self._queue.stop(child)
-        return dismissed
+        for each in dismissed:
+            await self._queue.stop(each.id)
+        return dismissed[0]
 
     async def perform(self, job_id: UUID) -> None:
         """Work one job to its end; called by the worker. Raises ``TryAgain`` when it is worth another attempt."""
@@ -253,9 +271,27 @@ def valid[I: Inputs](model: type[I], inputs: Mapping[str, Any]) -> I:
         return model.model_validate(inputs)
     except ValidationError as error:
         faults = [
-            {"where": ".".join(map(str, ("inputs", *fault["loc"]))), "what": fault["msg"]} for fault in error.errors()
+            {"where": ".".join(("inputs", *_place(inputs, fault["loc"]))), "what": fault["msg"]}
+            for fault in error.errors()
         ]
         raise BadInput(f"{faults[0]['where']}: {faults[0]['what']}", errors=faults) from error
+
+
+def _place(inputs: Any, path: Sequence[str | int]) -> Iterator[str]:
+    """Where in the inputs a fault is: without the steps that are names of our own, as of the form that an item has."""
+    value = inputs
+    for number, step in enumerate(path, 1):
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            if number < len(path):
+                continue
+        yield str(step)
+
+
+def _digest(inputs: Mapping[str, Any]) -> str:
+    """The same for the same inputs, however they are written."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 def _problem(error: RsError) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -56,8 +56,8 @@ def _listed(value: Any) -> Any:
 
 ItemInputs = Annotated[
     tuple[ByReference | Inline, ...],
-    BeforeValidator(_listed),
     Field(min_length=1, max_length=1000, title="Items", description="The items to work on"),
+    BeforeValidator(_listed),
 ]
 
 
@@ -76,7 +76,7 @@ def read(items: Iterable[ByReference | Inline], public_url: str, *, first: int =
 
 def parse(address: str, public_url: str, where: str) -> Reference:
     """Read one address; it is absolute and ours, or a path."""
-    parts, ours = urlsplit(address), urlsplit(public_url)
+    parts, ours = split(address, where), urlsplit(public_url)
     if parts.netloc and (parts.scheme, parts.netloc) != (ours.scheme, ours.netloc):
         raise BadInput(f"{where}: {address} is not an address of this server", hint=f"items of {public_url} are taken")
     found = _ITEM_PATH.fullmatch(parts.path.removeprefix(ours.path.rstrip("/")))
@@ -88,11 +88,22 @@ def parse(address: str, public_url: str, where: str) -> Reference:
     return Reference(found["service"], unquote(found["collection"]), unquote(found["item"]))
 
 
+def split(address: str, where: str) -> SplitResult:
+    """The parts of an address; ``BadInput`` for what is none."""
+    try:
+        return urlsplit(address)
+    except ValueError as error:
+        raise BadInput(f"{where}: {address} is not an address: {error}") from error
+
+
 def _addresses(number: int, item: ByReference | Inline) -> list[str]:
     if isinstance(item, ByReference):
         return [item.href]
     if item.value.get("type") == "FeatureCollection":
-        return [_address(number, feature) for feature in item.value.get("features") or []]
+        features = item.value.get("features")
+        if not isinstance(features, list) or not features:
+            raise BadInput(f"inputs.items.{number}.value.features: a list of items is needed")
+        return [_address(number, feature) for feature in features]
     return [_address(number, item.value)]
 
 

@@ -78,17 +78,21 @@ class JobRows:
         *,
         queue: str = QUEUE,
         parent: UUID | None = None,
+        asked: str | None = None,
     ) -> tuple[Job, bool]:
         """Note a new job, or find the one that the same owner made with the same key; whether it is new.
 
-        Raises ``Conflict`` when the key was used for another request.
+        ``asked`` is a digest of the inputs as they came. Raises ``Conflict`` when the key was used for another request,
+        ``Superseded`` when the ``parent`` does not run (any more).
         """
-        values = [process, who.login, Jsonb(who.as_json()), Jsonb(request), key, trace, queue, parent]
+        values = [process, who.login, Jsonb(who.as_json()), Jsonb(request), key, trace, queue, parent, asked]
         async with self._database.connection() as conn:
+            if parent is not None:
+                await _hold_running(conn, parent)
             made = await conn.execute(
                 "INSERT INTO rs.jobs "
-                "(process, owner, principal, request, idempotency_key, trace, queue, parent, message) VALUES "
-                "(%s, %s, %s, %s, %s, %s, %s, %s, 'waiting for a worker') "
+                "(process, owner, principal, request, idempotency_key, trace, queue, parent, asked, message) VALUES "
+                "(%s, %s, %s, %s, %s, %s, %s, %s, %s, 'waiting for a worker') "
                 "ON CONFLICT (owner, process, idempotency_key) DO NOTHING RETURNING *",
                 values,
             )
@@ -100,10 +104,21 @@ class JobRows:
             )
             row = await found.fetchone()
         if row is None:  # the one that the insertion met was forgotten at this very moment
-            return await self.add(process, who, request, key, trace, queue=queue, parent=parent)
+            return await self.add(process, who, request, key, trace, queue=queue, parent=parent, asked=asked)
         if row["request"] != request:
             raise Conflict(f"the idempotency key was used for another request, job {row['id']}")
         return _job(row), False
+
+    async def asked_before(self, process: str, owner: str, key: str, asked: str) -> Job | None:
+        """The job that an owner made with a key, of the very same inputs."""
+        return await self._changed(
+            "SELECT * FROM rs.jobs WHERE process = %(process)s AND owner = %(owner)s AND idempotency_key = %(key)s "
+            "AND asked = %(asked)s",
+            process=process,
+            owner=owner,
+            key=key,
+            asked=asked,
+        )
 
     async def get(self, job_id: UUID) -> Job:
         """One job; ``NoSuchJob``."""
@@ -240,10 +255,18 @@ class JobRows:
                 {"id": job_id, **asdict(progress)},
             )
 
-    async def add_line(self, job_id: UUID, line: str) -> None:
-        """Add a line to a job's log, beside its message."""
+    async def add_line(self, job: Job, line: str, again_s: float) -> None:
+        """Add a line to the log beside the message, while the job is the attempt's.
+
+        Nothing happens when the same was said within ``again_s`` seconds.
+        """
         async with self._database.connection() as conn:
-            await conn.execute("INSERT INTO rs.job_log (job, line) VALUES (%s, %s)", [job_id, line])
+            await conn.execute(
+                f"INSERT INTO rs.job_log (job, line) SELECT id, %(line)s FROM rs.jobs WHERE {_MINE} "  # noqa: S608
+                "AND NOT EXISTS (SELECT 1 FROM rs.job_log WHERE job = %(id)s AND line = %(line)s "
+                "AND at > now() - make_interval(secs => %(again)s))",
+                {"id": job.id, "attempt": job.attempt, "line": line, "again": again_s},
+            )
 
     async def succeed(self, job: Job, outcome: Outcome) -> bool:
         """End an attempt well; False when the job is no longer the attempt's."""
@@ -256,24 +279,28 @@ class JobRows:
         """End an attempt badly; False when the job is no longer the attempt's."""
         return await self._end(job, Status.FAILED, message, problem=problem, report=report)
 
-    async def dismiss(self, job_id: UUID, by: str) -> Job | None:
-        """End a job on somebody's wish; None when it has come to its end already."""
-        return await self._changed(
-            "WITH changed AS (UPDATE rs.jobs "  # noqa: S608 - constants of ours
-            "SET status = 'dismissed', message = %(line)s, finished = now(), wake = NULL, held_until = NULL, "
-            "waiting = NULL, rate = NULL, files_running = 0 "
-            f"WHERE id = %(id)s AND status IN ('accepted', 'running') RETURNING *), {_LINE}",
-            id=job_id,
-            line=f"dismissed by {by}",
-        )
+    async def dismiss(self, job_id: UUID, by: str) -> list[Job]:
+        """End a job on somebody's wish, and all that it has asked for: itself first; nothing when it has ended before.
 
-    async def children(self, job_id: UUID) -> list[UUID]:
-        """The jobs that a job has asked for and that are not at their end."""
+        All of it or none: who is killed meanwhile leaves no job behind that works for one that is gone.
+        """
         async with self._database.connection() as conn:
+            # First, so that a job which it asks for at this moment is either there by now or refused.
             found = await conn.execute(
-                "SELECT id FROM rs.jobs WHERE parent = %s AND status IN ('accepted', 'running')", [job_id]
+                "SELECT 1 FROM rs.jobs WHERE id = %s AND status IN ('accepted', 'running') FOR UPDATE", [job_id]
             )
-            return [row["id"] for row in await found.fetchall()]
+            if await found.fetchone() is None:
+                return []
+            ended = await conn.execute(
+                "WITH RECURSIVE family AS (SELECT %(id)s::uuid AS id UNION "  # noqa: S608 - constants of ours
+                "SELECT j.id FROM rs.jobs j JOIN family f ON j.parent = f.id), changed AS (UPDATE rs.jobs "
+                "SET status = 'dismissed', message = %(line)s, finished = now(), wake = NULL, held_until = NULL, "
+                "waiting = NULL, rate = NULL, files_running = 0 "
+                "WHERE id IN (SELECT id FROM family) AND status IN ('accepted', 'running') RETURNING *), "
+                f"{_LINE} ORDER BY id <> %(id)s",
+                {"id": job_id, "line": f"dismissed by {by}"},
+            )
+            return [_job(row) for row in await ended.fetchall()]
 
     async def waiting(self, older_than_s: float) -> list[tuple[UUID, str]]:
         """Jobs whose next step is due, and those that nobody works for a while though the queue has forgotten them."""
@@ -340,6 +367,13 @@ class JobRows:
     async def _row(self, query: str, **values: Any) -> Row | None:
         async with self._database.connection() as conn:
             return await (await conn.execute(query, values)).fetchone()
+
+
+async def _hold_running(conn: AsyncConnection[Row], job_id: UUID) -> None:
+    """Keep a job from ending within this transaction; ``Superseded`` when it does not run."""
+    found = await conn.execute("SELECT 1 FROM rs.jobs WHERE id = %s AND status = 'running' FOR SHARE", [job_id])
+    if await found.fetchone() is None:
+        raise Superseded
 
 
 def _job(row: Row) -> Job:

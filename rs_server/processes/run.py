@@ -126,6 +126,10 @@ class Run:
         except RsError:
             return False
 
+    async def tell(self, line: str, again_s: float = 0.0) -> None:
+        """Add a line to the log, beside what happens now, unless it was told within the last ``again_s`` seconds."""
+        await self._rows.add_line(self._job, line, again_s)
+
     async def remember(self, **values: str | None) -> None:
         """Leave something for the next attempt."""
         _unless(await self._rows.remember(self._job, **values))

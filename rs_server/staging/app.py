@@ -17,8 +17,10 @@ from rs_server.staging.figures import Figures
 from rs_server.staging.inputs import Options, ServiceName, checked
 from rs_server.staging.process import Staging
 from rs_server.staging.subscriptions import Subscription, Subscriptions
+from rs_server.stations.client import Stations
 
 _PATH = "/processes/staging/subscriptions"
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 
 
 class NewSubscription(Options):
@@ -26,7 +28,14 @@ class NewSubscription(Options):
 
     service: ServiceName = Field(description="Whose search it is: a kind of station, or the catalog")
     search: dict[str, Any] = Field(default_factory=dict, description="The body of a STAC item search")
-    since: AwareDatetime | None = Field(None, description="Items published from then on; left out: from now on")
+    follow: bool = Field(
+        default=True,
+        title="Follow",
+        description="Go on with sessions until they are complete: a new one is seen when it has hardly begun",
+    )
+    since: AwareDatetime | None = Field(
+        None, ge=_EARLIEST, lt=_LATEST, description="Items published from then on; left out: from now on"
+    )
 
 
 class SubscriptionInfo(BaseModel):
@@ -102,15 +111,23 @@ def _add_state(router: APIRouter) -> None:
     async def state(
         request: Request, who: Caller, limit: Annotated[int, Query(ge=1, le=1000, description="Jobs told")] = 100
     ) -> dict[str, Any]:
-        """How the carrying goes: stations and workers, and the unfinished jobs that the caller may see."""
+        """How the carrying goes: workers, and the stations and the unfinished jobs that the caller may see."""
         require_visible(who, Service.PROCESSES, "staging", "process staging")
         figures: Figures = request.state.figures
-        return await figures.state(_seen_by(who), limit)
+        found = await figures.state(_seen_by(who), limit)
+        return found | {"stations": [each for each in found["stations"] if _may_see(request, who, each["name"])]}
 
 
 def _seen_by(who: Principal) -> str | None:
     """Whose things the caller may see; None: everybody's."""
     return None if policy.allows(who, Right.READ, Service.PROCESSES, OTHERS_JOBS) else who.login
+
+
+def _may_see(request: Request, who: Principal, station: str) -> bool:
+    """Whether a station exists as far as the caller can tell; our own object storage (no name) does for everybody."""
+    stations: Stations = request.state.stations
+    kind = stations.settings[station].kind if station in stations.settings else ""
+    return not station or _seen_by(who) is None or policy.allows(who, Right.READ, kind, station)
 
 
 def _id(text: str) -> UUID:

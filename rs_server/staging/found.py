@@ -103,6 +103,15 @@ class Finder:
             raise NotFound("the search is about no collection that you may download from")
         return found
 
+    async def check(self, who: Principal, search: Search) -> None:
+        """An error when a search can never find what the caller may fetch; ``BadInput`` for what is not understood.
+
+        That of a station is read by us; that of the catalog is asked for, as only the catalog itself reads it.
+        """
+        collections = await self.collections(who, search)
+        if search.service == "catalog":
+            await self.catalog.search({**search.body, "limit": 1}, collections)
+
     async def pages(self, who: Principal, search: Search) -> AsyncIterator[list[Found]]:
         """All that a search finds and the caller may fetch, page by page."""
         collections = await self.collections(who, search)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from rs_server.errors import BadInput
 from rs_server.processes.model import Inputs
-from rs_server.processes.references import ByReference, Inline, Reference, read
+from rs_server.processes.references import ByReference, Inline, Reference, read, split
 from rs_server.staging.plan import Existing
 from rs_server.stations.requests import SearchBody, SearchQuery
 
@@ -33,15 +34,34 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
+def _form(item: Any) -> str | None:
+    """Which form an item is given in, by its members; so that what is wrong is told of that form alone."""
+    if isinstance(item, BaseModel):
+        return type(item).__name__
+    members = item if isinstance(item, dict) else {}
+    forms = {"href": "ByReference", "search": "BySearch", "service": "BySearch", "value": "Inline"}
+    return next((form for member, form in forms.items() if member in members), None)
+
+
+StagingItem = Annotated[
+    Annotated[ByReference, Tag("ByReference")]
+    | Annotated[BySearch, Tag("BySearch")]
+    | Annotated[Inline, Tag("Inline")],
+    Discriminator(
+        _form,
+        custom_error_type="item",
+        custom_error_message='an item is {"href": …}, {"service": …, "search": {…}} or {"value": {…}}',
+    ),
+]
 StagingItems = Annotated[
-    tuple[ByReference | BySearch | Inline, ...],
-    BeforeValidator(_listed),
+    tuple[StagingItem, ...],
     Field(
         min_length=1,
         max_length=1000,
         title="Items",
         description="Items by their addresses, as STAC items, or as searches: the address of a search, or its body",
     ),
+    BeforeValidator(_listed),
 ]
 
 
@@ -132,7 +152,7 @@ def checked(service: ServiceName, body: dict[str, Any], where: str) -> Search:
 
 def _search_at(address: str, public_url: str, where: str) -> Search | None:
     """The search that an address of ours serves, or None when it serves none."""
-    parts, ours = urlsplit(address), urlsplit(public_url)
+    parts, ours = split(address, where), urlsplit(public_url)
     found = _SEARCH_PATH.fullmatch(parts.path.removeprefix(ours.path.rstrip("/")))
     if found is None:
         return None
@@ -141,7 +161,10 @@ def _search_at(address: str, public_url: str, where: str) -> Search | None:
             f"{where}: {address} is not an address of this server", hint=f"searches of {public_url} are taken"
         )
     try:
-        query = SearchQuery.model_validate(dict(parse_qsl(parts.query, keep_blank_values=True)))
+        asked = parse_qsl(parts.query, keep_blank_values=True)
+        if twice := [name for name, number in Counter(name for name, _ in asked).items() if number > 1]:
+            raise BadInput(f"{where}: {twice[0]} is given more than once", hint="separate several values by commas")
+        query = SearchQuery.model_validate(dict(asked))
         body = query.as_body()
         if found["collection"]:
             body = body.model_copy(update={"collections": [unquote(found["collection"])]})

@@ -65,7 +65,7 @@ def transfers(
     if missing := wanted - assets.keys():
         raise BadInput(f"{source.item} has no asset {', '.join(sorted(missing))}")
     if not chosen:
-        raise BadInput(f"{source.item} has no files at the station yet")
+        raise BadInput(f"{source.item} has no files yet")
     planned = (_planned(source, name, asset, station, target) for name, asset in chosen.items())
     offline, expires = is_offline(item), _expires(item) if station else None
     return tuple(replace(each, offline=offline, expires=expires) for each in planned)
@@ -87,10 +87,15 @@ def is_growing(item: Mapping[str, Any]) -> bool:
 
 
 def same(item: Mapping[str, Any], published: Mapping[str, Any], wanted: frozenset[str] = frozenset()) -> bool:
-    """Whether the catalog's edition has the very files that the source has: names, sizes, and checksums if named."""
+    """Whether the catalog's edition has the very files that the source has: names, sizes, and checksums if named.
+
+    Where only some are ``wanted`` it may have others beside them.
+    """
     theirs = {name: asset for name, asset in (item.get("assets") or {}).items() if not wanted or name in wanted}
     ours: Mapping[str, Mapping[str, Any]] = published.get("assets") or {}
-    return theirs.keys() == ours.keys() and all(_same(asset, ours[name]) for name, asset in theirs.items())
+    if wanted - theirs.keys() or theirs.keys() - ours.keys() or not (wanted or theirs.keys() == ours.keys()):
+        return False
+    return all(_same(asset, ours[name]) for name, asset in theirs.items())
 
 
 def _same(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:

@@ -55,7 +55,8 @@ _BATCH = 200
 _LOOKED_AT_FIRST = 20  # items that are looked at before a job is admitted
 _LOOKUPS = 8
 _MOST_ITEMS = 100_000
-_OPEN = [state for state in ItemState if state.open]
+_TOLD_AGAIN_S = 600.0  # how often the log says that a job waits for the same thing still
+_THERE = "it is in the collection already"
 
 
 class Catalog(finding.Catalog, Protocol):
@@ -71,6 +72,10 @@ class Catalog(finding.Catalog, Protocol):
 
     async def items(self, collection_id: str, item_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Those of these items that are there."""
+        ...
+
+    async def lock(self, conn: AsyncConnection[Row], collection_id: str, item_ids: Sequence[str]) -> None:
+        """Let nobody else change these items until a transaction ends."""
         ...
 
     async def publish(self, conn: AsyncConnection[Row], items: Sequence[Mapping[str, Any]]) -> None:
@@ -134,10 +139,12 @@ class Staging:
         _refuse_twins(sources)
         permitted = tuple(self.finder.permit(who, source) for source in sources)
         for search in searches:
-            await self.finder.collections(who, search)
+            await self.finder.check(who, search)
         target = await self.target(who, inputs.collection)
-        doubts = await _gathered(self._doubt(source, target, inputs) for source in permitted[:_LOOKED_AT_FIRST])
-        if (doubt := next(filter(None, doubts), None)) and (inputs.strict or (None not in doubts and not searches)):
+        first, others = permitted[:_LOOKED_AT_FIRST], permitted[_LOOKED_AT_FIRST:]
+        doubts = await _gathered(self._doubt(source, target, inputs) for source in first)
+        hopeless = None not in doubts and not others and not searches
+        if (doubt := next(filter(None, doubts), None)) and (inputs.strict or hopeless):
             raise doubt
         return StagingRequest(
             items=tuple(source.path for source in permitted),
@@ -187,32 +194,51 @@ class _Step:
         self.target = CollectionName.parse(self.request.collection)
 
     async def go(self) -> Outcome | Failure | Pause:
-        if PLANNED not in self.run.memory:
+        planned = PLANNED in self.run.memory
+        if not planned:
             await self._plan()
-        await self._follow()
-        await self._ask_archive()
-        return await self._publish()
+        away = [*await self._follow(), *await self._ask_archive()]
+        ended = await self._publish(away[0].detail if away else None)
+        if planned and isinstance(ended, Pause):  # just planned, every file waits for a moment
+            await self._tell_why()
+        return ended
 
     async def station_away(self, error: StationError) -> Failure | Pause:
-        """A station that does not answer a question is asked again, for as long as a file would be tried."""
-        age_s = (datetime.now(UTC) - self.run.job.created).total_seconds()
-        if PLANNED not in self.run.memory and age_s > self.of.settings.patience_s:
+        """A station that does not answer while it is planned is asked again, for as long as a file would be tried."""
+        if self._patience_lost:
             return Failure(error)
         progress = await self.of.rows.progress(self.run.id)
         await self.run.settle(replace(progress, waiting=error.detail))
+        await self._tell(error.detail)
         return Pause(self.of.settings.follow_every_s)
+
+    @property
+    def _patience_lost(self) -> bool:
+        return (datetime.now(UTC) - self.run.job.created).total_seconds() > self.of.settings.patience_s
+
+    async def _tell_why(self) -> None:
+        if waiting := (await self.of.rows.progress(self.run.id)).waiting:
+            await self._tell(waiting)
+
+    async def _tell(self, waiting: str) -> None:
+        """Say in the log what the job waits for, but not until when, which is another at each look."""
+        reason = waiting.partition(";")[0]
+        await self.run.tell(reason if reason.startswith("waiting") else f"waiting: {reason}", _TOLD_AGAIN_S)
 
     # Planning: from what was asked for to items and transfers.
 
     async def _plan(self) -> None:
-        number = 0
+        number = unfinished = 0
         async for found in self._wanted():
             number += len(found)
+            unfinished += sum(is_growing(each[1]) for each in found if isinstance(each, tuple))
             if number > _MOST_ITEMS:
                 raise BadInput(f"more than {_MOST_ITEMS} items are too many for one job", hint="narrow the search")
             await self._note(found)
         progress = await self.of.rows.progress(self.run.id)
         await self.run.settle(progress)
+        if unfinished and not self.request.follow:
+            await self.run.tell(f"{unfinished} of the sessions are still growing, and only what is there now is staged")
         await self.run.say(f"staging {progress.files_total} files of {number} items, {progress.bytes_total} bytes")
         await self.run.remember(**{PLANNED: "yes"})
 
@@ -228,8 +254,10 @@ class _Step:
     async def _one(self, source: Reference) -> Found | NewItem:
         try:
             return self.of.finder.permit(self.run.who, source), await self.of.finder.one(source)
-        except (StationUnavailable, StationTimeout):
-            raise
+        except (StationUnavailable, StationTimeout) as error:
+            if not self._patience_lost:
+                raise
+            return NewItem(source, {}, ItemState.FAILED, error.detail)
         except NotFound as error:
             return NewItem(source, {}, ItemState.GONE, error.detail)
         except RsError as error:
@@ -261,17 +289,15 @@ class _Step:
         """What is to be done with one item; ``doubt`` is what its station says against its files."""
         before = there.get(source.item)
         if before is not None and self.request.existing is Existing.FAIL:
-            return NewItem(source, document, ItemState.FAILED, "it is in the collection already"), ()
+            return NewItem(source, document, ItemState.FAILED, _THERE), ()
         growing = self.request.follow and is_growing(document)
         bucket = self.of.buckets.of(self.target, (document.get("properties") or {}).get("product:type"))
         if before is not None and (
             self.request.existing is Existing.SKIP or (not growing and self._same(document, before))
         ):
-            return NewItem(source, document, ItemState.SKIPPED, "it is in the collection already"), ()
-        if growing and not document.get("assets"):
-            return NewItem(source, document, ItemState.GROWING, bucket=bucket), ()
+            return NewItem(source, document, ItemState.SKIPPED, _THERE), ()
         try:
-            planned = self._transfers(source, document)
+            planned = self._so_far(source, document) if growing else self._transfers(source, document)
         except RsError as error:
             doubt = error.detail
         if doubt is not None:
@@ -286,27 +312,48 @@ class _Step:
         assets = frozenset(self.request.assets)
         return transfers(source, document, station, Target(self.target, str(self.run.id)), assets)
 
+    def _so_far(self, source: Reference, document: Mapping[str, Any]) -> tuple[Planned, ...]:
+        """The files of a session that are there while it grows, and wanted."""
+        wanted, assets = self.request.assets, document.get("assets") or {}
+        there = {name: asset for name, asset in assets.items() if not wanted or name in wanted}
+        station, target = self.of.finder.station_of(source), Target(self.target, str(self.run.id))
+        return transfers(source, {**document, "assets": there}, station, target) if there else ()
+
     def _order(self) -> Order:
         return Order(self.run.id, self.run.who.login, self.request.priority)
 
     # Following: sessions that grow while they are staged.
 
-    async def _follow(self) -> None:
+    async def _follow(self) -> list[StationError]:
+        """Look at all sessions that grow; what kept us from it, where a station does not answer."""
         if not self.request.follow:
-            return
+            return []
         growing = await self.of.rows.items(self.run.id, [ItemState.GROWING], _BATCH)
-        await _gathered(self._look_again(item) for item in growing)
+        return [away for away in await _gathered(self._followed(item) for item in growing) if away is not None]
+
+    async def _followed(self, item: StagedItem) -> StationError | None:
+        try:
+            await self._look_again(item)
+        except StationError as error:
+            idle_s = await self.of.rows.idle_s(item.id)
+            if idle_s <= max(self.of.settings.follow_idle_s, self.of.settings.patience_s):
+                return error
+            await self._set(item, ItemState.FAILED, error.detail)
+        except NotFound as error:
+            await self._set(item, ItemState.GONE, error.detail)
+        except BadInput as error:
+            await self._set(item, ItemState.FAILED, error.detail)
+        return None
+
+    async def _set(self, item: StagedItem, state: ItemState, reason: str) -> None:
+        async with self.run.transaction() as conn:
+            await self.of.rows.set_item(conn, item.id, state, reason)
 
     async def _look_again(self, item: StagedItem) -> None:
         """New files of a session are carried; one that is complete is whole when they are there."""
-        try:
-            document = await self.of.finder.one(item.source)
-        except NotFound as error:
-            async with self.run.transaction() as conn:
-                await self.of.rows.set_item(conn, item.id, ItemState.GONE, error.detail)
-            return
-        planned = self._transfers(item.source, document) if document.get("assets") else ()
+        document = await self.of.finder.one(item.source)
         complete = not is_growing(document)
+        planned = (self._transfers if complete else self._so_far)(item.source, document)
         doubt = await self._doubt(item.source, document) if complete else "files are still to come"
         idle_s = await self.of.rows.idle_s(item.id)
         async with self.run.transaction() as conn:
@@ -317,6 +364,8 @@ class _Step:
             elif not new and idle_s > self.of.settings.follow_idle_s:
                 reason = f"the session did not grow for {idle_s:.0f} s, and is not complete: {doubt}"
                 await self.of.rows.set_item(conn, item.id, ItemState.FAILED, reason)
+        if doubt is None:
+            await self.run.tell(f"{item.source.item} is complete")
 
     async def _doubt(self, source: Reference, document: Mapping[str, Any]) -> str | None:
         """What the station's own totals say against a session that looks complete."""
@@ -334,18 +383,22 @@ class _Step:
 
     # Ordering: files that an archive must bring back first.
 
-    async def _ask_archive(self) -> None:
+    async def _ask_archive(self) -> list[StationError]:
+        """Ask for all files that must be brought back; what kept us from it, where a station does not answer."""
+        away: list[StationError] = []
         for item, order, station in await self.of.rows.ordered(self.run.id):
             try:
                 asked = await self._asked(item, order, station)
-            except (StationUnavailable, StationTimeout):
+            except (StationUnavailable, StationTimeout) as error:
+                away.append(error)
+            except Unavailable:
                 raise
             except RsError as error:
-                async with self.run.transaction() as conn:
-                    await self.of.rows.set_item(conn, item.id, ItemState.FAILED, error.detail)
+                await self._set(item, ItemState.FAILED, error.detail)
             else:
                 async with self.run.transaction() as conn:
                     await self.of.rows.note_order(conn, item.id, asked)
+        return away
 
     async def _asked(self, item: StagedItem, order: UUID | None, station: str) -> Asked:
         if self.of.archive is None:
@@ -354,7 +407,8 @@ class _Step:
 
     # Publishing: what is whole.
 
-    async def _publish(self) -> Outcome | Failure | Pause:
+    async def _publish(self, away: str | None) -> Outcome | Failure | Pause:
+        """Publish what may be; ``away`` says which station does not answer."""
         while True:
             counts = await self.of.rows.counts(self.run.id)
             failed = counts.get(ItemState.FAILED, 0) + counts.get(ItemState.GONE, 0)
@@ -362,27 +416,50 @@ class _Step:
                 return await self._failure()
             waits = any(counts.get(state) for state in (ItemState.GROWING, ItemState.CARRYING))
             if not counts.get(ItemState.WHOLE) or (self.request.strict and waits):
-                return await self._pause(counts) if waits else await self._outcome()
-            await self._publish_some()
+                return await self._pause(counts, away) if waits else await self._outcome()
+            number = await self._publish_some()
+            if waits and number:
+                await self.run.tell(f"published {number} items that are whole")
 
-    async def _publish_some(self) -> None:
+    async def _publish_some(self) -> int:
+        """Publish whole items, at most a batch of them unless it must be all at once; how many it was tried with."""
         await self.of.reached("before publish")
         if owns(self.run.who, self.target.owner):
             await self.of.catalog.ensure_collection(self.target, title=self.target.name)
         most = _MOST_ITEMS if self.request.strict else _BATCH
         with tracing.leaf("catalog publish"):
-            await self._publish_whole(most)
+            number = await self._publish_whole(most)
         await self.of.reached("after publish")
+        return number
 
-    async def _publish_whole(self, most: int) -> None:
+    async def _publish_whole(self, most: int) -> int:
         async with self.run.transaction() as conn:
-            items = await self.of.rows.items(self.run.id, [ItemState.WHOLE], most, conn)
+            whole = await self.of.rows.items(self.run.id, [ItemState.WHOLE], most, conn)
+            names = [item.source.item for item in whole]
+            await self.of.catalog.lock(conn, self.target.full, names)  # what is there now is there until it is replaced
+            before = await self.of.catalog.items(self.target.full, names)
+            items = await self._to_publish(conn, whole, before)
             files = await self.of.rows.carried(conn, [item.id for item in items])
-            before = await self.of.catalog.items(self.target.full, [item.source.item for item in items])
             documents = {item.id: self._document(item, files[item.id], before) for item in items}
             await self._publish_all(conn, items, documents)
             for item in items:
                 await self._leave(conn, item, files[item.id], before.get(item.source.item))
+        return len(items)
+
+    async def _to_publish(
+        self, conn: AsyncConnection[Row], whole: Sequence[StagedItem], before: Mapping[str, Any]
+    ) -> Sequence[StagedItem]:
+        """Without those that somebody else has published meanwhile, and that shall not be replaced."""
+        existing = self.request.existing
+        if existing is Existing.REPLACE:
+            return whole
+        state = ItemState.SKIPPED if existing is Existing.SKIP else ItemState.FAILED
+        there = [item for item in whole if item.source.item in before]
+        for item in there:
+            await self.of.rows.set_item(conn, item.id, state, _THERE)
+        if there and self.request.strict and state is ItemState.FAILED:
+            return ()
+        return [item for item in whole if item not in there]
 
     async def _leave(
         self, conn: AsyncConnection[Row], item: StagedItem, files: Sequence[Carried], before: Mapping[str, Any] | None
@@ -428,9 +505,12 @@ class _Step:
         else:
             await self.of.rows.published(conn, [item.id for item in items])
 
-    async def _pause(self, counts: Mapping[ItemState, int]) -> Pause:
-        await self.run.settle(await self.of.rows.progress(self.run.id))
-        if counts.get(ItemState.GROWING):
+    async def _pause(self, counts: Mapping[ItemState, int], away: str | None) -> Pause:
+        progress = await self.of.rows.progress(self.run.id)
+        await self.run.settle(progress if away is None else replace(progress, waiting=away))
+        if away is not None:
+            await self._tell(away)
+        if away is not None or counts.get(ItemState.GROWING):
             return Pause(self.of.settings.follow_every_s)
         age_s = (datetime.now(UTC) - self.run.job.created).total_seconds()
         return Pause(min(60.0, max(5.0, age_s / 10)))
@@ -456,6 +536,8 @@ class _Step:
     def _error(self, bad: Sequence[StagedItem], detail: str) -> RsError:
         if all(item.state is ItemState.GONE for item in bad):
             return NotFound(detail)
+        if all(item.reason == _THERE for item in bad):
+            return Conflict(detail, hint="stage into another collection, or let items be skipped or replaced")
         station = self.of.finder.station_of(bad[0].source)
         return StationRefused(station, detail) if station else Conflict(detail)
 

@@ -3,12 +3,16 @@
 An order looks at all that was published since its cursor, and a stretch before it: stations publish late what bears an
 earlier date. What it finds is noted, item by item and each once, before a job is asked for, under a key of those noted
 together: a look that is cut off between the two is taken up by the next one, which asks for the same job.
+
+An order goes on for years after it was given: each look has the rights that its owner holds then, not those of the day
+when it was given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -30,6 +34,12 @@ _FAILED_S = 60.0
 
 Submit = Callable[[Principal, Mapping[str, Any], str], Awaitable[UUID]]
 """Ask for a staging job with these inputs, once under this key; its id."""
+
+Permit = Callable[[Principal, str], Awaitable[object]]
+"""An error unless somebody may write to a collection that they name."""
+
+RightsNow = Callable[[Principal], Awaitable[Principal]]
+"""The same user with the rights they hold now; an error for who may not log in any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +64,25 @@ class Subscription:
 class Subscriptions:
     """The table of standing orders, and what becomes of them."""
 
-    def __init__(self, database: Database, finder: Finder, settings: StagingSettings, submit: Submit) -> None:
+    def __init__(
+        self,
+        database: Database,
+        finder: Finder,
+        settings: StagingSettings,
+        submit: Submit,
+        permit: Permit,
+        rights_now: RightsNow,
+    ) -> None:
         self._database = database
         self._finder = finder
         self._settings = settings
         self._submit = submit
+        self._permit = permit
+        self._rights_now = rights_now
 
     async def add(self, who: Principal, search: Search, options: Mapping[str, Any], since: datetime) -> Subscription:
         """Give a standing order; items published from ``since`` on are wanted."""
-        await self._finder.collections(who, search)
+        await self._finder.check(who, search)
         row = await self._one(
             "INSERT INTO rs.subscriptions (owner, principal, service, search, options, since, cursor) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING *, 0 AS items",
@@ -95,7 +115,9 @@ class Subscriptions:
 
     async def end(self, subscription: UUID) -> None:
         """Take a standing order back; the jobs that it made go on."""
-        await self._one("UPDATE rs.subscriptions SET ended = now() WHERE id = %s RETURNING id", subscription)
+        await self._one(
+            "UPDATE rs.subscriptions SET ended = now() WHERE id = %s AND ended IS NULL RETURNING id", subscription
+        )
 
     async def look(self) -> int:
         """Look for those whose time has come; how many there were."""
@@ -106,6 +128,9 @@ class Subscriptions:
             except RsError as error:
                 log.warning("subscription_not_looked_for", subscription=str(each.id), reason=error.detail)
                 await self._looked(each, each.cursor, error.detail)
+            except Exception as error:  # a bug holds up the order that met it, not the worker with all the others
+                log.error("subscription_met_a_bug", subscription=str(each.id), exc_info=error)
+                await self._looked(each, each.cursor, "the server met an error it did not expect")
         return len(due)
 
     async def _due(self) -> list[Subscription]:
@@ -120,17 +145,25 @@ class Subscriptions:
             return [_subscription(row) for row in await found.fetchall()]
 
     async def _look_for(self, order: Subscription) -> None:
+        order = replace(order, who=await self._rights_now(order.who))
+        await self._permit(order.who, order.options["collection"])
+        await self._finder.collections(order.who, order.search)
         await self._ask_for_noted(order)
-        begin = max(order.since, order.cursor - timedelta(seconds=self._settings.overlap_s))
         newest = order.cursor
-        async for page in self._finder.pages(order.who, _since(order.search, begin)):
-            await self._note(order, [source for source, _ in page])
+        async for page in self._finder.pages(order.who, _since(order.search, self._begin(order))):
+            for sources in _apart(source for source, _ in page):
+                await self._note(order, sources)
             await self._ask_for_noted(order)
             newest = max([newest, *(_published(item) for _, item in page)])
         await self._looked(order, newest, None)
 
+    def _begin(self, order: Subscription) -> datetime:
+        """From when on it is looked: a stretch before the cursor, as far as the order goes back."""
+        overlap = timedelta(seconds=self._settings.overlap_s)
+        return order.since if order.cursor - order.since <= overlap else order.cursor - overlap
+
     async def _note(self, order: Subscription, sources: list[Reference]) -> None:
-        """Note those that were not seen before, to be asked for together."""
+        """Note those that were not seen before, to be asked for together; the order stays this worker's meanwhile."""
         async with self._database.connection() as conn:
             await conn.execute(
                 "INSERT INTO rs.subscription_items (subscription, batch, service, collection, item) "
@@ -142,6 +175,10 @@ class Subscriptions:
                     [each.collection for each in sources],
                     [each.item for each in sources],
                 ],
+            )
+            await conn.execute(
+                "UPDATE rs.subscriptions SET next_look = now() + make_interval(secs => %s) WHERE id = %s",
+                [_FAILED_S, order.id],
             )
 
     async def _ask_for_noted(self, order: Subscription) -> None:
@@ -168,13 +205,13 @@ class Subscriptions:
         except (BadInput, NotFound) as error:  # none of them can be staged, now or later
             reason = error.detail
         async with self._database.connection() as conn:
-            await conn.execute(
-                "UPDATE rs.subscription_items SET job = %s, reason = %s WHERE subscription = %s AND batch = %s",
+            noted = await conn.execute(
+                "UPDATE rs.subscription_items SET job = %s, reason = %s "
+                "WHERE subscription = %s AND batch = %s AND job IS NULL AND reason IS NULL",
                 [job, reason, order.id, batch],
             )
-            await conn.execute(
-                "UPDATE rs.subscriptions SET jobs = jobs + %s WHERE id = %s", [int(job is not None), order.id]
-            )
+            if noted.rowcount and job is not None:  # another worker may have been quicker
+                await conn.execute("UPDATE rs.subscriptions SET jobs = jobs + 1 WHERE id = %s", [order.id])
 
     async def _looked(self, order: Subscription, cursor: datetime, reason: str | None) -> None:
         wait_s = _FAILED_S if reason else self._settings.subscriptions_every_s
@@ -196,6 +233,19 @@ _SELECT = (
     "SELECT s.*, (SELECT count(*)::int FROM rs.subscription_items WHERE subscription = s.id) AS items "
     "FROM rs.subscriptions s"
 )
+
+
+def _apart(sources: Iterable[Reference]) -> list[list[Reference]]:
+    """The same in lists none of which has two items of one id, as those of two stations: no job takes both."""
+    seen: Counter[str] = Counter()
+    lists: list[list[Reference]] = []
+    for source in sources:
+        number = seen[source.item]
+        seen[source.item] += 1
+        if number == len(lists):
+            lists.append([])
+        lists[number].append(source)
+    return lists
 
 
 def _since(search: Search, begin: datetime) -> Search:

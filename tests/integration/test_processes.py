@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import httpx_sse
 import pytest
 
+from tests.integration.callers import calling
 from tests.integration.jobs import (
     SESSION,
     accepted,
@@ -159,6 +161,23 @@ class TestStaging:
         assert (told[-1]["status"], told[-1]["files_done"]) == ("successful", 38)
         assert all(ogc_faults(status, "statusInfo") == [] for status in told)
 
+    def test_whoever_was_told_of_the_end_need_not_come_back(self, alice: httpx.Client) -> None:
+        """A browser comes back to events until it is answered 204, with the id of what it was told last."""
+        job = ended(alice, accepted(stage(alice, some_collection())))
+        path = f"/jobs/{job['jobID']}/events"
+        last = alice.get(path, headers={"Last-Event-ID": "9" * 5000}).text.partition("\n")[0].removeprefix("id: ")
+        assert alice.get(path, headers={"Last-Event-ID": last}).status_code == 204
+        assert "successful" in alice.get(path, headers={"Last-Event-ID": str(int(last) - 1)}).text
+
+    def test_an_item_that_is_there_is_a_conflict(self, alice: httpx.Client) -> None:
+        collection = some_collection()
+        item = staged(alice, collection)
+        inputs = {"items": {"href": _via(item)}, "collection": collection, "existing": "fail"}
+        job = ended(alice, accepted(alice.post("/processes/staging/execution", json={"inputs": inputs})))
+        answer = alice.get(f"/jobs/{job['jobID']}/results")
+        assert (job["status"], answer.status_code) == ("failed", 409)
+        assert ogc_faults(answer.json(), "exception") == []
+
     def test_a_station_that_is_down_is_named_at_once(self, platform: Any, alice: httpx.Client) -> None:
         platform.rs("station", "fault", "sgs", "--down")
         try:
@@ -267,6 +286,10 @@ class TestRights:
                 "inputs.items.0",
             ),
             ({"items": [{"href": "s3://rs-data/bob/x"}], "collection": "c"}, "inputs.items.0"),
+            (
+                {"items": [{"service": "cadip", "search": {"ids": ["\0"]}}], "collection": "c"},
+                "\\u0000 is no character",
+            ),
         ],
     )
     def test_wrong_inputs_are_named(self, alice: httpx.Client, inputs: dict[str, Any], named: str) -> None:
@@ -292,6 +315,55 @@ class TestStandard:
         assert alice.get(after).json()["jobs"][0]["jobID"] == made[0]
         assert alice.get("/jobs", params={"processID": "nothing"}).json()["jobs"] == []
         assert alice.get("/jobs", params={"status": "strange"}).status_code == 400
+        (mine,) = [link["href"] for link in first["links"] if link["rel"] == "self"]
+        assert [job["jobID"] for job in alice.get(mine).json()["jobs"]] == made[:0:-1]
+        forgotten = alice.get("/jobs", params={"after": str(uuid4())})
+        assert (forgotten.status_code, forgotten.json()["detail"][:6]) == (400, "after:")
+
+    def test_processes_are_listed_by_pages(self, alice: httpx.Client) -> None:
+        known = [process["id"] for process in alice.get("/processes").json()["processes"]]
+        path, found = "/processes?limit=2", []
+        while path:
+            page = alice.get(path).json()
+            assert ogc_faults(page, "processList") == []
+            assert len(page["processes"]) <= 2
+            found += [process["id"] for process in page["processes"]]
+            path = next((link["href"] for link in page["links"] if link["rel"] == "next"), "")
+        assert found == known
+        assert alice.get("/processes", params={"limit": 0}).status_code == 400
+
+    def test_a_search_that_the_catalog_cannot_read_is_refused(self, alice: httpx.Client) -> None:
+        full = f"alice_{(collection := some_collection())}"
+        ended(alice, accepted(stage(alice, collection)))
+        search = {"collections": [full], "filter": {"op": "nonsense", "args": [1]}}
+        body = {"inputs": {"items": {"service": "catalog", "search": search}, "collection": collection}}
+        assert alice.post("/processes/staging/execution", json=body).status_code == 400
+        order = {"service": "catalog", "search": search, "collection": collection}
+        assert alice.post("/processes/staging/subscriptions", json=order).status_code == 400
+
+    def test_a_standing_order_follows_the_sessions_that_it_finds(self, alice: httpx.Client) -> None:
+        order = {"service": "cadip", "collection": some_collection(), "search": {"ids": ["none"]}}
+        made = alice.post("/processes/staging/subscriptions", json=order)
+        assert (made.status_code, made.json()["options"]["follow"]) == (201, True)
+        assert alice.delete(made.headers["location"]).status_code == 204
+
+    @pytest.mark.parametrize(
+        "since", ["0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-14:00"]
+    )
+    def test_a_standing_order_begins_in_our_time(self, alice: httpx.Client, since: str) -> None:
+        order = {"service": "auxip", "collection": some_collection(), "since": since}
+        answer = alice.post("/processes/staging/subscriptions", json=order)
+        assert (answer.status_code, answer.json()["detail"][:10]) == (400, "body.since")
+
+
+class TestState:
+    def test_stations_that_may_not_be_read_are_not_told(self, platform: Any, values: dict[str, Any]) -> None:
+        with calling(platform, stations=values["stations"]) as callers:
+            callers.rows("INSERT INTO rs.stations (name) VALUES ('sgs') ON CONFLICT DO NOTHING RETURNING name")
+            for role, told in (("cadip_sgs", True), ("cadip_mti", False), ("processes_*", True)):
+                roles = {"rs_processes_staging_read", f"rs_{role}_read"}
+                state = callers.ask("eve", "GET", "/processes/staging/state", roles=roles).json()
+                assert ("sgs" in [each["name"] for each in state["stations"]]) is told
 
 
 class TestProcessing:
@@ -306,3 +378,7 @@ class TestProcessing:
 
 def _self(item: dict[str, Any]) -> str:
     return str(next(link["href"] for link in item["links"] if link["rel"] == "self"))
+
+
+def _via(item: dict[str, Any]) -> str:
+    return str(next(link["href"] for link in item["links"] if link["rel"] == "via"))

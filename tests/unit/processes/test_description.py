@@ -5,12 +5,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from pydantic import ValidationError
 
 from rs_server.access.policy import Principal
 from rs_server.dpr.request import ProcessorInputs
 from rs_server.errors import BadInput
 from rs_server.processes import description
-from rs_server.processes.app import CONFORMANCE, JobList, Link, Wanted, landing_page, status_info
+from rs_server.processes.app import CONFORMANCE, JobList, Link, Wanted, landing_page, prefers_async, status_info
 from rs_server.processes.jobs import valid
 from rs_server.processes.model import Job, Process, Progress, Status
 from rs_server.staging.inputs import StagingInputs
@@ -39,6 +40,36 @@ def test_descriptions_are_valid(inputs: Any, fewest: int) -> None:
     assert ogc_faults(described, "process") == []
     assert "$ref" not in str(described)
     assert described["inputs"]["items"]["minOccurs"] == fewest
+
+
+def test_a_description_tells_defaults_and_how_many() -> None:
+    described = description.whole(process(StagingInputs))
+    assert described["inputs"]["existing"]["schema"]["default"] == "replace"
+    items = described["inputs"]["items"]["schema"]
+    assert (items["type"], items["minItems"], items["maxItems"]) == ("array", 1, 1000)
+    assert described["outputs"].keys() == {"items", "report"}
+
+
+@pytest.mark.parametrize(
+    ("header", "asked"),
+    [
+        ("", False),
+        ("respond-async", True),
+        ("wait=10, Respond-Async; x=1", True),
+        ("no-respond-async", False),
+        ("x=respond-async", False),
+    ],
+)
+def test_who_prefers_not_to_wait(header: str, *, asked: bool) -> None:
+    assert prefers_async(header) is asked
+
+
+@pytest.mark.parametrize(
+    "query", [{"processID": ["\0"]}, {"owner": "\0"}, {"minDuration": "inf"}, {"maxDuration": "Infinity"}]
+)
+def test_what_no_database_could_look_for_is_refused(query: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Wanted.model_validate(query)
 
 
 def test_lists_are_valid() -> None:
@@ -70,8 +101,12 @@ def test_job_status_is_valid_and_carries_our_members(status: Status) -> None:
         ({"collection": "c"}, "inputs.items"),
         ({"items": [{"href": "x"}]}, "inputs.collection"),
         ({"items": [], "collection": "c"}, "inputs.items"),
-        ({"items": [{"href": 1}], "collection": "c"}, "inputs.items.0"),
-        ({"items": "x", "collection": "c"}, "inputs.items.0"),
+        ({"items": [{"href": 1}], "collection": "c"}, "inputs.items.0.href: Input should be a valid string"),
+        ({"items": "x", "collection": "c"}, 'inputs.items.0: an item is {"href": …}'),
+        ({"items": [{}], "collection": "c"}, 'inputs.items.0: an item is {"href": …}'),
+        ({"items": [{"search": {}}], "collection": "c"}, "inputs.items.0.service: Field required"),
+        ({"items": {"service": "cadip", "serch": {}}, "collection": "c"}, "inputs.items.search: Field required"),
+        ({"items": [{"service": "x", "search": {}}], "collection": "c"}, "inputs.items.0.service: Input should be"),
         ({"items": [{"href": "x"}], "collection": 3}, "inputs.collection"),
         ({"items": [{"href": "x"}], "collection": "c", "colection": "d"}, "inputs.colection"),
     ],

@@ -70,6 +70,7 @@ def test_ids_are_read_from_percent_encoding() -> None:
         f"{HOST}/cadip/collections/../items/x",
         "s3://rs-data/bob/secret",
         "file:///etc/passwd",
+        f"http://[::1{PATH}",
         "",
     ],
 )
@@ -111,6 +112,9 @@ def test_the_id_of_an_inline_item_is_no_path() -> None:
         ({"assets": {"a": asset(), "b": asset(PATH + "x")}}, "several items"),
         ({"assets": {"a": {"href": "https://elsewhere/cadip/collections/c/items/i/download/a"}}}, "elsewhere"),
         ({"assets": "none", "links": [None, {"rel": "self"}]}, "self"),
+        ({"type": "FeatureCollection"}, "features: a list"),
+        ({"type": "FeatureCollection", "features": []}, "features: a list"),
+        ({"type": "FeatureCollection", "features": 5}, "features: a list"),
     ],
 )
 def test_an_inline_item_without_its_address_is_refused(whole: dict[str, Any], why: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from fastapi import Depends, FastAPI, Request
 
 from rs_server import errors
-from rs_server.bodies import DEEPEST, as_json, bounded_body, depth, no_number
+from rs_server.bodies import DEEPEST, as_json, bounded_body, depth, no_number, no_text
 from tests.asgi import client
 
 
@@ -67,3 +67,22 @@ def test_what_json_takes_and_nobody_can_keep_is_refused(value: object) -> None:
 def test_our_own_mistakes_are_not_the_callers() -> None:
     with pytest.raises(TypeError):
         as_json({"a": {1, 2}})
+
+
+@pytest.mark.parametrize(
+    ("text", "sign"),
+    [
+        (rb'{"a": "b"}', None),
+        (rb'{"a": "\u0001 \u00e9 \ud834\udd1e"}', None),
+        (rb'{"a": "\\u0000"}', None),  # a backslash, and then five letters
+        (rb'{"a": "b\u0000"}', "\\u0000"),
+        (rb'{"a": "\\\u0000"}', "\\u0000"),
+        (rb'{"a\u0000": 1}', "\\u0000"),
+        (rb'{"a": "\ud834"}', "\\ud834"),
+        (rb'{"a": "\uDD1E"}', "\\uDD1E"),
+        (rb'{"a": "\ud834x\udd1e"}', "\\ud834"),
+        (rb'{"a": "\ud834\udd1e\udd1e"}', "\\udd1e"),
+    ],
+)
+def test_what_is_no_character_is_found(text: bytes, sign: str | None) -> None:
+    assert no_text(text) == sign

@@ -106,4 +106,15 @@ def test_an_edition_with_other_files_is_another() -> None:
     theirs = item()
     theirs["assets"].pop(NAME)
     assert not same(theirs, ours())
-    assert not same(theirs, ours(), frozenset({name_of(2, 1)}))
+    assert not same(item(), {"assets": theirs["assets"]})
+
+
+def test_files_beside_those_wanted_do_not_make_another_edition() -> None:
+    """Else they would be thrown away, only because one of them was asked for again."""
+    wanted = frozenset({name_of(2, 1)})
+    assert same(item(), ours(), wanted)
+    assert not same(item(), ours(**{"file:size": 1}), frozenset({NAME}))
+    fewer = ours()
+    fewer["assets"].pop(name_of(2, 1))
+    assert not same(item(), fewer, wanted)
+    assert not same(item(), ours(), frozenset({"x"}))

@@ -15,6 +15,7 @@ from rs_server.storage.stac import Place
 from tests.unit.staging.station import SESSION, Station, name_of
 
 HOST = "http://127.0.0.1:8000"
+NONSENSE = {"op": "nonsense", "args": []}
 SGS = f"{HOST}/cadip/collections/s1-sgs/items/{SESSION}"
 PRODUCER = frozenset({"rs_cadip_*_read", "rs_cadip_*_download"})
 
@@ -38,6 +39,11 @@ class Catalog:
         raise NotImplementedError
 
     async def search(self, body: Mapping[str, Any], collections: Sequence[str]) -> dict[str, Any]:
+        if body.get("filter") == NONSENSE:
+            raise BadInput("the catalog refuses the search")
+        return {"features": [], "links": []}
+
+    async def lock(self, conn: Any, collection_id: str, item_ids: Sequence[str]) -> None:
         raise NotImplementedError
 
     async def publish(self, conn: Any, items: Sequence[Mapping[str, Any]]) -> None:
@@ -135,6 +141,8 @@ async def test_a_search_is_kept_without_its_paging(item: Any, service: str, body
         ({"href": "/cadip/search?idz=A"}, BadInput, "inputs.items.0: idz"),
         ({"href": "/cadip/search?filter=nonsense%3D1"}, BadInput, "nonsense"),
         ({"href": "/strange/search"}, BadInput, "service"),
+        ({"href": "/cadip/search?ids=A&ids=B"}, BadInput, "inputs.items.0: ids is given more than once"),
+        ({"href": "http://[::1/cadip/search"}, BadInput, "inputs.items.0: .* is not an address"),
         ({"href": "/auxip/search"}, NotFound, "no collection"),
         ({"service": "cadip", "search": {"collections": ["other"]}}, NotFound, "no collection"),
         ({"service": "cadip", "search": {"strange": 1}}, BadInput, "inputs.items.0.search: strange"),
@@ -150,6 +158,20 @@ async def test_a_search_of_the_catalog_needs_rights_to_its_collections() -> None
     roles = ("rs_catalog_carol:shared_read", "rs_catalog_carol:shared_download")
     request = await admitted({"items": {"service": "catalog", "search": {}}}, *roles)
     assert request.searches[0].service == "catalog"
+
+
+async def test_a_search_that_the_catalog_cannot_read_is_refused_at_once() -> None:
+    roles = ("rs_catalog_carol:shared_read", "rs_catalog_carol:shared_download")
+    with pytest.raises(BadInput, match="refuses"):
+        await admitted({"items": {"service": "catalog", "search": {"filter": NONSENSE}}}, *roles)
+
+
+async def test_items_that_were_not_looked_at_may_be_good() -> None:
+    """Twenty that are not there say nothing of the next one."""
+    missing = [{"href": f"{SGS}x{number}"} for number in range(20)]
+    with pytest.raises(NotFound):
+        await admitted({"items": missing})
+    assert len((await admitted({"items": [*missing, {"href": SGS}]})).items) == 21
 
 
 async def test_options_are_kept() -> None:

@@ -1,0 +1,265 @@
+"""Steps of staging jobs in a database of their own, with a station and a catalog in memory: who carries is the test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from rs_server.access.policy import Principal
+from rs_server.catalog.names import CollectionName
+from rs_server.database import Database, open_database
+from rs_server.errors import Conflict, StationUnavailable
+from rs_server.processes.model import Failure, Outcome, Pause
+from rs_server.processes.rows import JobRows
+from rs_server.processes.run import Run
+from rs_server.settings import DatabaseSettings, StagingSettings
+from rs_server.staging.process import Staging
+from rs_server.staging.rows import StagingRows
+from rs_server.stations.station import Collection
+from rs_server.storage.layout import Buckets
+from rs_server.storage.stac import Place
+from tests.conftest import Platform
+from tests.integration.databases import own_database
+from tests.unit.staging.station import SESSION, Station, item, name_of
+
+TABLES = ("20", "21", "22", "23", "24", "50", "60", "61", "62", "63", "64")
+HOST = "http://127.0.0.1:8000"
+ANN = Principal("ann", roles=frozenset({"rs_cadip_*_read", "rs_cadip_*_download"}))
+PATH = f"/cadip/collections/s1-sgs/items/{SESSION}"
+OTHER = "/cadip/collections/s1-mti/items/OTHER"
+IDLE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def tables(platform: Platform) -> Iterator[DatabaseSettings]:
+    with own_database(platform, "steps", TABLES) as made:
+        yield made
+
+
+@pytest.fixture
+async def database(tables: DatabaseSettings) -> AsyncIterator[Database]:
+    async with open_database(tables) as opened:
+        async with opened.connection() as conn:
+            await conn.execute("TRUNCATE rs.jobs, rs.lines, rs.stations, rs.leftovers CASCADE")
+        yield opened
+
+
+class Catalog:
+    """One collection."""
+
+    def __init__(self) -> None:
+        self.there: dict[str, dict[str, Any]] = {}
+
+    async def has_collection(self, name: CollectionName) -> bool:
+        return True
+
+    async def collection_ids(self) -> list[str]:
+        return []
+
+    async def ensure_collection(self, name: CollectionName, *, title: str) -> None: ...
+
+    async def item(self, collection_id: str, item_id: str) -> dict[str, Any]:
+        return self.there[item_id]
+
+    async def items(self, collection_id: str, item_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        return {name: self.there[name] for name in item_ids if name in self.there}
+
+    async def search(self, body: Mapping[str, Any], collections: Sequence[str]) -> dict[str, Any]:
+        raise NotImplementedError
+
+    async def lock(self, conn: Any, collection_id: str, item_ids: Sequence[str]) -> None: ...
+
+    async def publish(self, conn: Any, items: Sequence[Mapping[str, Any]]) -> None:
+        self.there |= {each["id"]: dict(each) for each in items}
+
+
+class TwoStations(Station):
+    """Beside the station with the session, another one with an item that is whole."""
+
+    async def item(self, service: str, collection: str, item_id: str) -> dict[str, Any]:
+        if collection == "s1-mti":
+            return {**item(), "id": "OTHER"}
+        return await super().item(service, collection, item_id)
+
+    def station_of(self, service: str, collection: str) -> str:
+        return "mti" if collection == "s1-mti" else super().station_of(service, collection)
+
+    def collections(self, service: str) -> list[Collection]:
+        raise NotImplementedError
+
+
+class Bench:
+    """A job, whose steps are done one by one."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.rows = JobRows(database)
+        self.station = TwoStations()
+        self.catalog = Catalog()
+        self.staging = Staging(
+            self.station,
+            self.catalog,
+            StagingRows(database, "own"),
+            Place("own", "http://s3", "r", HOST),
+            Buckets("own"),
+            StagingSettings(follow_idle_s=IDLE_S, patience_s=IDLE_S),
+        )
+
+    async def ask(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        async with self.database.connection() as conn:
+            found = await conn.execute(query.encode(), values)
+            return await found.fetchall() if found.description else []
+
+    async def job(self, *paths: str, **options: Any) -> None:
+        request = {"items": [*paths], "collection": "ann_x", **options}
+        made, _ = await self.rows.add("staging", ANN, request, None)
+        self.id = made.id
+
+    async def step(self) -> Outcome | Failure | Pause:
+        await self.ask("UPDATE rs.jobs SET held_until = NULL WHERE id = %s", self.id)
+        job = await self.rows.begin(self.id)
+        assert job is not None
+        engine: Any = None
+        return await self.staging.run(Run(self.rows, job, engine))
+
+    async def carry(self) -> None:
+        """All files are carried, at once."""
+        await self.ask("UPDATE rs.transfers SET state = 'done', digest = '1220aa' WHERE job = %s", self.id)
+        await self.ask(
+            "UPDATE rs.staging_items SET state = 'whole' WHERE job = %s AND state = 'carrying'",
+            self.id,
+        )
+
+    async def items(self) -> dict[str, tuple[str, str | None]]:
+        rows = await self.ask("SELECT item, state, reason FROM rs.staging_items WHERE job = %s", self.id)
+        return {row["item"]: (row["state"], row["reason"]) for row in rows}
+
+    async def files(self) -> set[str]:
+        return {row["name"] for row in await self.ask("SELECT name FROM rs.transfers WHERE job = %s", self.id)}
+
+    async def log(self) -> list[str]:
+        return [each.line for each in await self.rows.log(self.id)]
+
+
+@pytest.fixture
+def bench(database: Database) -> Bench:
+    return Bench(database)
+
+
+@pytest.mark.parametrize(("existing", "state"), [("skip", "skipped"), ("fail", "failed")])
+async def test_what_another_job_published_meanwhile_is_not_replaced(bench: Bench, existing: str, state: str) -> None:
+    await bench.job(PATH, existing=existing)
+    assert isinstance(await bench.step(), Pause)
+    theirs = {"id": SESSION, "properties": {}, "assets": {}}
+    bench.catalog.there[SESSION] = theirs
+    await bench.carry()
+    ended = await bench.step()
+    assert bench.catalog.there[SESSION] is theirs
+    assert await bench.items() == {SESSION: (state, "it is in the collection already")}
+    assert isinstance(ended, Outcome if existing == "skip" else Failure)
+
+
+async def test_strict_publishes_nothing_when_one_is_there_meanwhile(bench: Bench) -> None:
+    await bench.job(PATH, OTHER, existing="fail", strict=True)
+    await bench.step()
+    bench.catalog.there["OTHER"] = {"id": "OTHER"}
+    await bench.carry()
+    assert isinstance(await bench.step(), Failure)
+    assert set(bench.catalog.there) == {"OTHER"}
+
+
+async def test_an_item_that_is_there_is_a_conflict_and_no_fault_of_its_station(bench: Bench) -> None:
+    bench.catalog.there[SESSION] = {"id": SESSION}
+    await bench.job(PATH, existing="fail")
+    ended = await bench.step()
+    assert isinstance(ended, Failure)
+    assert isinstance(ended.error, Conflict)
+    assert ended.error.detail == f"nothing was published: {SESSION}: it is in the collection already"
+
+
+async def test_the_log_says_that_a_session_was_not_complete(bench: Bench) -> None:
+    bench.station.session["properties"]["rs:complete"] = False
+    await bench.job(PATH, OTHER)
+    await bench.step()
+    assert (await bench.log())[0] == "1 of the sessions are still growing, and only what is there now is staged"
+
+
+async def test_an_asset_wanted_of_a_growing_session_may_come_later(bench: Bench) -> None:
+    wanted = name_of(2, 2)
+    session = bench.station.session
+    session["properties"]["rs:complete"] = False
+    last = session["assets"].pop(wanted)
+    await bench.job(PATH, follow=True, assets=[wanted])
+    assert isinstance(await bench.step(), Pause)
+    assert (await bench.items())[SESSION] == ("growing", None)
+    session["assets"][wanted] = last
+    await bench.step()
+    assert await bench.files() == {wanted}
+    session["properties"]["rs:complete"] = True
+    await bench.step()
+    await bench.carry()
+    assert isinstance(await bench.step(), Outcome)
+    assert set(bench.catalog.there[SESSION]["assets"]) == {wanted}
+    assert f"{SESSION} is complete" in await bench.log()
+
+
+async def test_an_asset_that_never_comes_fails_its_item_not_the_job(bench: Bench) -> None:
+    bench.station.session["properties"]["rs:complete"] = False
+    await bench.job(PATH, OTHER, follow=True, assets=[name_of(1, 1), "x"])
+    await bench.step()
+    bench.station.session["properties"]["rs:complete"] = True
+    await bench.step()
+    assert (await bench.items())[SESSION] == ("failed", f"{SESSION} has no asset x")
+
+
+async def test_a_station_that_is_away_holds_up_its_own_items_alone(bench: Bench) -> None:
+    bench.station.session["properties"]["rs:complete"] = False
+    await bench.job(PATH, OTHER, follow=True)
+    await bench.step()
+    bench.station.down = True
+    await bench.carry()
+    assert isinstance(await bench.step(), Pause)
+    assert set(bench.catalog.there) == {"OTHER"}
+    assert (await bench.rows.get(bench.id)).progress.waiting == "station sgs: did not answer"
+    assert "waiting: station sgs: did not answer" in await bench.log()
+
+
+async def test_a_session_whose_station_stays_away_fails_in_the_end(bench: Bench) -> None:
+    bench.station.session["properties"]["rs:complete"] = False
+    await bench.job(PATH, OTHER, follow=True)
+    await bench.step()
+    bench.station.down = True
+    await bench.carry()
+    long_ago = datetime.now(UTC) - timedelta(seconds=IDLE_S + 1)
+    await bench.ask("UPDATE rs.staging_items SET grown = %s WHERE job = %s", long_ago, bench.id)
+    ended = await bench.step()
+    assert isinstance(ended, Outcome)
+    assert (await bench.items())[SESSION] == ("failed", "station sgs: did not answer")
+
+
+async def test_the_log_says_once_what_a_job_waits_for(bench: Bench) -> None:
+    await bench.job(PATH)
+    await bench.step()
+    assert [line for line in await bench.log() if "waiting" in line] == []  # every job waits for a moment
+    closed = datetime.now(UTC) + timedelta(minutes=1)
+    await bench.ask("INSERT INTO rs.stations (name, closed_until, reason) VALUES ('sgs', %s, 'no answer; x')", closed)
+    await bench.step()
+    await bench.step()
+    assert [line for line in await bench.log() if "waiting" in line] == ["waiting: no answer"]
+
+
+async def test_items_of_a_station_that_stays_away_fail_alone_while_it_is_planned(bench: Bench) -> None:
+    bench.station.down = True
+    await bench.job(PATH, OTHER)
+    assert isinstance(await bench.step(), Pause)
+    assert await bench.items() == {}
+    long_ago = datetime.now(UTC) - timedelta(seconds=IDLE_S + 1)
+    await bench.ask("UPDATE rs.jobs SET created = %s WHERE id = %s", long_ago, bench.id)
+    await bench.step()
+    assert (await bench.items())[SESSION] == ("failed", str(StationUnavailable("sgs", "did not answer")))
+    await bench.carry()
+    assert isinstance(await bench.step(), Outcome)
+    assert set(bench.catalog.there) == {"OTHER"}

@@ -1,0 +1,153 @@
+"""Standing orders in a database of their own: whose rights they have, what they find, what stops none of the others."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from rs_server.access.policy import Principal
+from rs_server.database import Database, open_database
+from rs_server.errors import Forbidden
+from rs_server.processes.references import Reference
+from rs_server.settings import DatabaseSettings, StagingSettings
+from rs_server.staging.inputs import Search
+from rs_server.staging.subscriptions import Subscription, Subscriptions
+from tests.conftest import Platform
+from tests.integration.databases import own_database
+
+TABLES = ("20", "21", "22", "23")
+ANN = Principal("ann", roles=frozenset({"then"}))
+SINCE = datetime(2026, 11, 25, tzinfo=UTC)
+SEARCH = Search(service="auxip", body={})
+
+
+@pytest.fixture(scope="module")
+def tables(platform: Platform) -> Iterator[DatabaseSettings]:
+    with own_database(platform, "orders", TABLES) as made:
+        yield made
+
+
+@pytest.fixture
+async def database(tables: DatabaseSettings) -> AsyncIterator[Database]:
+    async with open_database(tables) as opened:
+        async with opened.connection() as conn:
+            await conn.execute("TRUNCATE rs.subscriptions CASCADE")
+        yield opened
+
+
+class World:
+    """What is found, who may what, and what was asked for."""
+
+    def __init__(self) -> None:
+        self.pages_found: list[list[Reference]] = []
+        self.times: datetime | None = SINCE
+        self.roles = frozenset({"now"})
+        self.banned = False
+        self.submitted: list[tuple[Principal, list[str]]] = []
+        self.begun: list[Any] = []
+
+    async def check(self, who: Principal, search: Search) -> None: ...
+
+    async def collections(self, who: Principal, search: Search) -> list[str]:
+        return ["a", "b"]
+
+    async def pages(self, who: Principal, search: Search) -> AsyncIterator[list[tuple[Reference, dict[str, Any]]]]:
+        self.begun.append(search.body["filter"]["args"][1]["timestamp"])
+        properties = {} if self.times is None else {"published": self.times.isoformat()}
+        for page in self.pages_found:
+            yield [(each, {"properties": properties}) for each in page]
+
+    async def submit(self, who: Principal, inputs: Mapping[str, Any], key: str) -> UUID:
+        self.submitted.append((who, [each["href"] for each in inputs["items"]]))
+        return uuid4()
+
+    async def permit(self, who: Principal, collection: str) -> None:
+        if self.banned:
+            raise Forbidden(f"{who.login} may not write catalog {collection}")
+
+    async def now(self, who: Principal) -> Principal:
+        return replace(who, roles=self.roles)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def orders(database: Database, world: World) -> Subscriptions:
+    finder: Any = world
+    settings = StagingSettings(subscriptions_every_s=0.001)
+    return Subscriptions(database, finder, settings, world.submit, world.permit, world.now)
+
+
+async def given(orders: Subscriptions, since: datetime = SINCE) -> Subscription:
+    return await orders.add(ANN, SEARCH, {"collection": "ann_x"}, since)
+
+
+def ref(item: str, collection: str = "a") -> Reference:
+    return Reference("auxip", collection, item)
+
+
+async def test_a_look_has_the_rights_of_now(orders: Subscriptions, world: World) -> None:
+    await given(orders)
+    world.pages_found = [[ref("one")]]
+    assert await orders.look() == 1
+    assert [who.roles for who, _ in world.submitted] == [world.roles]
+
+
+async def test_who_lost_access_is_told_and_misses_nothing_once_it_is_back(orders: Subscriptions, world: World) -> None:
+    made = await given(orders)
+    world.pages_found, world.banned = [[ref("one")]], True
+    await orders.look()
+    told = await orders.get(made.id, "ann")
+    assert (told.reason, told.cursor, told.items) == ("ann may not write catalog ann_x", SINCE, 0)
+    world.banned = False
+    await due(orders)
+    await orders.look()
+    assert [hrefs for _, hrefs in world.submitted] == [["/auxip/collections/a/items/one"]]
+    assert (await orders.get(made.id, "ann")).reason is None
+
+
+async def test_items_of_one_id_come_in_different_jobs(orders: Subscriptions, world: World) -> None:
+    """Two stations often publish the same file, and no job takes two items of one id."""
+    made = await given(orders)
+    world.pages_found = [[ref("one"), ref("one", "b"), ref("two")]]
+    await orders.look()
+    hrefs = sorted(hrefs for _, hrefs in world.submitted)
+    a = "/auxip/collections/a/items"
+    assert hrefs == [[f"{a}/one", f"{a}/two"], ["/auxip/collections/b/items/one"]]
+    told = await orders.get(made.id, "ann")
+    assert (told.items, told.jobs) == (3, 2)
+
+
+async def test_a_bug_that_one_order_meets_holds_up_no_other(orders: Subscriptions, world: World) -> None:
+    made = [await given(orders), await given(orders)]
+    world.pages_found, world.times = [[ref("one")]], None  # an item without its time of publication
+    assert await orders.look() == 2
+    reasons = {(await orders.get(each.id, "ann")).reason for each in made}
+    assert reasons == {"the server met an error it did not expect"}
+
+
+async def test_an_order_reaches_back_as_far_as_it_was_given_and_no_further(orders: Subscriptions, world: World) -> None:
+    await given(orders, datetime(1, 1, 1, tzinfo=UTC))
+    await orders.look()
+    assert world.begun == ["0001-01-01T00:00:00.000Z"]
+
+
+async def test_the_end_of_an_order_is_its_first(orders: Subscriptions) -> None:
+    made = await given(orders)
+    await orders.end(made.id)
+    first = (await orders.get(made.id, "ann")).ended
+    await orders.end(made.id)
+    assert (await orders.get(made.id, "ann")).ended == first is not None
+
+
+async def due(orders: Subscriptions) -> None:
+    """Let the time come at which those are looked for again that failed."""
+    await orders._one("UPDATE rs.subscriptions SET next_look = %s RETURNING id", datetime.now(UTC) - timedelta(days=1))
