@@ -96,7 +96,7 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
         catalog = CatalogStore(database, Rules(settings.catalog.lifecycle))
         place = Place(storage.bucket, storage.endpoint, storage.region, settings.public_url, settings.access.issuer)
         orders = Orders(database, stations, settings.orders)
-        rows, archive = StagingRows(database, storage.bucket), Archive(orders)
+        rows, archive = StagingRows(database, storage.bucket, settings.staging.grace_s), Archive(orders)
         staging = Staging(stations, catalog, rows, place, buckets, settings.staging, archive=archive, reached=reached)
         records, clusters = RecordRows(database), GatewayClusters(settings.dask)
         world = ProcessingWorld(

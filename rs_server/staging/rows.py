@@ -34,7 +34,17 @@ _UNWOKEN = (
     "SELECT 1 FROM rs.staging_items WHERE job = j.id AND state = ANY(CASE WHEN coalesce((j.request->>'strict')::bool, "
     "false) THEN ARRAY['failed', 'gone'] ELSE ARRAY['whole'] END)))"
 )
+# Where a file goes that is carried anew: nobody who carried it before, and sleeps, writes there.
+_KEY_ANEW = r"regexp_replace(t.key, '(~\d+)?/([^/]+)$', '~' || (t.fence + 1) || '/\2')"
 _CLAIMING = 0x7273_636C_6169  # any number, the same in every worker: one at a time asks whose turn it is
+
+
+# Files as they were planned.
+_NEW = (
+    "unnest(%(items)s::bigint[], %(stations)s::text[], %(names)s::text[], %(assets)s::jsonb[], %(keys)s::text[], "
+    "%(sizes)s::bigint[], %(checksums)s::text[], %(states)s::text[], %(expire)s::timestamptz[]) "
+    "AS new (item, station, name, asset, key, size, checksum, state, expires)"
+)
 
 
 class Lost(Exception):
@@ -195,11 +205,15 @@ class Remains:
 
 
 class StagingRows:
-    """The tables of staging; items that name no bucket, as the older ones, are at home in ``bucket``."""
+    """The tables of staging; items that name no bucket, as the older ones, are at home in ``bucket``.
 
-    def __init__(self, database: Database, bucket: str) -> None:
+    What is in nobody's way any more is left alone for ``grace_s`` seconds, and swept then.
+    """
+
+    def __init__(self, database: Database, bucket: str, grace_s: float) -> None:
         self._database = database
         self._bucket = bucket
+        self._grace_s = grace_s
 
     # What the steps of a job write, in a transaction of theirs.
 
@@ -251,43 +265,67 @@ class StagingRows:
 
         A file that its source has replaced since begins anew.
         """
+        values = {
+            "job": order.job,
+            "owner": order.owner,
+            "priority": order.priority,
+            "items": [item for item, _ in planned],
+            "stations": [each.station for _, each in planned],
+            "names": [each.name for _, each in planned],
+            "assets": [Jsonb(each.asset) for _, each in planned],
+            "keys": [each.key for _, each in planned],
+            "sizes": [each.size for _, each in planned],
+            "checksums": [each.checksum for _, each in planned],
+            "expire": [each.expires for _, each in planned],
+            "states": ["ordered" if each.offline else "waiting" for _, each in planned],
+        }
         made = await conn.execute(
-            "INSERT INTO rs.transfers AS mine "
+            "INSERT INTO rs.transfers "  # noqa: S608 - a constant of ours
             "(job, item, owner, station, priority, name, asset, key, size, checksum, state, expires) "
             "SELECT %(job)s, item, %(owner)s, station, %(priority)s, name, asset, key, size, checksum, state, expires "
-            "FROM unnest(%(items)s::bigint[], %(stations)s::text[], %(names)s::text[], "
-            "%(assets)s::jsonb[], %(keys)s::text[], "
-            "%(sizes)s::bigint[], %(checksums)s::text[], %(states)s::text[], %(expire)s::timestamptz[]) "
-            "AS new (item, station, name, asset, key, size, checksum, state, expires) "
-            "ON CONFLICT (item, name) DO UPDATE SET asset = excluded.asset, size = excluded.size, "
-            "checksum = excluded.checksum, state = 'waiting', fence = mine.fence + 1, bytes_done = 0, "
-            "validator = NULL, lane = NULL, lease_until = NULL "
-            "WHERE mine.asset->'externalIds' IS DISTINCT FROM excluded.asset->'externalIds' "
-            "OR mine.size <> excluded.size "
-            "RETURNING id, upload, item",
-            {
-                "job": order.job,
-                "owner": order.owner,
-                "priority": order.priority,
-                "items": [item for item, _ in planned],
-                "stations": [each.station for _, each in planned],
-                "names": [each.name for _, each in planned],
-                "assets": [Jsonb(each.asset) for _, each in planned],
-                "keys": [each.key for _, each in planned],
-                "sizes": [each.size for _, each in planned],
-                "checksums": [each.checksum for _, each in planned],
-                "expire": [each.expires for _, each in planned],
-                "states": ["ordered" if each.offline else "waiting" for _, each in planned],
-            },
+            f"FROM {_NEW} ON CONFLICT (item, name) DO NOTHING RETURNING item",
+            values,
         )
-        rows = await made.fetchall()
-        if again := [row["id"] for row in rows if row["upload"]]:
-            await conn.execute("DELETE FROM rs.parts WHERE transfer = ANY(%s)", [again])
-        if rows:
-            grown = [row["item"] for row in rows]
+        grown = [row["item"] for row in await made.fetchall()]
+        if len(grown) < len(planned):
+            grown += await self._replaced(conn, values)
+        if grown:
             await conn.execute("UPDATE rs.staging_items SET grown = now() WHERE id = ANY(%s)", [grown])
         await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
-        return len(rows)
+        return len(grown)
+
+    async def _replaced(self, conn: AsyncConnection[Row], new: Mapping[str, Any]) -> list[int]:
+        """Begin files anew that their source has replaced since they were noted; their items."""
+        found = await conn.execute(
+            f"SELECT t.id, t.fence, t.item FROM rs.transfers t JOIN {_NEW} USING (item, name) "  # noqa: S608
+            "WHERE t.asset->'externalIds' IS DISTINCT FROM new.asset->'externalIds' OR t.size <> new.size "
+            "ORDER BY t.id FOR UPDATE OF t",
+            new,
+        )
+        rows = await found.fetchall()
+        if not rows:
+            return []
+        ids = [row["id"] for row in rows]
+        await self._set_aside(conn, rows)
+        await conn.execute(
+            "UPDATE rs.transfers t SET asset = new.asset, size = new.size, checksum = new.checksum, "  # noqa: S608
+            f"state = new.state, expires = new.expires, key = {_KEY_ANEW}, fence = t.fence + 1, bytes_done = 0, "
+            "digest = NULL, upload = NULL, validator = NULL, lane = NULL, lease_until = NULL, rate = NULL "
+            f"FROM {_NEW} WHERE t.item = new.item AND t.name = new.name AND t.id = ANY(%(ids)s)",
+            {**new, "ids": ids},
+        )
+        await conn.execute("DELETE FROM rs.parts WHERE transfer = ANY(%s)", [ids])
+        return [row["item"] for row in rows]
+
+    async def _set_aside(self, conn: AsyncConnection[Row], rows: Sequence[Row]) -> None:
+        """What carriers have written of transfers (``id``, ``fence``), or may still write, is swept when it is due."""
+        await conn.execute(
+            "INSERT INTO rs.leftovers (bucket, key, collection, item, due) "
+            "SELECT i.bucket, t.key, j.request->>'collection', i.item, now() + make_interval(secs => %s) "
+            "FROM rs.transfers t JOIN unnest(%s::bigint[], %s::int[]) AS mine (id, fence) USING (id, fence) "
+            "JOIN rs.staging_items i ON i.id = t.item JOIN rs.jobs j ON j.id = t.job ON CONFLICT (key) DO NOTHING",
+            [self._grace_s, [row["id"] for row in rows], [row["fence"] for row in rows]],
+        )
 
     async def published(self, conn: AsyncConnection[Row], items: Sequence[int]) -> None:
         """Note that items are in the catalog."""
@@ -523,11 +561,23 @@ class StagingRows:
     async def end(self, ended: Sequence[Ended]) -> set[UUID]:
         """Note what became of transfers; the jobs that have something to do with it now."""
         async with self._database.connection() as conn:
+            await self._aside_before(conn, [each.transfer for each in ended if each.anew])
             rows = await _end(conn, ended)
             if not rows:
                 return set()
             await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
             return await _settle_items(conn, rows)
+
+    async def _aside_before(self, conn: AsyncConnection[Row], anew: Sequence[Transfer]) -> None:
+        """Of those transfers that are still the carrier's, and begin anew, what was written is of no use."""
+        if not anew:
+            return
+        mine = await conn.execute(
+            "SELECT t.id, t.fence FROM rs.transfers t JOIN unnest(%s::bigint[], %s::int[]) AS mine (id, fence) "
+            "USING (id, fence) WHERE t.state = 'running' ORDER BY t.id FOR UPDATE OF t",
+            [[each.id for each in anew], [each.fence for each in anew]],
+        )
+        await self._set_aside(conn, await mine.fetchall())
 
     async def give_up(self, transfers: Sequence[Transfer]) -> None:
         """Transfers whose jobs have ended are at work no more."""
@@ -579,13 +629,7 @@ class StagingRows:
                 "JOIN rs.jobs j ON j.id = l.job WHERE j.status NOT IN ('accepted', 'running') "
                 "FOR UPDATE OF l SKIP LOCKED)"
             )
-            moved = await conn.execute(
-                "UPDATE rs.transfers SET state = 'waiting', lane = NULL, lease_until = NULL, rate = NULL "
-                "WHERE id IN (SELECT id FROM rs.transfers WHERE state = 'running' AND lease_until < now() "
-                "OR state = 'paused' AND not_before <= now() FOR UPDATE SKIP LOCKED) RETURNING id"
-            )
-            if moved.rowcount > 0:
-                await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
+            await self._wait_again(conn)
             tired = await conn.execute(
                 "UPDATE rs.transfers t SET state = 'failed', reason = coalesce(s.reason, t.reason), rate = NULL "
                 "FROM rs.transfers mine LEFT JOIN rs.stations s ON s.name = mine.station WHERE mine.id = t.id "
@@ -597,6 +641,28 @@ class StagingRows:
             unwoken = await conn.execute(_UNWOKEN)
             jobs = {row["id"] for row in await unwoken.fetchall()}
             return jobs | await _settle_items(conn, await tired.fetchall())
+
+    async def _wait_again(self, conn: AsyncConnection[Row]) -> None:
+        """Files whose pause is over, and those whose carrier is dead, or sleeps.
+
+        Such a one may yet write: where there is no upload to go on with, the next carrier writes somewhere else.
+        """
+        found = await conn.execute(
+            "SELECT id, fence, state = 'running' AND upload IS NULL AS anew FROM rs.transfers "
+            "WHERE state = 'running' AND lease_until < now() OR state = 'paused' AND not_before <= now() "
+            "FOR UPDATE SKIP LOCKED"
+        )
+        rows = await found.fetchall()
+        if not rows:
+            return
+        anew = [row for row in rows if row["anew"]]
+        await self._set_aside(conn, anew)
+        await conn.execute(
+            "UPDATE rs.transfers t SET state = 'waiting', lane = NULL, lease_until = NULL, rate = NULL, "  # noqa: S608
+            f"key = CASE WHEN t.id = ANY(%s) THEN {_KEY_ANEW} ELSE t.key END WHERE t.id = ANY(%s)",
+            [[row["id"] for row in anew], [row["id"] for row in rows]],
+        )
+        await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
 
     async def unwanted_uploads(self) -> list[Upload]:
         """Multipart uploads of transfers that came to nothing."""
@@ -626,13 +692,15 @@ class StagingRows:
             return sorted({self._bucket, *(row["name"] for row in await found.fetchall())})
 
     async def uploads_of(self, bucket: str, keys: Sequence[str]) -> dict[str, str | None]:
-        """Of the keys that are of transfers to a bucket: the upload that a transfer still goes on with, if any does."""
+        """Of the keys that are, or were, of transfers to a bucket: the upload that one still goes on with, if any."""
         async with self._database.connection() as conn:
             found = await conn.execute(
                 "SELECT t.key, CASE WHEN t.state IN ('waiting', 'paused', 'ordered', 'running') THEN t.upload END "
                 "AS upload FROM rs.transfers t JOIN rs.staging_items i ON i.id = t.item "
-                "WHERE t.key = ANY(%s) AND coalesce(nullif(i.bucket, ''), %s) = %s",
-                [list(keys), self._bucket, bucket],
+                "WHERE t.key = ANY(%(keys)s) AND coalesce(nullif(i.bucket, ''), %(own)s) = %(bucket)s "
+                "UNION ALL SELECT key, NULL FROM rs.leftovers "
+                "WHERE key = ANY(%(keys)s) AND coalesce(nullif(bucket, ''), %(own)s) = %(bucket)s",
+                {"keys": list(keys), "own": self._bucket, "bucket": bucket},
             )
             return {row["key"]: row["upload"] for row in await found.fetchall()}
 
@@ -816,13 +884,15 @@ async def _take(conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: floa
 
 async def _end(conn: AsyncConnection[Row], ended: Sequence[Ended]) -> list[Row]:
     found = await conn.execute(
-        "UPDATE rs.transfers t SET state = e.state, digest = e.digest, reason = e.reason, rate = NULL, lane = NULL, "
+        "UPDATE rs.transfers t SET state = e.state, digest = e.digest, reason = e.reason, rate = NULL, "  # noqa: S608
+        "lane = NULL, "
         "lease_until = NULL, not_before = now() + make_interval(secs => e.pause_s), wrong = t.wrong + e.wrong, "
         "tries = CASE WHEN e.state = 'paused' THEN t.tries + 1 ELSE 0 END, "
         "stuck_since = CASE WHEN e.state = 'paused' THEN coalesce(t.stuck_since, now()) END, "
         "bytes_done = CASE WHEN e.state = 'done' THEN t.size "
         "WHEN t.upload IS NULL OR e.anew THEN 0 ELSE t.bytes_done END, "
         "upload = CASE WHEN e.state = 'done' OR e.anew THEN NULL ELSE t.upload END, "
+        f"key = CASE WHEN e.anew THEN {_KEY_ANEW} ELSE t.key END, "
         "validator = CASE WHEN e.anew THEN NULL ELSE t.validator END "
         "FROM unnest(%(ids)s::bigint[], %(fences)s::int[], %(states)s::text[], %(digests)s::text[], "
         "%(reasons)s::text[], %(pauses)s::float[], %(wrongs)s::int[], %(anews)s::bool[]) "

@@ -42,14 +42,14 @@ async def database(tables: DatabaseSettings) -> AsyncIterator[Database]:
     async with open_database(tables) as opened:
         async with opened.connection() as conn:
             await conn.execute("TRUNCATE rs.jobs, rs.lines, rs.stations, rs.user_paces, rs.staging_totals CASCADE")
-            await conn.execute("TRUNCATE rs.staging_buckets")
+            await conn.execute("TRUNCATE rs.staging_buckets, rs.leftovers")
         yield opened
 
 
 @pytest.fixture
 def rows(database: Database) -> StagingRows:
     """What is tried."""
-    return StagingRows(database, "own")
+    return StagingRows(database, "own", 60)
 
 
 async def ask(database: Database, query: str, *values: Any) -> list[dict[str, Any]]:
@@ -64,7 +64,7 @@ async def job(database: Database, owner: str = "ann") -> UUID:
     (row,) = await ask(
         database,
         "INSERT INTO rs.jobs (process, owner, principal, request, status) "
-        "VALUES ('staging', %s, '{}', '{}', 'running') RETURNING id",
+        "VALUES ('staging', %s, '{}', '{\"collection\": \"ann_c\"}', 'running') RETURNING id",
         owner,
     )
     return UUID(str(row["id"]))
@@ -323,6 +323,77 @@ async def test_what_is_long_over_is_forgotten(database: Database, rows: StagingR
     assert left == {fresh, files_over, unswept, parent, child}  # the parent waits for its child
     await ask(database, "UPDATE rs.jobs SET finished = finished - interval '100 days' WHERE id = %s", child)
     assert await Retention(database, JobSettings()).prune() == (0, 2)
+
+
+async def state_of(database: Database, name: str) -> dict[str, Any]:
+    """Where a file goes, and what is set aside of it."""
+    (row,) = await ask(
+        database, "SELECT id, item, key, fence, state, upload, bytes_done, size FROM rs.transfers WHERE name = %s", name
+    )
+    left = await ask(database, "SELECT bucket, key FROM rs.leftovers WHERE key LIKE %s", f"%/{name}")
+    return {**row, "left": [(each["bucket"], each["key"]) for each in left]}
+
+
+async def test_what_a_sleeper_may_still_write_is_not_where_the_next_carrier_writes(
+    database: Database, rows: StagingRows
+) -> None:
+    await add(database, rows, await job(database), ["small", "large"])
+    first = {each.name: each for each in await claimed(rows, 2)}
+    await rows.begin_upload(first["large"], "upload", 100)
+    await ask(database, "UPDATE rs.transfers SET lease_until = now() - interval '1 s'")
+    await rows.tick(300)
+    second = {each.name: each for each in await claimed(rows, 2)}
+    assert second["large"].key == first["large"].key  # whose parts are fenced
+    assert second["small"].key == first["small"].key.replace("/small", "~2/small")
+    assert (await state_of(database, "small"))["left"] == [("own", first["small"].key)]
+    assert (await state_of(database, "large"))["left"] == []
+    assert await rows.end([Ended(first["small"], State.DONE, "1e20")]) == set()
+    await rows.end([Ended(each, State.WAITING) for each in second.values()])
+    assert (await state_of(database, "small"))["key"] == second["small"].key  # it ended in order
+
+
+async def test_what_begins_anew_goes_somewhere_else_and_what_was_there_is_swept(
+    database: Database, rows: StagingRows
+) -> None:
+    await add(database, rows, await job(database), ["file"])
+    keys = []
+    for turn in range(3):
+        (taken,) = await claimed(rows)
+        keys.append(taken.key)
+        await rows.begin_upload(taken, f"upload{turn}", 100)
+        wrong = Ended(taken, State.PAUSED, reason="wrong", wrong=True, anew=True)
+        await rows.end([wrong])
+        await rows.end([wrong])  # it is no longer the carrier's
+        await rows.tick(300)
+    now = await state_of(database, "file")
+    assert keys == [keys[0], keys[0].replace("/file", "~2/file"), keys[0].replace("/file", "~3/file")]
+    assert sorted(now["left"]) == sorted(("own", key) for key in keys)
+    assert (now["upload"], now["state"]) == (None, "waiting")
+    assert await rows.uploads_of("own", [*keys, "elses"]) == dict.fromkeys(keys)
+    await ask(database, "UPDATE rs.leftovers SET due = now() - interval '1 s'")
+    assert sorted(each.place.key for each in await rows.remains(60)) == sorted(keys)
+
+
+async def test_a_file_that_its_station_sends_again_is_fetched_again(database: Database, rows: StagingRows) -> None:
+    of = await job(database)
+    await add(database, rows, of, ["same", "again"])
+    taken = await claimed(rows, 2)
+    await rows.end([Ended(each, State.DONE, "1e20aa") for each in taken])
+    before = await state_of(database, "again")
+    asset = {"externalIds": [{"value": "of the second try"}]}
+    files = [Planned("same", {}, "sgs", "other/same", 10, None), Planned("again", asset, "sgs", "other/again", 10, None)]
+    async with database.connection() as conn:
+        planned = [(before["item"], each) for each in files]
+        assert await rows.add_transfers(conn, Order(of, "ann", 50), planned) == 1
+    now = await state_of(database, "again")
+    assert now["key"] == before["key"].replace("/again", f"~{before['fence'] + 1}/again")
+    assert now["left"] == [("own", before["key"])]
+    (anew,) = await claimed(rows, 2)
+    assert (anew.name, anew.key, anew.asset) == ("again", now["key"], asset)
+    await rows.end([Ended(anew, State.DONE, "1e20bb")])
+    async with database.connection() as conn:
+        carried = await rows.carried(conn, [before["item"]])
+    assert {each.name: each.digest for each in carried[before["item"]]} == {"same": "1e20aa", "again": "1e20bb"}
 
 
 async def test_whoever_notes_and_wakes_does_not_wait_for_a_step_that_publishes(database: Database) -> None:

@@ -102,7 +102,7 @@ class Bench:
         self.staging = Staging(
             self.station,
             self.catalog,
-            StagingRows(database, "own"),
+            StagingRows(database, "own", 60),
             Place("own", "http://s3", "r", HOST),
             Buckets("own"),
             StagingSettings(follow_idle_s=IDLE_S, patience_s=IDLE_S),
