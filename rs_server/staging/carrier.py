@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -79,7 +78,7 @@ class Carrier:
         self._note_job = note
         self._running: dict[int, _Running] = {}
         self._lanes: dict[asyncio.Task[None], int] = {}  # connections by the lane that has them
-        self._spared: Counter[tuple[int, int]] = Counter()  # connections by transfer and fence, not yet told
+        self._spared: set[int] = set()  # transfers that have fewer connections than was told
         self._poked = asyncio.Event()
         self._notes = _Notes(self._written)
         self._whole: set[UUID] = set()  # jobs that have something to do, and were not woken yet
@@ -100,7 +99,7 @@ class Carrier:
         """Carry for ever; cancelled, it leaves what is under way to the next carrier."""
         try:
             async with asyncio.TaskGroup() as group:
-                for keep_on in (self._claim, self._renew, self._tick, self._clean, self._wake):
+                for keep_on in (self._claim, self._renew, self._tell, self._tick, self._clean, self._wake):
                     group.create_task(_for_ever(keep_on))
         finally:
             await self._leave()
@@ -132,11 +131,18 @@ class Carrier:
             await self._widen(free)
 
     async def _claimed(self, free: int) -> list[list[Transfer]]:
-        told, wide_from = self._spared.copy(), _WIDE_FROM_PARTS * self._settings.part_bytes
-        spared = [Spared(*of, connections) for of, connections in told.items()]
-        claimed = await self._rows.claim(self._limits, free, wide_from, self._settings.lease_s, spared)
-        self._spared -= told
-        return claimed
+        wide_from = _WIDE_FROM_PARTS * self._settings.part_bytes
+        told, self._spared = self._spared, set()
+        try:
+            return await self._rows.claim(self._limits, free, wide_from, self._settings.lease_s, self._left(told))
+        except BaseException:  # they may be told already: it is not how many less, but how many
+            self._spared |= told
+            raise
+
+    def _left(self, transfers: Iterable[int]) -> list[Spared]:
+        """The connections that transfers have by now; one that has ended is told of otherwise."""
+        running = [self._running[each] for each in transfers if each in self._running]
+        return [Spared(run.transfer.id, run.transfer.fence, self._lanes.get(run.task, 0)) for run in running]
 
     def _begin(self, lane: list[Transfer]) -> None:
         task = asyncio.create_task(self._lane(lane))
@@ -158,7 +164,7 @@ class Carrier:
         if running is None or not held or (connections == held and putting >= self._settings.lanes):
             return
         self._lanes[running.task] -= connections
-        self._spared[transfer.id, transfer.fence] += connections
+        self._spared.add(transfer.id)
         self._poked.set()
 
     async def _widen(self, free: int) -> None:
@@ -296,7 +302,11 @@ class Carrier:
         if lost:
             await asyncio.wait({each.task for each in lost.values()}, timeout=RENEW_EVERY_S)
             await self._rows.give_up([each.transfer for each in lost.values()])
-        for job in {each.transfer.job for each in running.values()}:
+
+    async def _tell(self) -> None:
+        """Note how far the jobs are; beside the leases, which are not to wait for it."""
+        await asyncio.sleep(RENEW_EVERY_S)
+        for job in {each.transfer.job for each in self._running.values()}:
             await self._note_job(job)
 
     async def _tick(self) -> None:

@@ -36,6 +36,7 @@ _UNWOKEN = (
 )
 # Where a file goes that is carried anew: nobody who carried it before, and sleeps, writes there.
 _KEY_ANEW = r"regexp_replace(t.key, '(~\d+)?/([^/]+)$', '~' || (t.fence + 1) || '/\2')"
+_TRIES = 3  # of a file, at least, before it is given up: it may have waited for its turn all the time
 _CLAIMING = 0x7273_636C_6169  # any number, the same in every worker: one at a time asks whose turn it is
 
 
@@ -162,11 +163,11 @@ class Pulse:
 
 @dataclass(frozen=True, slots=True)
 class Spared:
-    """Connections over which all bytes of a running transfer have come that were to come."""
+    """How many connections a running transfer still has: over the others all its bytes have come that were to come."""
 
     transfer: int
     fence: int
-    connections: int
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -629,18 +630,33 @@ class StagingRows:
                 "JOIN rs.jobs j ON j.id = l.job WHERE j.status NOT IN ('accepted', 'running') "
                 "FOR UPDATE OF l SKIP LOCKED)"
             )
+            failed = await self._out_of_patience(conn, patience_s)
             await self._wait_again(conn)
-            tired = await conn.execute(
-                "UPDATE rs.transfers t SET state = 'failed', reason = coalesce(s.reason, t.reason), rate = NULL "
-                "FROM rs.transfers mine LEFT JOIN rs.stations s ON s.name = mine.station WHERE mine.id = t.id "
-                "AND mine.state IN ('waiting', 'paused') "
-                "AND least(mine.stuck_since, s.down_since) < now() - make_interval(secs => %s) "
-                "RETURNING t.id, t.item, t.job, t.state, t.reason, t.station, t.size, t.name",
-                [patience_s],
-            )
             unwoken = await conn.execute(_UNWOKEN)
             jobs = {row["id"] for row in await unwoken.fetchall()}
-            return jobs | await _settle_items(conn, await tired.fetchall())
+            return jobs | await _settle_items(conn, failed)
+
+    async def _out_of_patience(self, conn: AsyncConnection[Row], patience_s: float) -> list[Row]:
+        """Give files up that did not come on for too long, and all that wait for a station that is down for so long.
+
+        What a station said when it was down long ago says nothing of now: it counts while it is left alone for it. Nor
+        does the time count alone in which a file waited for its turn.
+        """
+        failed = f"RETURNING {', '.join(f't.{name}' for name in _OF_END)}"
+        values = {"patience": patience_s, "tries": _TRIES}
+        stuck = await conn.execute(
+            "UPDATE rs.transfers t SET state = 'failed', rate = NULL "  # noqa: S608 - constants of ours
+            "WHERE state = 'paused' AND tries >= %(tries)s "
+            f"AND stuck_since < now() - make_interval(secs => %(patience)s) {failed}",
+            values,
+        )
+        down = await conn.execute(
+            "UPDATE rs.transfers t SET state = 'failed', reason = s.reason, rate = NULL FROM rs.stations s "  # noqa: S608
+            "WHERE s.closed_until > now() AND s.down_since < now() - make_interval(secs => %(patience)s) "
+            f"AND t.station = s.name AND t.state IN ('waiting', 'paused') {failed}",
+            values,
+        )
+        return [*await stuck.fetchall(), *await down.fetchall()]
 
     async def _wait_again(self, conn: AsyncConnection[Row]) -> None:
         """Files whose pause is over, and those whose carrier is dead, or sleeps.
@@ -802,11 +818,10 @@ async def _clear(conn: AsyncConnection[Row], lines: Sequence[_Stood]) -> None:
 async def _narrow(conn: AsyncConnection[Row], spared: Sequence[Spared]) -> None:
     """Transfers have fewer connections; one that has none left is in no lane."""
     await conn.execute(
-        "UPDATE rs.transfers t SET width = greatest(0, width - s.connections), "
-        "lane = CASE WHEN width > s.connections THEN lane END "
-        "FROM unnest(%s::bigint[], %s::int[], %s::int[]) AS s (id, fence, connections) "
+        "UPDATE rs.transfers t SET width = least(width, s.kept), lane = CASE WHEN s.kept > 0 THEN lane END "
+        "FROM unnest(%s::bigint[], %s::int[], %s::int[]) AS s (id, fence, kept) "
         "WHERE t.id = s.id AND t.fence = s.fence AND t.state = 'running'",
-        [[each.transfer for each in spared], [each.fence for each in spared], [each.connections for each in spared]],
+        [[each.transfer for each in spared], [each.fence for each in spared], [each.left for each in spared]],
     )
 
 
@@ -898,7 +913,7 @@ async def _end(conn: AsyncConnection[Row], ended: Sequence[Ended]) -> list[Row]:
         "%(reasons)s::text[], %(pauses)s::float[], %(wrongs)s::int[], %(anews)s::bool[]) "
         "AS e (id, fence, state, digest, reason, pause_s, wrong, anew) "
         "WHERE t.id = e.id AND t.fence = e.fence AND t.state = 'running' "
-        "RETURNING e.anew,  t.id, t.item, t.job, t.state, t.reason, t.station, t.size, t.name",
+        f"RETURNING e.anew, {', '.join(f't.{name}' for name in _OF_END)}",
         {
             "ids": [each.transfer.id for each in ended],
             "fences": [each.transfer.fence for each in ended],
@@ -1003,6 +1018,7 @@ _OF_TRANSFER = (
     *("id", "fence", "job", "station", "owner", "name", "asset", "key", "size", "checksum", "width", "tries", "wrong"),
     *("upload", "part_size", "validator", "ranges"),
 )
+_OF_END = ("id", "item", "job", "state", "reason", "station", "size", "name")
 _TAKEN = ", ".join(f"t.{name}" for name in _OF_TRANSFER)
 
 

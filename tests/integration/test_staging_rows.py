@@ -25,7 +25,7 @@ from rs_server.staging.rows import Ended, ItemState, NewItem, Order, Spared, Sta
 from tests.conftest import Platform
 from tests.integration.databases import own_database
 
-TABLES = ("20", "21", "22", "23", "24", "50", "60", "61", "62", "63", "67")
+TABLES = ("20", "21", "22", "23", "24", "50", "60", "61", "62", "63", "67", "73")
 LIMITS = {"sgs": Limits(100, 100), "": Limits(100, 100)}
 
 
@@ -153,10 +153,11 @@ async def test_a_connection_that_is_spared_is_anothers_while_the_file_is_still_a
     (first,), (second,) = await rows.claim(limits, 2, 1000, 60)
     assert await rows.claim(limits, 2, 100, 60) == []
     await add(database, rows, await job(database, "bob"), ["c"], owner="bob", size=200)
-    late = Spared(first.id, first.fence - 1, 1)  # of a carrier that was taken for dead
+    late = Spared(first.id, first.fence - 1, 0)  # of a carrier that was taken for dead
     assert await rows.claim(limits, 2, 100, 60, [late]) == []
-    ((third,),) = await rows.claim(limits, 2, 100, 60, [Spared(first.id, first.fence, 1)])
+    ((third,),) = await rows.claim(limits, 2, 100, 60, [Spared(first.id, first.fence, 0)])
     assert third.name == "c"
+    assert await rows.claim(limits, 2, 100, 60, [Spared(first.id, first.fence, 0)]) == []  # the answer was lost
     await rows.check(first)
     assert await rows.claim(limits, 2, 100, 60) == []
     await rows.end([Ended(each, State.DONE, "1e20") for each in (first, second)])
@@ -176,7 +177,7 @@ async def test_a_file_under_way_gets_a_connection_only_while_nobody_waits(
     assert await rows.widen(limits, [replace(file, fence=file.fence - 1)], 2) == set()
     assert await rows.widen(limits, [file], 2) == {file.id}
     assert await rows.widen(limits, [file], 2) == set()  # it has as many as the station serves of a file
-    assert await rows.claim(limits, 1, 100, 60, [Spared(file.id, file.fence, 2)]) == []
+    assert await rows.claim(limits, 1, 100, 60, [Spared(file.id, file.fence, 0)]) == []
     assert await rows.widen(limits, [file], 2) == set()  # it has been fetched
 
 
@@ -325,6 +326,70 @@ async def test_what_is_long_over_is_forgotten(database: Database, rows: StagingR
     assert await Retention(database, JobSettings()).prune() == (0, 2)
 
 
+async def down(database: Database, **columns: str) -> None:
+    """A station that was met as down, with some of its times (SQL)."""
+    values = {"failures": "9", "reason": "'it answered 503'", **columns}
+    await ask(
+        database, f"INSERT INTO rs.stations (name, {', '.join(values)}) VALUES ('sgs', {', '.join(values.values())})"
+    )
+
+
+@pytest.mark.parametrize(
+    ("since", "closed", "outcome"),
+    [
+        ("now() - interval '2 h'", "now() + interval '9 s'", "failed"),
+        ("now() - interval '2 h'", "now() - interval '9 s'", "waiting"),  # nobody has tried since
+        ("now() - interval '9 s'", "now() + interval '9 s'", "waiting"),
+    ],
+)
+async def test_what_waits_for_a_station_is_given_up_when_it_is_down_and_was_all_the_time(
+    database: Database, rows: StagingRows, since: str, closed: str, outcome: str
+) -> None:
+    await add(database, rows, await job(database), ["a"])
+    await down(database, down_since=since, closed_until=closed)
+    await rows.tick(3600)
+    now = await state_of(database, "a")
+    assert now["state"] == outcome
+
+
+async def test_a_station_that_fails_after_long_silence_has_just_gone_down(database: Database) -> None:
+    health = Health(database, {})
+    old = "now() - interval '2 h'"
+    await down(database, down_since=old, closed_until=old, failed_at=old)
+    await health.failed("sgs", "it answered 500", None)
+    (now,) = await ask(
+        database,
+        "SELECT failures, down_since > now() - interval '5 s' AS new, closed_until < now() AS open FROM rs.stations",
+    )
+    assert now == {"failures": 1, "new": True, "open": True}
+    for _ in range(5):
+        await health.failed("sgs", "it answered 500", None)
+    (now,) = await ask(database, "SELECT failures, closed_until > now() AS closed FROM rs.stations")
+    assert now == {"failures": 6, "closed": True}
+
+
+@pytest.mark.parametrize("told_s", [31_536_000.0, 1e14, float("inf"), -5.0])
+async def test_a_station_cannot_close_itself_for_ever(database: Database, told_s: float) -> None:
+    await Health(database, {}).failed("sgs", "it answered 503", told_s)
+    (now,) = await ask(database, "SELECT closed_until < now() + interval '61 min' AS soon FROM rs.stations")
+    assert now["soon"]
+
+
+@pytest.mark.parametrize(("tries", "outcome"), [(1, "waiting"), (4, "failed")])
+async def test_waiting_for_a_turn_uses_up_no_patience(
+    database: Database, rows: StagingRows, tries: int, outcome: str
+) -> None:
+    await add(database, rows, await job(database), ["a"])
+    for _ in range(tries):
+        (taken,) = await claimed(rows)
+        await rows.end([Ended(taken, State.PAUSED, reason="reset", pause_s=0.0)])
+        await ask(database, "UPDATE rs.transfers SET stuck_since = now() - interval '2 h'")
+        await rows.tick(3600)
+        if (await state_of(database, "a"))["state"] == "failed":
+            break
+    assert (await state_of(database, "a"))["state"] == outcome
+
+
 async def state_of(database: Database, name: str) -> dict[str, Any]:
     """Where a file goes, and what is set aside of it."""
     (row,) = await ask(
@@ -381,7 +446,10 @@ async def test_a_file_that_its_station_sends_again_is_fetched_again(database: Da
     await rows.end([Ended(each, State.DONE, "1e20aa") for each in taken])
     before = await state_of(database, "again")
     asset = {"externalIds": [{"value": "of the second try"}]}
-    files = [Planned("same", {}, "sgs", "other/same", 10, None), Planned("again", asset, "sgs", "other/again", 10, None)]
+    files = [
+        Planned("same", {}, "sgs", "other/same", 10, None),
+        Planned("again", asset, "sgs", "other/again", 10, None),
+    ]
     async with database.connection() as conn:
         planned = [(before["item"], each) for each in files]
         assert await rows.add_transfers(conn, Order(of, "ann", 50), planned) == 1
