@@ -33,10 +33,10 @@ log = structlog.get_logger(__name__)
 SCHEMA = "procrastinate"
 TASK = "work_job"
 
-HEARTBEAT_S = 2.0
+HEARTBEAT_S = 1.0
 # More than a heartbeat and the lease of an attempt together, so that the attempt may be taken over by then. One that is
 # given up too early loses its right to write, not its data.
-DEAD_AFTER_S = 7.0
+DEAD_AFTER_S = 5.5
 TEND_EVERY_S = 1.0
 LOST_AFTER_S = 3.0
 _ABORT_POLL_S = 2.0  # a request to abort comes by NOTIFY; this is for the one that got lost
