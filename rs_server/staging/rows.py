@@ -40,6 +40,12 @@ _TRIES = 3  # of a file, at least, before it is given up: it may have waited for
 _CLAIMING = 0x7273_636C_6169  # any number, the same in every worker: one at a time asks whose turn it is
 
 
+# Of a transfer t: whether it is still wanted, by its item and its job.
+_WANTED_OF = "rs.staging_items i, rs.jobs j"
+_WANTED = "i.id = t.item AND j.id = t.job AND i.state NOT IN ('failed', 'gone') AND j.status IN ('accepted', 'running')"
+_UNWANTED = (
+    "i.id = t.item AND j.id = t.job AND (i.state IN ('failed', 'gone') OR j.status NOT IN ('accepted', 'running'))"
+)
 # Files as they were planned.
 _NEW = (
     "unnest(%(items)s::bigint[], %(stations)s::text[], %(names)s::text[], %(assets)s::jsonb[], %(keys)s::text[], "
@@ -253,11 +259,7 @@ class StagingRows:
         """Note what has become of an item; of one that failed, no more files are carried."""
         await conn.execute("UPDATE rs.staging_items SET state = %s, reason = %s WHERE id = %s", [state, reason, item])
         if state in (ItemState.FAILED, ItemState.GONE):
-            await conn.execute(
-                "UPDATE rs.transfers SET state = 'cancelled', lane = NULL, lease_until = NULL, rate = NULL "
-                "WHERE item = %s AND state IN ('waiting', 'paused', 'ordered', 'running')",
-                [item],
-            )
+            await _cancel_others(conn, item, reason)
 
     async def add_transfers(
         self, conn: AsyncConnection[Row], order: Order, planned: Sequence[tuple[int, Planned]]
@@ -496,12 +498,11 @@ class StagingRows:
         """Renew the leases of running transfers; those that are still the carrier's."""
         async with self._database.connection() as conn:
             found = await conn.execute(
-                "UPDATE rs.transfers t SET lease_until = now() + make_interval(secs => %(lease)s), "
+                "UPDATE rs.transfers t SET lease_until = now() + make_interval(secs => %(lease)s), "  # noqa: S608
                 "bytes_done = p.bytes_done, rate = p.rate "
                 "FROM unnest(%(ids)s::bigint[], %(fences)s::int[], %(bytes)s::bigint[], %(rates)s::float[]) "
-                "AS p (id, fence, bytes_done, rate), rs.jobs j "
-                "WHERE t.id = p.id AND t.fence = p.fence AND t.state = 'running' AND j.id = t.job "
-                "AND j.status IN ('accepted', 'running') RETURNING t.id",
+                f"AS p (id, fence, bytes_done, rate), {_WANTED_OF} "
+                f"WHERE t.id = p.id AND t.fence = p.fence AND t.state = 'running' AND {_WANTED} RETURNING t.id",
                 {
                     "ids": [pulse.id for pulse in pulses],
                     "fences": [pulse.fence for pulse in pulses],
@@ -555,8 +556,8 @@ class StagingRows:
         """``Lost`` when the transfer is no longer the carrier's."""
         await self._mine(
             transfer,
-            "SELECT t.id FROM rs.transfers t JOIN rs.jobs j ON j.id = t.job WHERE t.id = %(id)s "
-            "AND t.fence = %(fence)s AND t.state = 'running' AND j.status IN ('accepted', 'running')",
+            f"SELECT t.id FROM rs.transfers t, {_WANTED_OF} WHERE t.id = %(id)s "  # noqa: S608
+            f"AND t.fence = %(fence)s AND t.state = 'running' AND {_WANTED}",
         )
 
     async def end(self, ended: Sequence[Ended]) -> set[UUID]:
@@ -581,13 +582,12 @@ class StagingRows:
         await self._set_aside(conn, await mine.fetchall())
 
     async def give_up(self, transfers: Sequence[Transfer]) -> None:
-        """Transfers whose jobs have ended are at work no more."""
+        """Transfers whose jobs have ended, or whose items have failed, are at work no more."""
         async with self._database.connection() as conn:
             await conn.execute(
-                "UPDATE rs.transfers t SET state = 'cancelled', lane = NULL, lease_until = NULL, rate = NULL "
-                "FROM unnest(%s::bigint[], %s::int[]) AS mine (id, fence), rs.jobs j WHERE t.id = mine.id "
-                "AND t.fence = mine.fence AND t.state = 'running' AND j.id = t.job "
-                "AND j.status NOT IN ('accepted', 'running')",
+                "UPDATE rs.transfers t SET state = 'cancelled', lane = NULL, lease_until = NULL, rate = NULL "  # noqa: S608
+                f"FROM unnest(%s::bigint[], %s::int[]) AS mine (id, fence), {_WANTED_OF} WHERE t.id = mine.id "
+                f"AND t.fence = mine.fence AND t.state = 'running' AND {_UNWANTED}",
                 [[each.id for each in transfers], [each.fence for each in transfers]],
             )
 
@@ -624,6 +624,10 @@ class StagingRows:
                 "UPDATE rs.transfers t SET state = 'cancelled', lane = NULL, lease_until = NULL, rate = NULL "
                 "FROM rs.jobs j WHERE j.id = t.job AND j.status NOT IN ('accepted', 'running') "
                 "AND (t.state IN ('waiting', 'paused', 'ordered') OR t.state = 'running' AND t.lease_until < now())"
+            )
+            await conn.execute(
+                "UPDATE rs.transfers t SET state = 'cancelled', lane = NULL, lease_until = NULL, rate = NULL "  # noqa: S608
+                f"FROM {_WANTED_OF} WHERE t.state = 'running' AND t.lease_until < now() AND {_UNWANTED}"
             )
             await conn.execute(  # those of one user would stand before her other jobs
                 "DELETE FROM rs.lines WHERE (job, station) IN (SELECT l.job, l.station FROM rs.lines l "
@@ -899,8 +903,9 @@ async def _take(conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: floa
 
 async def _end(conn: AsyncConnection[Row], ended: Sequence[Ended]) -> list[Row]:
     found = await conn.execute(
-        "UPDATE rs.transfers t SET state = e.state, digest = e.digest, reason = e.reason, rate = NULL, "  # noqa: S608
-        "lane = NULL, "
+        "UPDATE rs.transfers t SET state = CASE WHEN i.state IN ('failed', 'gone') AND e.state IN "  # noqa: S608
+        "('paused', 'waiting', 'ordered') THEN 'cancelled' ELSE e.state END, "
+        "digest = e.digest, reason = e.reason, rate = NULL, lane = NULL, "
         "lease_until = NULL, not_before = now() + make_interval(secs => e.pause_s), wrong = t.wrong + e.wrong, "
         "tries = CASE WHEN e.state = 'paused' THEN t.tries + 1 ELSE 0 END, "
         "stuck_since = CASE WHEN e.state = 'paused' THEN coalesce(t.stuck_since, now()) END, "
@@ -911,8 +916,8 @@ async def _end(conn: AsyncConnection[Row], ended: Sequence[Ended]) -> list[Row]:
         "validator = CASE WHEN e.anew THEN NULL ELSE t.validator END "
         "FROM unnest(%(ids)s::bigint[], %(fences)s::int[], %(states)s::text[], %(digests)s::text[], "
         "%(reasons)s::text[], %(pauses)s::float[], %(wrongs)s::int[], %(anews)s::bool[]) "
-        "AS e (id, fence, state, digest, reason, pause_s, wrong, anew) "
-        "WHERE t.id = e.id AND t.fence = e.fence AND t.state = 'running' "
+        "AS e (id, fence, state, digest, reason, pause_s, wrong, anew), rs.staging_items i "
+        "WHERE t.id = e.id AND t.fence = e.fence AND t.state = 'running' AND i.id = t.item "
         f"RETURNING e.anew, {', '.join(f't.{name}' for name in _OF_END)}",
         {
             "ids": [each.transfer.id for each in ended],
@@ -960,10 +965,15 @@ async def _fail_item(conn: AsyncConnection[Row], row: Row) -> None:
         "UPDATE rs.staging_items SET state = %s, reason = %s WHERE id = %s AND state IN ('growing', 'carrying')",
         [row["state"], f"{row['name']}: {row['reason']}", row["item"]],
     )
+    await _cancel_others(conn, row["item"], "another file of its item failed")
+
+
+async def _cancel_others(conn: AsyncConnection[Row], item: int, reason: str | None) -> None:
+    """No more files of an item are carried; those under way keep their connections until their carriers have let go."""
     await conn.execute(
-        "UPDATE rs.transfers SET state = 'cancelled', reason = 'another file of its item failed', lane = NULL, "
-        "lease_until = NULL, rate = NULL WHERE item = %s AND state IN ('waiting', 'paused', 'ordered', 'running')",
-        [row["item"]],
+        "UPDATE rs.transfers SET state = 'cancelled', reason = %s WHERE item = %s "
+        "AND state IN ('waiting', 'paused', 'ordered')",
+        [reason, item],
     )
 
 

@@ -9,7 +9,7 @@ from tests.faults.lab import Lab, eventually, some_collection
 
 
 def test_what_a_station_sends_again_is_fetched_again(lab: Lab) -> None:
-    """CADIP names no checksum: a bit that was wrong the first time is wrong for good, unless the second try is taken."""
+    """CADIP names no checksum: a bit that was wrong the first time stays wrong, unless the second try is taken."""
     station = lab.stations["sgs"]
     clock = station.tell("GET", "clock")
     try:

@@ -21,7 +21,7 @@ from rs_server.staging.claim import Limits
 from rs_server.staging.health import Health, Pace
 from rs_server.staging.plan import Planned
 from rs_server.staging.retention import Retention
-from rs_server.staging.rows import Ended, ItemState, NewItem, Order, Spared, StagingRows, State, Transfer
+from rs_server.staging.rows import Ended, ItemState, Lost, NewItem, Order, Pulse, Spared, StagingRows, State, Transfer
 from tests.conftest import Platform
 from tests.integration.databases import own_database
 
@@ -324,6 +324,35 @@ async def test_what_is_long_over_is_forgotten(database: Database, rows: StagingR
     assert left == {fresh, files_over, unswept, parent, child}  # the parent waits for its child
     await ask(database, "UPDATE rs.jobs SET finished = finished - interval '100 days' WHERE id = %s", child)
     assert await Retention(database, JobSettings()).prune() == (0, 2)
+
+
+async def test_files_of_an_item_that_failed_keep_their_connections_until_they_are_let_go(
+    database: Database, rows: StagingRows
+) -> None:
+    limits = {"sgs": Limits(3, 3)}
+    names = ["bad", "running", "broken", "waiting"]
+    await add(database, rows, await job(database), names, size=2_000_000)
+    bad, running, broken = await claimed(rows, 3, limits)
+    await add(database, rows, await job(database), ["other"], size=2_000_000)
+    await rows.end([Ended(bad, State.FAILED, reason="wrong")])
+    (other,) = await claimed(rows, 3, limits)  # one more, not three
+    assert other.name == "other"
+    with pytest.raises(Lost):
+        await rows.check(running)
+    assert await rows.renew([Pulse(each.id, each.fence, 0, 0.0) for each in (running, broken, other)], 60) == {other.id}
+    await rows.end([Ended(broken, State.PAUSED, reason="reset")])
+    await rows.give_up([running, other])
+    states = {each["name"]: each["state"] for each in await ask(database, "SELECT name, state FROM rs.transfers")}
+    assert states == {"bad": "failed", "other": "running", **dict.fromkeys(names[1:], "cancelled")}
+
+
+async def test_of_an_item_that_failed_nothing_waits_again(database: Database, rows: StagingRows) -> None:
+    await add(database, rows, await job(database), ["bad", "running"], size=2_000_000)
+    bad, _running = await claimed(rows, 2)
+    await rows.end([Ended(bad, State.FAILED, reason="wrong")])
+    await ask(database, "UPDATE rs.transfers SET lease_until = now() - interval '1 s' WHERE state = 'running'")
+    await rows.tick(300)
+    assert (await state_of(database, "running"))["state"] == "cancelled"
 
 
 async def down(database: Database, **columns: str) -> None:
