@@ -195,6 +195,14 @@ def test_addresses_come_through_a_pipe(server: Server) -> None:
     assert body["inputs"]["items"] == [{"href": f"{SERVER}/a"}, {"href": f"{SERVER}/b"}]
 
 
+def test_how_items_are_staged_may_be_said(server: Server) -> None:
+    said = ["--asset", "a", "--asset", "b", "--existing", "skip", "--follow", "--strict", "--priority", "0"]
+    assert run("stage", f"{SERVER}/a", "--to", "s1-cadu", *said).exit_code == 0
+    (body,) = server.bodies("/processes/staging/execution")
+    options = {"assets": ["a", "b"], "existing": "skip", "follow": True, "strict": True, "priority": 0}
+    assert body["inputs"] == {"items": [{"href": f"{SERVER}/a"}], "collection": "s1-cadu", **options}
+
+
 def test_a_processor_gets_items_by_name_and_by_address(server: Server) -> None:
     done = run("process", "s1-l0", "s1-cadu/S1A_1", "-", "-p", "basis=dual", "--to", "s1-l0", stdin=f"{SERVER}/b\n")
     assert done.exit_code == 0, done.output
