@@ -417,22 +417,18 @@ class _Step:
             waits = any(counts.get(state) for state in (ItemState.GROWING, ItemState.CARRYING))
             if not counts.get(ItemState.WHOLE) or (self.request.strict and waits):
                 return await self._pause(counts, away) if waits else await self._outcome()
-            number = await self._publish_some()
-            if waits and number:
-                await self.run.tell(f"published {number} items that are whole")
+            await self._publish_some()
 
-    async def _publish_some(self) -> int:
-        """Publish whole items, at most a batch of them unless it must be all at once; how many it was tried with."""
+    async def _publish_some(self) -> None:
         await self.of.reached("before publish")
         if owns(self.run.who, self.target.owner):
             await self.of.catalog.ensure_collection(self.target, title=self.target.name)
         most = _MOST_ITEMS if self.request.strict else _BATCH
         with tracing.leaf("catalog publish"):
-            number = await self._publish_whole(most)
+            await self._publish_whole(most)
         await self.of.reached("after publish")
-        return number
 
-    async def _publish_whole(self, most: int) -> int:
+    async def _publish_whole(self, most: int) -> None:
         async with self.run.transaction() as conn:
             whole = await self.of.rows.items(self.run.id, [ItemState.WHOLE], most, conn)
             names = [item.source.item for item in whole]
@@ -444,7 +440,6 @@ class _Step:
             await self._publish_all(conn, items, documents)
             for item in items:
                 await self._leave(conn, item, files[item.id], before.get(item.source.item))
-        return len(items)
 
     async def _to_publish(
         self, conn: AsyncConnection[Row], whole: Sequence[StagedItem], before: Mapping[str, Any]
