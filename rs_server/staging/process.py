@@ -286,22 +286,25 @@ class _Step:
         there: Mapping[str, Mapping[str, Any]],
         doubt: str | None,
     ) -> tuple[NewItem, tuple[Planned, ...]]:
-        """What is to be done with one item; ``doubt`` is what its station says against its files."""
+        """What is to be done with one item; ``doubt`` is what its station says against its files.
+
+        A session in doubt grows still, where it is followed: its last files may be listed late.
+        """
         before = there.get(source.item)
         if before is not None and self.request.existing is Existing.FAIL:
             return NewItem(source, document, ItemState.FAILED, _THERE), ()
-        growing = self.request.follow and is_growing(document)
+        growing = self.request.follow and (is_growing(document) or doubt is not None)
         bucket = self.of.buckets.of(self.target, (document.get("properties") or {}).get("product:type"))
         if before is not None and (
             self.request.existing is Existing.SKIP or (not growing and self._same(document, before))
         ):
             return NewItem(source, document, ItemState.SKIPPED, _THERE), ()
+        if doubt is not None and not growing:
+            return NewItem(source, document, ItemState.FAILED, doubt), ()
         try:
             planned = self._so_far(source, document) if growing else self._transfers(source, document)
         except RsError as error:
-            doubt = error.detail
-        if doubt is not None:
-            return NewItem(source, document, ItemState.FAILED, doubt), ()
+            return NewItem(source, document, ItemState.FAILED, error.detail), ()
         return NewItem(source, document, ItemState.GROWING if growing else ItemState.CARRYING, bucket=bucket), planned
 
     def _same(self, document: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
@@ -352,13 +355,16 @@ class _Step:
     async def _look_again(self, item: StagedItem) -> None:
         """New files of a session are carried; one that is complete is whole when they are there."""
         document = await self.of.finder.one(item.source)
-        complete = not is_growing(document)
-        planned = (self._transfers if complete else self._so_far)(item.source, document)
-        doubt = await self._doubt(item.source, document) if complete else "files are still to come"
+        doubt = "files are still to come" if is_growing(document) else await self._doubt(item.source, document)
+        planned = (self._transfers if doubt is None else self._so_far)(item.source, document)
         idle_s = await self.of.rows.idle_s(item.id)
         async with self.run.transaction() as conn:
-            await self.of.rows.update_item(conn, item.id, document)
+            # Files before their item, as carriers lock them: else the two would wait for one another.
             new = await self.of.rows.add_transfers(conn, self._order(), [(item.id, each) for each in planned])
+            if not await _grows(conn, item.id):  # a file of it has failed since
+                await conn.rollback()
+                return
+            await self.of.rows.update_item(conn, item.id, document)
             if doubt is None:
                 await self.of.rows.grown_up(conn, item.id)
             elif not new and idle_s > self.of.settings.follow_idle_s:
@@ -547,6 +553,12 @@ class _Step:
 
     def _published(self, item: StagedItem) -> Reference:
         return Reference("catalog", self.target.full, item.source.item)
+
+
+async def _grows(conn: AsyncConnection[Row], item: int) -> bool:
+    """Whether an item is one that grows, until the end of the transaction."""
+    found = await conn.execute("SELECT 1 FROM rs.staging_items WHERE id = %s AND state = 'growing' FOR UPDATE", [item])
+    return await found.fetchone() is not None
 
 
 def against_totals(document: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> str | None:
