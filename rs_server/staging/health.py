@@ -12,6 +12,7 @@ from rs_server.database import Database
 
 _FAILURES = 5  # in a row, of any files, until a station counts as down
 _LONGEST_CLOSED_S = 60.0
+_LONGEST_WISH_S = 3600.0  # that a station has to be left alone: a slip in a header should not close it for years
 _LATE_S = 0.2  # how late a request may be for its turn: a busy machine should not lose all turns of a fast pace
 _TURNS = 5  # that are missed in a row, until a request goes out all the same
 _WELL_S = 1.0  # how often it is noted that a station is well: small files come by the hundred, and each note costs
@@ -55,8 +56,9 @@ class Health:
     async def failed(self, station: str, reason: str, retry_after_s: float | None) -> None:
         """A station did not answer, or said that it cannot: after several times in a row it is left alone for a while.
 
-        One that names the time at which to come back is left alone until then.
+        One that names the time at which to come back is left alone until then, within reason.
         """
+        wish_s = None if retry_after_s is None else min(retry_after_s, _LONGEST_WISH_S)
         self._well_until.pop(station, None)
         async with self._database.connection() as conn:
             await conn.execute(
@@ -69,7 +71,7 @@ class Health:
                 {
                     "name": station,
                     "reason": reason,
-                    "wait": retry_after_s,
+                    "wait": wish_s,
                     "most": _FAILURES,
                     "longest": _LONGEST_CLOSED_S,
                 },

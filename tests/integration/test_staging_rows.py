@@ -311,3 +311,10 @@ async def test_what_is_long_over_is_forgotten(database: Database, rows: StagingR
     assert left == {fresh, files_over, unswept, parent, child}  # the parent waits for its child
     await ask(database, "UPDATE rs.jobs SET finished = finished - interval '100 days' WHERE id = %s", child)
     assert await Retention(database, JobSettings()).prune() == (0, 2)
+
+
+@pytest.mark.parametrize("wish_s", [86_400.0 * 365, 1e14, float("inf")])
+async def test_no_station_is_closed_for_years(database: Database, wish_s: float) -> None:
+    await Health(database, {}).failed("sgs", "it answered 503", wish_s)
+    (row,) = await ask(database, "SELECT extract(epoch FROM closed_until - now())::float AS s FROM rs.stations")
+    assert 3500 < row["s"] <= 3600
