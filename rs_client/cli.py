@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from rs_client.verbs import AsJson, Verb, Wait, app, follow, offered, offered_collections, session, tell
+from rs_client.verbs import AsJson, Verb, Wait, app, came_out, follow, offered, offered_collections, session, tell
 
 if TYPE_CHECKING:
     from rs_client.jobs import Job
@@ -209,9 +209,7 @@ def wait_for_job(
 ) -> None:
     """Wait until a job is over; tell what came out."""
     with session() as opened:
-        found = opened.job(job).wait(timeout)
-        items = found.items
-        tell({"job": job, "items": [item.href for item in items]}, repr(items), as_json=as_json)
+        came_out(opened.job(job).wait(timeout), as_json=as_json)
 
 
 @jobs_commands.command("log", cls=Verb)

@@ -183,6 +183,7 @@ async def test_the_verbs(alice: AsyncRsClient, server: Server) -> None:
         assert "j1" in job._repr_html_()
         assert [one.id for one in await job.items()] == ["S1A_0"]
         assert await job.log() == ["staged"]
+        assert await job.report() == []
         assert [one.id for one in await alice.jobs()] == ["j1"]
         assert (await (await alice.job("j1")).progress()).status == "successful"
         with pytest.raises(NotFound):
