@@ -460,7 +460,7 @@ class _Step:
             await self.of.rows.set_item(conn, item.id, state, _THERE)
         if there and self.request.strict and state is ItemState.FAILED:
             return ()
-        return [item for item in whole if item not in there]
+        return [item for item in whole if item.source.item not in before]
 
     async def _leave(
         self, conn: AsyncConnection[Row], item: StagedItem, files: Sequence[Carried], before: Mapping[str, Any] | None
