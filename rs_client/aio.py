@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from rs_client import display
 from rs_client.asynchttp import AsyncHttp
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rs_client.lta import AsyncLtaClient
     from rs_client.prip import AsyncPripClient
     from rs_client.stac import Item
-    from rs_client.staging import AsyncStagingClient
+    from rs_client.staging import AsyncStagingClient, StagingOptions
 
 
 _PARTS = (
@@ -103,9 +103,9 @@ class AsyncRsClient:
 
         return AsyncKeyClient(self)
 
-    async def stage(self, items: AsyncItems, to: str) -> AsyncJob:
+    async def stage(self, items: AsyncItems, to: str, **options: Unpack[StagingOptions]) -> AsyncJob:
         """Bring items of a station into a collection; the same as ``staging.stage``."""
-        return await self.staging.stage(items, to)
+        return await self.staging.stage(items, to, **options)
 
     async def process(self, processor: str, items: AsyncItems, to: str | None = None, **inputs: Any) -> AsyncJob:
         """Run a processor on staged items; the same as ``dpr.run``."""

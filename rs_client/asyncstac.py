@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack, cast
 
 from pystac_client import ItemSearch
 
@@ -30,6 +30,7 @@ from rs_client.stac import (
 if TYPE_CHECKING:
     from rs_client.aio import AsyncRsClient
     from rs_client.jobs import AsyncJob
+    from rs_client.staging import StagingOptions
 
 _USES = (
     ("search it", 'async for item in s.{name}.search(datetime="2024-11-14")'),
@@ -86,9 +87,9 @@ class AsyncSearch:
                 found.append(item)
         return found
 
-    async def stage(self, to: str) -> AsyncJob:
+    async def stage(self, to: str, **options: Unpack[StagingOptions]) -> AsyncJob:
         """Bring what it finds into a collection; returns at once. ``Invalid`` when it finds nothing."""
-        return await self._session.stage(self, to)
+        return await self._session.stage(self, to, **options)
 
     async def process(self, processor: str, to: str | None = None, **inputs: Any) -> AsyncJob:
         """Run a processor on what it finds; returns at once. ``Invalid`` when it finds nothing."""

@@ -8,17 +8,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from rs_client.verbs import AsJson, Verb, Wait, app, follow, offered, offered_collections, session, tell
+from rs_client.verbs import AsJson, Verb, Wait, app, came_out, follow, offered, offered_collections, session, tell
 
 if TYPE_CHECKING:
     from rs_client.jobs import Job
     from rs_client.keys import Key
     from rs_client.session import RsClient
     from rs_client.stac import Search, StacClient
+    from rs_client.staging import StagingOptions
 
 SERVICES = ("cadip", "auxip", "prip", "lta", "catalog")
 _OFFERED = 20  # jobs, or items, that a shell offers
@@ -163,12 +164,20 @@ def stage(
     items: Annotated[list[str], typer.Argument(help="Addresses of items; - reads them from standard input.")],
     *,
     to: To,
+    assets: Annotated[list[str] | None, typer.Option("--asset", help="A file wanted of each item; else all.")] = None,
+    existing: Annotated[str | None, typer.Option(help="Items that are there: skip, replace or fail.")] = None,
+    growing: Annotated[bool, typer.Option("--follow", help="Go on with sessions until they are complete.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="All items or none.")] = False,
+    priority: Annotated[int | None, typer.Option(min=0, max=100, help="Among your own jobs; else 50.")] = None,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
     """Bring items of a station into a collection."""
+    flags = {"follow": growing or None, "strict": strict or None}
+    stated = {"assets": assets or None, "existing": existing, "priority": priority, **flags}
+    options = cast("StagingOptions", {name: value for name, value in stated.items() if value is not None})
     with session() as opened:
-        follow(opened.stage(_addresses(items), to=to), wait=wait, as_json=as_json)
+        follow(opened.stage(_addresses(items), to=to, **options), wait=wait, as_json=as_json)
 
 
 def _addresses(items: Sequence[str]) -> list[str]:
@@ -200,9 +209,7 @@ def wait_for_job(
 ) -> None:
     """Wait until a job is over; tell what came out."""
     with session() as opened:
-        found = opened.job(job).wait(timeout)
-        items = found.items
-        tell({"job": job, "items": [item.href for item in items]}, repr(items), as_json=as_json)
+        came_out(opened.job(job).wait(timeout), as_json=as_json)
 
 
 @jobs_commands.command("log", cls=Verb)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rs_client import display
 from rs_client.errors import Detached, JobDismissed, JobFailed
-from rs_client.flow import Flow, Server
+from rs_client.flow import Flow, Server, document, refusal
 from rs_client.glance import glance
 from rs_client.progress import ENDED, Progress, Status
 from rs_client.watch import Watch, last_lines, problem_of
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rs_client.session import RsClient
     from rs_client.stac import ItemList
 
-__all__ = ["AsyncJob", "AsyncJobList", "Job", "JobList", "Log", "Progress", "Status"]
+__all__ = ["AsyncJob", "AsyncJobList", "Job", "JobList", "Log", "Progress", "Report", "Status"]
 
 
 class Log(list[str]):
@@ -28,6 +28,27 @@ class Log(list[str]):
 
     def _repr_html_(self) -> str:
         return display.lines(self, last=True)
+
+
+class Report(list[dict[str, Any]]):
+    """What became of each thing that a job was asked for, shown as a table."""
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        """Those that came to nothing, each with its ``reason``."""
+        return [each for each in self if each.get("outcome") in ("failed", "gone")]
+
+    def _rows(self) -> list[tuple[str, str, str]]:
+        return [(str(each.get("item", "")), str(each.get("outcome", "")), str(each.get("reason", ""))) for each in self]
+
+    def __repr__(self) -> str:
+        return display.text_table(_REPORTED, self._rows())
+
+    def _repr_html_(self) -> str:
+        return display.table(_REPORTED, self._rows())
+
+
+_REPORTED = ("item", "outcome", "reason")
 
 
 class _Job:
@@ -78,6 +99,14 @@ class _Job:
             documents += [(yield from server.get(link["href"]))]
         return documents
 
+    def _reported(self, server: Server) -> Flow[Report]:
+        """What became of each thing; of a job that failed its answer is the failure, and tells it beside."""
+        answer = yield from server.once("GET", f"/jobs/{self.id}/results")
+        told = document(answer)
+        if answer.is_error and "report" not in told:
+            raise refusal(answer)
+        return Report(told.get("report", []))
+
 
 class Job(_Job):
     """A job that runs on the platform, whether you watch or not."""
@@ -123,6 +152,11 @@ class Job(_Job):
 
         documents = self._session.http.run(self._results(self._session.http.server))
         return ItemList(Item.from_dict(document, root=self._session.catalog) for document in documents)
+
+    @property
+    def report(self) -> Report:
+        """What became of each item that it was asked for. Raises ``NotFound`` while it has no results."""
+        return self._session.http.run(self._reported(self._session.http.server))
 
     def dismiss(self) -> Self:
         """Stop it; what is not published yet never will be. Raises ``Conflict`` for a job that is over."""
@@ -180,6 +214,10 @@ class AsyncJob(_Job):
 
         documents = await self._session.http.run(self._results(self._session.http.server))
         return ItemList(Item.from_dict(document) for document in documents)
+
+    async def report(self) -> Report:
+        """What became of each item that it was asked for. Raises ``NotFound`` while it has no results."""
+        return await self._session.http.run(self._reported(self._session.http.server))
 
     async def dismiss(self) -> Self:
         """Stop it; what is not published yet never will be. Raises ``Conflict`` for a job that is over."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from rs_client import display
 from rs_client.auth import Auth, NoLogin, choose, without_issuer
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rs_client.keys import KeyClient
     from rs_client.lta import LtaClient
     from rs_client.prip import PripClient
-    from rs_client.staging import StagingClient
+    from rs_client.staging import StagingClient, StagingOptions
     from rs_client.storage import Storage
 
 
@@ -156,9 +156,9 @@ class RsClient:
         """The same as ``dpr``."""
         return self.dpr
 
-    def stage(self, items: Items, to: str) -> Job:
+    def stage(self, items: Items, to: str, **options: Unpack[StagingOptions]) -> Job:
         """Bring items of a station into a collection; the same as ``staging.stage``."""
-        return self.staging.stage(items, to)
+        return self.staging.stage(items, to, **options)
 
     def process(self, processor: str, items: Items, to: str | None = None, **inputs: Any) -> Job:
         """Run a processor on staged items; the same as ``dpr.run``."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack, cast
 
 import pystac
 from pystac.serialization import identify_stac_object_type
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rs_client.jobs import Job
     from rs_client.quicklook import Quicklook
     from rs_client.session import RsClient
+    from rs_client.staging import StagingOptions
 
 
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
@@ -55,9 +56,9 @@ class Item(pystac.Item):
 
         return quicklook(self.open(), title=self.id, group=group, variable=variable)
 
-    def stage(self, to: str) -> Job:
+    def stage(self, to: str, **options: Unpack[StagingOptions]) -> Job:
         """Bring it from its station into a collection; returns at once. ``Invalid`` if it belongs to no session."""
-        return _session(self).staging.stage(self, to)
+        return _session(self).staging.stage(self, to, **options)
 
     def process(self, processor: str, to: str | None = None, **inputs: Any) -> Job:
         """Run a processor on it; the products go to the collection ``to``. Returns at once; see ``DprClient.run``.
@@ -81,9 +82,9 @@ class Item(pystac.Item):
 class ItemList(list[Item]):
     """Items, shown as a table with their footprints."""
 
-    def stage(self, to: str) -> Job:
+    def stage(self, to: str, **options: Unpack[StagingOptions]) -> Job:
         """Bring them into a collection; returns at once. ``Invalid`` when there are none."""
-        return _session(_first(self)).staging.stage(self, to)
+        return _session(_first(self)).staging.stage(self, to, **options)
 
     def process(self, processor: str, to: str | None = None, **inputs: Any) -> Job:
         """Run a processor on them; returns at once. ``Invalid`` when there are none."""
@@ -139,9 +140,9 @@ class Search(ItemSearch):
         """The first ``count`` items, or as many as there are."""
         return ItemList(islice(self.items(), count))
 
-    def stage(self, to: str) -> Job:
+    def stage(self, to: str, **options: Unpack[StagingOptions]) -> Job:
         """Bring what it finds into a collection; returns at once. ``Invalid`` when it finds nothing."""
-        return _client(self).session.staging.stage(self, to)
+        return _client(self).session.staging.stage(self, to, **options)
 
     def process(self, processor: str, to: str | None = None, **inputs: Any) -> Job:
         """Run a processor on what it finds; returns at once. ``Invalid`` when it finds nothing."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from rs_client import display
+from rs_client.errors import Invalid
 from rs_client.execution import AsyncItems, Items, addresses, execute, gathered
 from rs_client.flow import Flow, Server
 from rs_client.glance import glance
@@ -22,21 +24,37 @@ _USES = (
 )
 
 
+class StagingOptions(TypedDict, total=False):
+    """How items are staged; what is left out is as the server has it."""
+
+    assets: Sequence[str]
+    """Names of the files wanted of each item; else all."""
+    existing: Literal["skip", "replace", "fail"]
+    """What to do with items that are in the collection; else they are replaced when their files are others."""
+    follow: bool
+    """Go on with sessions that still grow until they are complete, and publish them then."""
+    strict: bool
+    """All items or none."""
+    priority: int
+    """Among your own jobs, from 0 to 100; else 50."""
+
+
 class StagingClient:
     """Starts staging jobs."""
 
     def __init__(self, session: RsClient) -> None:
         self._session = session
 
-    def stage(self, items: Items, to: str) -> Job:
+    def stage(self, items: Items, to: str, **options: Unpack[StagingOptions]) -> Job:
         """Bring items of a station into a collection; returns at once.
 
         ``items`` is a search, an item or several; ``to`` a collection of yours (made if it is absent) or one that you
-        may write. What is there already is not fetched again. Raises ``Invalid`` when there is nothing to stage,
+        may write. What is there already is not fetched again. ``options``: ``assets``, ``existing``, ``follow``,
+        ``strict`` and ``priority``, see ``StagingOptions``. Raises ``Invalid`` when there is nothing to stage,
         ``Forbidden`` for a collection or a station that you have no right to, ``NotFound`` for an item you cannot see.
         """
         http = self._session.http
-        return Job(self._session, http.run(execute(http.server, PROCESS, addresses(items), to)))
+        return Job(self._session, http.run(_staged(http.server, addresses(items), to, options)))
 
     def __repr__(self) -> str:
         return f"<StagingClient {self._session.server_url}>"
@@ -56,10 +74,10 @@ class AsyncStagingClient:
     def __init__(self, session: AsyncRsClient) -> None:
         self._session = session
 
-    async def stage(self, items: AsyncItems, to: str) -> AsyncJob:
-        """Bring items of a station into a collection; see ``StagingClient.stage``."""
+    async def stage(self, items: AsyncItems, to: str, **options: Unpack[StagingOptions]) -> AsyncJob:
+        """Bring items of a station into a collection; see ``StagingClient.stage``. ``Invalid`` when there are none."""
         http = self._session.http
-        return AsyncJob(self._session, await http.run(execute(http.server, PROCESS, await gathered(items), to)))
+        return AsyncJob(self._session, await http.run(_staged(http.server, await gathered(items), to, options)))
 
     def __repr__(self) -> str:
         return f"<AsyncStagingClient {self._session.server_url}>"
@@ -67,6 +85,13 @@ class AsyncStagingClient:
     def _repr_html_(self) -> str:
         uses = [(what, f"await {call}") for what, call in _USES[:1]]
         return display.card([("staging", self._session.server_url), *uses])
+
+
+def _staged(server: Server, hrefs: Sequence[str], to: str, options: StagingOptions) -> Flow[dict[str, Any]]:
+    """The document of a new job."""
+    if not hrefs:
+        raise Invalid("there is no item to stage", hint="look at what the search finds")
+    return (yield from execute(server, PROCESS, hrefs, to, options))
 
 
 def _under_way(server: Server) -> Flow[list[tuple[str, str, Progress]]]:

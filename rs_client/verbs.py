@@ -78,11 +78,17 @@ def tell(document: Any, text: str, *, as_json: bool) -> None:
 def follow(job: Job, *, wait: bool, as_json: bool) -> None:
     """Say which job it is, and what came out if one waits."""
     if wait:
-        job.wait()
-        items = job.items
-        tell({"job": job.id, "items": [item.href for item in items]}, repr(items), as_json=as_json)
+        came_out(job.wait(), as_json=as_json)
     else:
         tell({"job": job.id}, job.id, as_json=as_json)
+
+
+def came_out(job: Job, *, as_json: bool) -> None:
+    """Say what a job has published, and on standard error what has failed of that which it was asked for."""
+    items, failed = job.items, job.report.failed
+    tell({"job": job.id, "items": [item.href for item in items], "failed": failed}, repr(items), as_json=as_json)
+    for each in failed:
+        sys.stderr.write(f"{each.get('outcome')}: {each.get('item')}: {each.get('reason', '')}\n")
 
 
 def offered(values: Callable[[RsClient], list[str]]) -> list[str]:

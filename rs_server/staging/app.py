@@ -73,15 +73,19 @@ def create_router() -> APIRouter:
 def _add_subscriptions(router: APIRouter) -> None:
     @router.post(_PATH, status_code=201)
     async def subscribe(request: Request, response: Response, who: Caller, wanted: NewSubscription) -> SubscriptionInfo:
-        """Give a standing order; needs the rights of a staging job of the same inputs."""
+        """Give a standing order; needs the rights of a staging job of the same inputs.
+
+        The same one again, while it stands, is answered with 200.
+        """
         require(who, Right.EXECUTE, Service.PROCESSES, "staging")
         target = await _staging(request).target(who, wanted.collection)
         search = checked(wanted.service, wanted.search, "search")
         options = wanted.model_dump(mode="json", exclude={"service", "search", "since"})
-        made = await _subscriptions(request).add(
-            who, search, options | {"collection": target.full}, wanted.since or datetime.now(UTC)
-        )
-        await audit.record(request.state.database, who, "subscription.create", str(made.id), process="staging")
+        made, new = await _subscriptions(request).add(who, search, options | {"collection": target.full}, wanted.since)
+        if new:
+            await audit.record(request.state.database, who, "subscription.create", str(made.id), process="staging")
+        else:
+            response.status_code = 200
         response.headers["Location"] = f"{request.state.settings.public_url}{_PATH}/{made.id}"
         return _info(made)
 

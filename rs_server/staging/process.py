@@ -286,22 +286,25 @@ class _Step:
         there: Mapping[str, Mapping[str, Any]],
         doubt: str | None,
     ) -> tuple[NewItem, tuple[Planned, ...]]:
-        """What is to be done with one item; ``doubt`` is what its station says against its files."""
+        """What is to be done with one item; ``doubt`` is what its station says against its files.
+
+        A session in doubt grows still, where it is followed: its last files may be listed late.
+        """
         before = there.get(source.item)
         if before is not None and self.request.existing is Existing.FAIL:
             return NewItem(source, document, ItemState.FAILED, _THERE), ()
-        growing = self.request.follow and is_growing(document)
+        growing = self.request.follow and (is_growing(document) or doubt is not None)
         bucket = self.of.buckets.of(self.target, (document.get("properties") or {}).get("product:type"))
         if before is not None and (
             self.request.existing is Existing.SKIP or (not growing and self._same(document, before))
         ):
             return NewItem(source, document, ItemState.SKIPPED, _THERE), ()
+        if doubt is not None and not growing:
+            return NewItem(source, document, ItemState.FAILED, doubt), ()
         try:
             planned = self._so_far(source, document) if growing else self._transfers(source, document)
         except RsError as error:
-            doubt = error.detail
-        if doubt is not None:
-            return NewItem(source, document, ItemState.FAILED, doubt), ()
+            return NewItem(source, document, ItemState.FAILED, error.detail), ()
         return NewItem(source, document, ItemState.GROWING if growing else ItemState.CARRYING, bucket=bucket), planned
 
     def _same(self, document: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
@@ -352,13 +355,16 @@ class _Step:
     async def _look_again(self, item: StagedItem) -> None:
         """New files of a session are carried; one that is complete is whole when they are there."""
         document = await self.of.finder.one(item.source)
-        complete = not is_growing(document)
-        planned = (self._transfers if complete else self._so_far)(item.source, document)
-        doubt = await self._doubt(item.source, document) if complete else "files are still to come"
+        doubt = "files are still to come" if is_growing(document) else await self._doubt(item.source, document)
+        planned = (self._transfers if doubt is None else self._so_far)(item.source, document)
         idle_s = await self.of.rows.idle_s(item.id)
         async with self.run.transaction() as conn:
-            await self.of.rows.update_item(conn, item.id, document)
+            # Files before their item, as carriers lock them: else the two would wait for one another.
             new = await self.of.rows.add_transfers(conn, self._order(), [(item.id, each) for each in planned])
+            if not await _grows(conn, item.id):  # a file of it has failed since
+                await conn.rollback()
+                return
+            await self.of.rows.update_item(conn, item.id, document)
             if doubt is None:
                 await self.of.rows.grown_up(conn, item.id)
             elif not new and idle_s > self.of.settings.follow_idle_s:
@@ -417,22 +423,18 @@ class _Step:
             waits = any(counts.get(state) for state in (ItemState.GROWING, ItemState.CARRYING))
             if not counts.get(ItemState.WHOLE) or (self.request.strict and waits):
                 return await self._pause(counts, away) if waits else await self._outcome()
-            number = await self._publish_some()
-            if waits and number:
-                await self.run.tell(f"published {number} items that are whole")
+            await self._publish_some()
 
-    async def _publish_some(self) -> int:
-        """Publish whole items, at most a batch of them unless it must be all at once; how many it was tried with."""
+    async def _publish_some(self) -> None:
         await self.of.reached("before publish")
         if owns(self.run.who, self.target.owner):
             await self.of.catalog.ensure_collection(self.target, title=self.target.name)
         most = _MOST_ITEMS if self.request.strict else _BATCH
         with tracing.leaf("catalog publish"):
-            number = await self._publish_whole(most)
+            await self._publish_whole(most)
         await self.of.reached("after publish")
-        return number
 
-    async def _publish_whole(self, most: int) -> int:
+    async def _publish_whole(self, most: int) -> None:
         async with self.run.transaction() as conn:
             whole = await self.of.rows.items(self.run.id, [ItemState.WHOLE], most, conn)
             names = [item.source.item for item in whole]
@@ -444,7 +446,6 @@ class _Step:
             await self._publish_all(conn, items, documents)
             for item in items:
                 await self._leave(conn, item, files[item.id], before.get(item.source.item))
-        return len(items)
 
     async def _to_publish(
         self, conn: AsyncConnection[Row], whole: Sequence[StagedItem], before: Mapping[str, Any]
@@ -459,7 +460,7 @@ class _Step:
             await self.of.rows.set_item(conn, item.id, state, _THERE)
         if there and self.request.strict and state is ItemState.FAILED:
             return ()
-        return [item for item in whole if item not in there]
+        return [item for item in whole if item.source.item not in before]
 
     async def _leave(
         self, conn: AsyncConnection[Row], item: StagedItem, files: Sequence[Carried], before: Mapping[str, Any] | None
@@ -552,6 +553,12 @@ class _Step:
 
     def _published(self, item: StagedItem) -> Reference:
         return Reference("catalog", self.target.full, item.source.item)
+
+
+async def _grows(conn: AsyncConnection[Row], item: int) -> bool:
+    """Whether an item is one that grows, until the end of the transaction."""
+    found = await conn.execute("SELECT 1 FROM rs.staging_items WHERE id = %s AND state = 'growing' FOR UPDATE", [item])
+    return await found.fetchone() is not None
 
 
 def against_totals(document: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> str | None:

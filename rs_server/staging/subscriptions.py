@@ -18,11 +18,12 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from rs_server.access.policy import Principal
 from rs_server.database import Database, Row
-from rs_server.errors import BadInput, NotFound, RsError
+from rs_server.errors import BadInput, Conflict, NotFound, RsError
 from rs_server.processes.references import Reference
 from rs_server.settings import StagingSettings
 from rs_server.staging.found import Finder
@@ -30,6 +31,7 @@ from rs_server.staging.inputs import Search
 
 log = structlog.get_logger(__name__)
 
+MOST_ORDERS = 100  # of one owner at a time: each is looked for every few seconds
 _FAILED_S = 60.0
 
 Submit = Callable[[Principal, Mapping[str, Any], str], Awaitable[UUID]]
@@ -80,22 +82,33 @@ class Subscriptions:
         self._permit = permit
         self._rights_now = rights_now
 
-    async def add(self, who: Principal, search: Search, options: Mapping[str, Any], since: datetime) -> Subscription:
-        """Give a standing order; items published from ``since`` on are wanted."""
+    async def add(
+        self, who: Principal, search: Search, options: Mapping[str, Any], since: datetime | None
+    ) -> tuple[Subscription, bool]:
+        """Give a standing order; items published from ``since`` on are wanted, or from now on.
+
+        The same one again, while it stands, is found; whether it is new. ``Conflict`` if it is one too many.
+        """
         await self._finder.check(who, search)
-        row = await self._one(
-            "INSERT INTO rs.subscriptions (owner, principal, service, search, options, since, cursor) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING *, 0 AS items",
-            who.login,
-            Jsonb(who.as_json()),
-            search.service,
-            Jsonb(search.body),
-            Jsonb(options),
-            since,
-            since,
-        )
+        values = {
+            "owner": who.login,
+            "principal": Jsonb(who.as_json()),
+            "service": search.service,
+            "search": Jsonb(search.body),
+            "options": Jsonb(options),
+            "since": since,
+        }
+        async with self._database.connection() as conn:
+            await conn.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended('standing orders:' || %s, 0))", [who.login]
+            )
+            if row := await (await conn.execute(_SAME, values)).fetchone():
+                return _subscription(row), False
+            if await _count(conn, who.login) >= MOST_ORDERS:
+                raise Conflict(f"{who.login} has {MOST_ORDERS} standing orders", hint="end one that is not needed")
+            row = await (await conn.execute(_NEW, values)).fetchone()
         assert row is not None  # it was inserted
-        return _subscription(row)
+        return _subscription(row), True
 
     async def of(self, owner: str | None) -> list[Subscription]:
         """The standing orders of one owner, or of all; the newest first."""
@@ -233,6 +246,22 @@ _SELECT = (
     "SELECT s.*, (SELECT count(*)::int FROM rs.subscription_items WHERE subscription = s.id) AS items "
     "FROM rs.subscriptions s"
 )
+
+
+_SAME = (
+    f"{_SELECT} WHERE owner = %(owner)s AND ended IS NULL AND service = %(service)s AND search = %(search)s "
+    "AND options = %(options)s AND since = coalesce(%(since)s, since) ORDER BY created LIMIT 1"
+)
+_NEW = (
+    "INSERT INTO rs.subscriptions (owner, principal, service, search, options, since, cursor) "
+    "SELECT %(owner)s, %(principal)s, %(service)s, %(search)s, %(options)s, begin.at, begin.at "
+    "FROM (SELECT coalesce(%(since)s, now()) AS at) AS begin RETURNING *, 0 AS items"
+)
+
+
+async def _count(conn: AsyncConnection[Row], owner: str) -> int:
+    found = await conn.execute("SELECT 1 FROM rs.subscriptions WHERE owner = %s AND ended IS NULL", [owner])
+    return len(await found.fetchall())
 
 
 def _apart(sources: Iterable[Reference]) -> list[list[Reference]]:

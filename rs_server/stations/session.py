@@ -360,6 +360,7 @@ class _Connections(AiohttpTransport):
 
 _CHUNK_BYTES = 256 * 1024  # at once; with its 16 KiB a gigabyte costs a third more
 _CONNECTIONS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+_A_YEAR_S = 365 * 86_400.0
 _PLAIN = "$'(),:/"  # stays readable in a query; all of it is legal there (RFC 3986 §3.4)
 
 
@@ -371,7 +372,7 @@ def _again(request: httpx.Request) -> dict[str, str]:
 def _seconds(retry_after: str) -> float | None:
     """A ``Retry-After``, seconds or a date, in seconds from now on; nonsense counts as no wish."""
     if retry_after.isascii() and retry_after.isdigit():
-        return float(retry_after)
+        return min(float(retry_after), _A_YEAR_S)  # a number of any length may come, and is to be passed on
     try:
         until = parsedate_to_datetime(retry_after)
     except ValueError:

@@ -345,6 +345,8 @@ class TestStandard:
         order = {"service": "cadip", "collection": some_collection(), "search": {"ids": ["none"]}}
         made = alice.post("/processes/staging/subscriptions", json=order)
         assert (made.status_code, made.json()["options"]["follow"]) == (201, True)
+        again = alice.post("/processes/staging/subscriptions", json=order)
+        assert (again.status_code, again.headers["location"]) == (200, made.headers["location"])
         assert alice.delete(made.headers["location"]).status_code == 204
 
     @pytest.mark.parametrize(

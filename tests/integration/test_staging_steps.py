@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,7 +23,7 @@ from rs_server.storage.layout import Buckets
 from rs_server.storage.stac import Place
 from tests.conftest import Platform
 from tests.integration.databases import own_database
-from tests.unit.staging.station import SESSION, Station, item, name_of
+from tests.unit.staging.station import SESSION, Station, asset, item, name_of
 
 TABLES = ("20", "21", "22", "23", "24", "50", "60", "61", "62", "63", "64", "73")
 HOST = "http://127.0.0.1:8000"
@@ -77,7 +77,15 @@ class Catalog:
 
 
 class TwoStations(Station):
-    """Beside the station with the session, another one with an item that is whole."""
+    """Beside the station with the session, another one with an item that is whole; ``told`` are totals of channels."""
+
+    told: Sequence[Mapping[str, Any]] = ()
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        return [*self.told]
 
     async def item(self, service: str, collection: str, item_id: str) -> dict[str, Any]:
         if collection == "s1-mti":
@@ -263,3 +271,44 @@ async def test_items_of_a_station_that_stays_away_fail_alone_while_it_is_planned
     await bench.carry()
     assert isinstance(await bench.step(), Outcome)
     assert set(bench.catalog.there) == {"OTHER"}
+
+
+async def test_a_session_in_doubt_is_followed_until_its_last_files_are_listed(bench: Bench) -> None:
+    session = bench.station.session
+    session["properties"]["rs:complete"] = True
+    last = session["assets"].pop(name_of(2, 2))
+    bench.station.told = [{"Channel": 2, "TotalChunks": 2}]
+    await bench.job(PATH, follow=True, assets=[name_of(2, 1), name_of(2, 2)])
+    await bench.step()
+    assert (await bench.items())[SESSION] == ("growing", None)
+    session["assets"][name_of(2, 2)] = last
+    await bench.step()
+    assert (await bench.items())[SESSION] == ("carrying", None)
+    assert await bench.files() == {name_of(2, 1), name_of(2, 2)}
+
+
+async def test_without_follow_a_session_in_doubt_fails(bench: Bench) -> None:
+    bench.station.session["properties"]["rs:complete"] = True
+    bench.station.told = [{"Channel": 2, "TotalChunks": 3}]
+    await bench.job(PATH)
+    assert isinstance(await bench.step(), Failure)
+
+
+async def test_a_session_that_fails_while_it_is_looked_at_stays_failed(bench: Bench) -> None:
+    """Else it would be carried for ever: none of its files is to come, and not all are there."""
+    bench.station.session["properties"]["rs:complete"] = False
+    await bench.job(PATH, OTHER, follow=True)
+    await bench.step()
+
+    async def fail() -> None:
+        await bench.ask(
+            "UPDATE rs.transfers SET state = 'failed' WHERE job = %s AND name = %s", bench.id, name_of(1, 1)
+        )
+        await bench.ask("UPDATE rs.staging_items SET state = 'failed' WHERE job = %s AND item = %s", bench.id, SESSION)
+
+    bench.station.session["properties"]["rs:complete"] = True
+    bench.station.session["assets"]["late.raw"] = asset(1, 3)
+    bench.station.meanwhile = fail
+    await bench.step()
+    assert "late.raw" not in await bench.files()
+    assert (await bench.items())[SESSION][0] == "failed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,11 +13,11 @@ import pytest
 
 from rs_server.access.policy import Principal
 from rs_server.database import Database, open_database
-from rs_server.errors import Forbidden
+from rs_server.errors import Conflict, Forbidden
 from rs_server.processes.references import Reference
 from rs_server.settings import DatabaseSettings, StagingSettings
 from rs_server.staging.inputs import Search
-from rs_server.staging.subscriptions import Subscription, Subscriptions
+from rs_server.staging.subscriptions import MOST_ORDERS, Subscription, Subscriptions
 from tests.conftest import Platform
 from tests.integration.databases import own_database
 
@@ -86,8 +87,8 @@ def orders(database: Database, world: World) -> Subscriptions:
     return Subscriptions(database, finder, settings, world.submit, world.permit, world.now)
 
 
-async def given(orders: Subscriptions, since: datetime = SINCE) -> Subscription:
-    return await orders.add(ANN, SEARCH, {"collection": "ann_x"}, since)
+async def given(orders: Subscriptions, since: datetime = SINCE, collection: str = "ann_x") -> Subscription:
+    return (await orders.add(ANN, SEARCH, {"collection": collection}, since))[0]
 
 
 def ref(item: str, collection: str = "a") -> Reference:
@@ -127,7 +128,7 @@ async def test_items_of_one_id_come_in_different_jobs(orders: Subscriptions, wor
 
 
 async def test_a_bug_that_one_order_meets_holds_up_no_other(orders: Subscriptions, world: World) -> None:
-    made = [await given(orders), await given(orders)]
+    made = [await given(orders), await given(orders, collection="ann_y")]
     world.pages_found, world.times = [[ref("one")]], None  # an item without its time of publication
     assert await orders.look() == 2
     reasons = {(await orders.get(each.id, "ann")).reason for each in made}
@@ -138,6 +139,31 @@ async def test_an_order_reaches_back_as_far_as_it_was_given_and_no_further(order
     await given(orders, datetime(1, 1, 1, tzinfo=UTC))
     await orders.look()
     assert world.begun == ["0001-01-01T00:00:00.000Z"]
+
+
+async def test_the_same_order_is_given_once_however_often_it_is_asked_for(orders: Subscriptions) -> None:
+    async def give(since: datetime | None = SINCE, **options: Any) -> UUID:
+        return (await orders.add(ANN, SEARCH, {"collection": "ann_x", **options}, since))[0].id
+
+    (same,) = set(await asyncio.gather(*(give() for _ in range(20))))
+    assert await give(since=None) == same
+    others = {await give(priority=1), await give(since=SINCE - timedelta(days=1)), same}
+    assert len(others) == 3
+    await orders.end(same)
+    assert await give() not in others
+
+
+async def test_nobody_gives_orders_without_end(orders: Subscriptions, database: Database) -> None:
+    await given(orders)
+    async with database.connection() as conn:
+        await conn.execute(
+            "INSERT INTO rs.subscriptions (owner, principal, service, search, options, since, cursor) "
+            "SELECT owner, principal, service, search, to_jsonb(n), since, cursor FROM rs.subscriptions, "
+            "generate_series(2, %s) AS n",
+            [MOST_ORDERS],
+        )
+    with pytest.raises(Conflict, match=f"ann has {MOST_ORDERS}"):
+        await given(orders, collection="ann_y")
 
 
 async def test_the_end_of_an_order_is_its_first(orders: Subscriptions) -> None:

@@ -149,9 +149,13 @@ async def test_what_a_search_finds_is_looked_at_and_brought(alice: AsyncRsClient
     assert [one.id for one in await hits.item_collection()] == IDS
     assert await hits.matched() == 900
     assert json.loads(server.requests[-1].content)["limit"] == 1
-    assert (await hits.stage(to="s1-cadu")).id == "j1"
+    assert (await hits.stage(to="s1-cadu", priority=0)).id == "j1"
     asked = {"items": [{"href": f"{SERVER}/cadip/collections/s1-sgs/items/{one}"} for one in IDS]}
-    assert sent(server) == ("POST", "/processes/staging/execution", {"inputs": {**asked, "collection": "s1-cadu"}})
+    assert sent(server) == (
+        "POST",
+        "/processes/staging/execution",
+        {"inputs": {**asked, "collection": "s1-cadu", "priority": 0}},
+    )
     await hits.process("s1-l0", to="s1-l0")
     assert sent(server) == ("POST", "/processes/s1-l0/execution", {"inputs": {**asked, "collection": "s1-l0"}})
 
@@ -179,6 +183,7 @@ async def test_the_verbs(alice: AsyncRsClient, server: Server) -> None:
         assert "j1" in job._repr_html_()
         assert [one.id for one in await job.items()] == ["S1A_0"]
         assert await job.log() == ["staged"]
+        assert await job.report() == []
         assert [one.id for one in await alice.jobs()] == ["j1"]
         assert (await (await alice.job("j1")).progress()).status == "successful"
         with pytest.raises(NotFound):

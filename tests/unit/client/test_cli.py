@@ -195,6 +195,25 @@ def test_addresses_come_through_a_pipe(server: Server) -> None:
     assert body["inputs"]["items"] == [{"href": f"{SERVER}/a"}, {"href": f"{SERVER}/b"}]
 
 
+def test_what_failed_is_told_beside_what_came_out(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = {"item": "S1A_2", "outcome": "failed", "reason": "no space"}
+    results = {**ANSWERS["GET /jobs/j1/results"], "report": [{"item": "S1A_1", "outcome": "published"}, bad]}
+    monkeypatch.setitem(ANSWERS, "GET /jobs/j1/results", results)
+    for verb in (["stage", f"{SERVER}/x", "--to", "s1-cadu"], ["jobs", "wait", "j1"]):
+        done = run(*verb)
+        assert "S1A_1" in done.stdout
+        assert "failed: S1A_2: no space" in done.stderr
+    assert json.loads(run("jobs", "wait", "j1", "--json").stdout)["failed"] == [bad]
+
+
+def test_how_items_are_staged_may_be_said(server: Server) -> None:
+    said = ["--asset", "a", "--asset", "b", "--existing", "skip", "--follow", "--strict", "--priority", "0"]
+    assert run("stage", f"{SERVER}/a", "--to", "s1-cadu", *said).exit_code == 0
+    (body,) = server.bodies("/processes/staging/execution")
+    options = {"assets": ["a", "b"], "existing": "skip", "follow": True, "strict": True, "priority": 0}
+    assert body["inputs"] == {"items": [{"href": f"{SERVER}/a"}], "collection": "s1-cadu", **options}
+
+
 def test_a_processor_gets_items_by_name_and_by_address(server: Server) -> None:
     done = run("process", "s1-l0", "s1-cadu/S1A_1", "-", "-p", "basis=dual", "--to", "s1-l0", stdin=f"{SERVER}/b\n")
     assert done.exit_code == 0, done.output

@@ -50,6 +50,15 @@ def test_items_go_as_references(items: Items, ids: str) -> None:
     assert json.loads(request.content) == {"inputs": {"items": hrefs, "collection": "s1-cadu"}}
 
 
+def test_how_items_are_staged_goes_with_them() -> None:
+    far = Far(JOB)
+    StagingClient(session(far)).stage(A, to="s1-cadu", assets=["x"], existing="fail", follow=True)
+    inputs = json.loads(far.requests[0].content)["inputs"]
+    assert (inputs["assets"], inputs["existing"], inputs["follow"]) == (["x"], "fail", True)
+    with pytest.raises(Invalid, match="no item"):
+        StagingClient(session(far)).stage([], to="s1-cadu", strict=True)
+
+
 def test_a_processor_is_a_process() -> None:
     far = Far(JOB)
     DprClient(session(far)).run("s1-l0", A, to="s1-l0")

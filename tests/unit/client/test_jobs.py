@@ -133,9 +133,22 @@ def test_items_are_those_of_the_catalog() -> None:
     assert (item.collection_id, item.id) == ("alice_s1-l0", "S1A_1")
 
 
+REPORT = [{"item": "A", "outcome": "published"}, {"item": "B", "outcome": "gone", "reason": "evicted"}]
+
+
+@pytest.mark.parametrize(("status", "code"), [("successful", 200), ("failed", 404), ("failed", 502)])
+def test_what_became_of_each_item_is_told_of_good_ends_and_of_bad_ones(status: str, code: int) -> None:
+    report = job(Far(httpx.Response(code, json={"report": REPORT, "status": code})), status).report
+    assert report == REPORT
+    assert report.failed == REPORT[1:]
+    assert repr(report) == "item  outcome    reason\nA     published\nB     gone       evicted"
+    assert "evicted" in report._repr_html_()
+
+
 def test_a_job_without_results_says_so() -> None:
-    with pytest.raises(NotFound):
-        _ = job(table({}), "running").items
+    for what in ("items", "report"):
+        with pytest.raises(NotFound):
+            getattr(job(table({}), "running"), what)
 
 
 def test_it_shows_itself() -> None:

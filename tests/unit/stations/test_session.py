@@ -203,6 +203,14 @@ async def test_retry_after_is_honoured_or_the_station_is_down() -> None:
     assert down.value.members["retry_after_s"] == 60
 
 
+@pytest.mark.parametrize("wish", ["9" * 400, "9" * 20])
+async def test_retry_after_of_any_length_is_a_time(wish: str) -> None:
+    async with session(Script(scripted(httpx.Response(503, headers={"Retry-After": wish})))) as far:
+        with pytest.raises(StationUnavailable) as down:
+            await far.query("Sessions", {})
+    assert down.value.members["retry_after_s"] == 365 * 86_400
+
+
 async def test_retry_after_may_be_a_date() -> None:
     late = httpx.Response(503, headers={"Retry-After": "Fri, 31 Dec 2100 23:59:59 GMT"})
     async with session(Script(scripted(late))) as far:
