@@ -579,10 +579,11 @@ class StagingRows:
                 "JOIN rs.jobs j ON j.id = l.job WHERE j.status NOT IN ('accepted', 'running') "
                 "FOR UPDATE OF l SKIP LOCKED)"
             )
-            moved = await conn.execute(
+            moved = await conn.execute(  # a database that was away is back for a while: nobody could renew a lease
                 "UPDATE rs.transfers SET state = 'waiting', lane = NULL, lease_until = NULL, rate = NULL "
                 "WHERE id IN (SELECT id FROM rs.transfers WHERE state = 'running' AND lease_until < now() "
-                "OR state = 'paused' AND not_before <= now() FOR UPDATE SKIP LOCKED) RETURNING id"
+                "AND pg_postmaster_start_time() < now() - interval '3 s' OR state = 'paused' AND not_before <= now() "
+                "FOR UPDATE SKIP LOCKED) RETURNING id"
             )
             if moved.rowcount > 0:
                 await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
