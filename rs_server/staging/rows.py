@@ -6,7 +6,7 @@ while the fence is its own: one that was taken for dead learns so at its next wr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from enum import StrEnum
@@ -599,12 +599,14 @@ class StagingRows:
             jobs = {row["id"] for row in await unwoken.fetchall()}
             return jobs | await _settle_items(conn, await tired.fetchall())
 
-    async def unwanted_uploads(self) -> list[Upload]:
-        """Multipart uploads of transfers that came to nothing."""
+    async def unwanted_uploads(self, after: int = 0) -> list[Upload]:
+        """Multipart uploads of transfers that came to nothing: some, of transfers that come after one, in order."""
         async with self._database.connection() as conn:
             found = await conn.execute(
                 "SELECT t.id, i.bucket, t.key, t.upload FROM rs.transfers t JOIN rs.staging_items i ON i.id = t.item "
-                "WHERE t.upload IS NOT NULL AND t.state IN ('failed', 'gone', 'cancelled') ORDER BY t.id LIMIT 100"
+                "WHERE t.upload IS NOT NULL AND t.state IN ('failed', 'gone', 'cancelled') AND t.id > %s "
+                "ORDER BY t.id LIMIT 100",
+                [after],
             )
             return [
                 Upload(row["id"], row["bucket"] or self._bucket, row["key"], row["upload"])
@@ -637,16 +639,21 @@ class StagingRows:
             )
             return {row["key"]: row["upload"] for row in await found.fetchall()}
 
-    async def remains(self, grace_s: float) -> list[Remains]:
-        """Objects that jobs which ended some time ago may have left, and those that newer editions replaced."""
+    async def remains(self, grace_s: float, away: Collection[str] = ()) -> list[Remains]:
+        """Objects that jobs which ended some time ago may have left, and those that newer editions replaced: some.
+
+        None in buckets that are ``away``.
+        """
+        absent = [*away, *([""] if self._bucket in away else [])]
         async with self._database.connection() as conn:
             found = await conn.execute(
                 "(SELECT i.bucket, t.key, j.request->>'collection' AS collection, i.item FROM rs.jobs j "
                 "JOIN rs.staging_items i ON i.job = j.id AND i.state = ANY(%s) JOIN rs.transfers t ON t.item = i.id "
                 "WHERE j.process = 'staging' AND j.finished < now() - make_interval(secs => %s) "
-                "AND NOT t.swept AND t.fence > 0 LIMIT 500) "
-                "UNION ALL (SELECT bucket, key, collection, item FROM rs.leftovers WHERE due < now() LIMIT 500)",
-                [[str(state) for state in ItemState if state is not ItemState.PUBLISHED], grace_s],
+                "AND NOT t.swept AND t.fence > 0 AND i.bucket <> ALL(%s) LIMIT 500) "
+                "UNION ALL (SELECT bucket, key, collection, item FROM rs.leftovers WHERE due < now() "
+                "AND bucket <> ALL(%s) LIMIT 500)",
+                [[str(state) for state in ItemState if state is not ItemState.PUBLISHED], grace_s, absent, absent],
             )
             return [
                 Remains(Location(row["bucket"] or self._bucket, row["key"]), row["collection"], row["item"])
