@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 SCHEMA = "procrastinate"
 TASK = "work_job"
+AFTER_OTHERS = -1  # the priority of jobs that had a turn and are not done: short steps come before them
 
 HEARTBEAT_S = 2.0
 # More than a heartbeat and the lease of an attempt together, so that the attempt may be taken over by then. One that is
@@ -77,10 +78,10 @@ class Queue:
     def __init__(self, app: App) -> None:
         self._app = app
 
-    async def put(self, job_id: UUID, queue: str = QUEUE) -> None:
-        """Queue a job; nothing happens when it is queued already."""
+    async def put(self, job_id: UUID, queue: str = QUEUE, priority: int = 0) -> None:
+        """Queue a job; nothing happens when it is queued already. Those of the same priority come in order."""
         name = str(job_id)
-        task = self._app.configure_task(TASK, queue=queue, queueing_lock=name)
+        task = self._app.configure_task(TASK, queue=queue, queueing_lock=name, priority=priority)
         try:
             await task.defer_async(job_id=name)
         except AlreadyEnqueued:
