@@ -302,6 +302,7 @@ class Carrier:
 
     async def _tick(self) -> None:
         await asyncio.sleep(_LOOK_EVERY_S)
+        await self._health.note_missing()
         self._whole |= await self._rows.tick(self._settings.patience_s)
         if self._whole:
             self._due.set()
