@@ -19,6 +19,7 @@ from rs_server.access.policy import OTHERS_JOBS, Principal, Right, Service
 from rs_server.database import Database
 from rs_server.errors import BadInput, Conflict, RsError, Unavailable, status_of, type_of
 from rs_server.processes.model import (
+    Ended,
     Failure,
     HandOver,
     Inputs,
@@ -30,8 +31,9 @@ from rs_server.processes.model import (
     Process,
     Progress,
     Status,
+    Turn,
 )
-from rs_server.processes.queue import Queue, TryAgain
+from rs_server.processes.queue import AFTER_OTHERS, Queue, TryAgain
 from rs_server.processes.rows import TOUCH_EVERY_S, JobRows, Line, Selection
 from rs_server.processes.run import Run, Superseded
 
@@ -185,11 +187,14 @@ class Jobs:
             return await self._ended(job, ended)
         return False
 
-    async def _ended(self, job: Job, ended: Outcome | Failure | Pause) -> bool:
+    async def _ended(self, job: Job, ended: Ended) -> bool:
         match ended:
             case Pause(wake_s):
                 left_s = await self._rows.pause(job, wake_s)
                 return left_s is not None and left_s <= 0
+            case Turn():
+                if await self._rows.pause(job, 0) is not None:
+                    await self._queue.put(job.id, job.queue, AFTER_OTHERS)
             case Failure():
                 await self._fail(job, ended)
             case Outcome():
@@ -197,7 +202,7 @@ class Jobs:
                 log.info("job_successful", message=ended.message)
         return False
 
-    async def _run(self, job: Job) -> Outcome | Failure | Pause:
+    async def _run(self, job: Job) -> Ended:
         if job.tries > MOST_ATTEMPTS:
             raise RsError(f"given up: {MOST_ATTEMPTS} workers died or were stopped while working it")
         return await self._known(job.process).run(Run(self._rows, job, self))

@@ -21,7 +21,7 @@ from rs_server.settings import StagingSettings
 from rs_server.staging.claim import SMALL_BYTES, Limits
 from rs_server.staging.fetch import Connections
 from rs_server.staging.health import Health
-from rs_server.staging.rows import Ended, Lost, Pulse, Spared, StagingRows, State, Transfer, Upload
+from rs_server.staging.rows import Ended, Lost, Pulse, Spared, StagingRows, State, Transfer
 from rs_server.staging.source import Changed, Gone
 from rs_server.staging.transfer import Meter, World, carry
 
@@ -83,6 +83,7 @@ class Carrier:
         self._notes = _Notes(self._written)
         self._whole: set[UUID] = set()  # jobs that have something to do, and were not woken yet
         self._due = asyncio.Event()
+        self._cleaned = 0  # the last transfer whose upload was aborted, or tried to
 
     def connected(self) -> None:
         """There may be something to carry that was not heard of."""
@@ -311,19 +312,23 @@ class Carrier:
 
     async def _tick(self) -> None:
         await asyncio.sleep(_LOOK_EVERY_S)
+        await self._health.note_missing()
         self._whole |= await self._rows.tick(self._settings.patience_s)
         if self._whole:
             self._due.set()
 
     async def _clean(self) -> None:
-        """Abort the uploads of transfers that came to nothing."""
+        """Abort the uploads of transfers that came to nothing; one that cannot be aborted now holds up no other."""
         await asyncio.sleep(_LOOK_EVERY_S / 2)
-        for upload in await self._rows.unwanted_uploads():
-            await self._abort(upload)
-
-    async def _abort(self, upload: Upload) -> None:
-        await self._world.uploads(upload.bucket).abort(upload.key, upload.upload)
-        await self._rows.forget_upload(upload)
+        uploads = await self._rows.unwanted_uploads(self._cleaned)
+        self._cleaned = uploads[-1].transfer if uploads else 0
+        for upload in uploads:
+            try:
+                await self._world.uploads(upload.bucket).abort(upload.key, upload.upload)
+            except Unavailable as error:
+                log.warning("upload_not_aborted", bucket=upload.bucket, key=upload.key, reason=error.detail)
+            else:
+                await self._rows.forget_upload(upload)
 
 
 class _Notes:

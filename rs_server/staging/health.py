@@ -46,6 +46,11 @@ _NEXT_BYTE = _booking("rs.stations", "next_byte", name="station")
 _NEXT_OF_USER = _booking("rs.user_paces", "next_byte", station="station", owner="owner")
 
 
+def _missing(name: str) -> str:
+    """Why files wait for a station that is in no settings, as SQL; ``name`` is the column that names it."""
+    return f"'station ' || {name} || ' is not in the settings any more'"
+
+
 class Health:
     """The table of stations."""
 
@@ -91,6 +96,27 @@ class Health:
                 "UPDATE rs.stations SET failures = 0, down_since = NULL, closed_until = NULL, reason = NULL "
                 "WHERE name = %s AND failures > 0",
                 [station],
+            )
+
+    async def note_missing(self) -> None:
+        """Stations that files wait for and that have left the settings are down, until they are in them again.
+
+        So what waits for them says so, and is given up like the files of any station that stays away.
+        """
+        async with self._database.connection() as conn:
+            known = {"known": ["", *self._paces]}
+            await conn.execute(
+                f"INSERT INTO rs.stations AS s (name, failures, down_since, reason, closed_until) "  # noqa: S608
+                f"SELECT DISTINCT station, 1, now(), {_missing('station')}, now() + interval '1 min' FROM rs.lines "
+                "WHERE station <> ALL(%(known)s) ON CONFLICT (name) DO UPDATE SET reason = excluded.reason, "
+                "down_since = coalesce(s.down_since, now()), closed_until = excluded.closed_until "
+                "WHERE s.reason IS DISTINCT FROM excluded.reason OR s.closed_until < now() + interval '30 s'",
+                known,
+            )
+            await conn.execute(
+                "UPDATE rs.stations SET failures = 0, down_since = NULL, closed_until = NULL, reason = NULL "  # noqa: S608
+                f"WHERE name = ANY(%(known)s) AND reason = {_missing('name')}",
+                known,
             )
 
     async def before_request(self, station: str) -> None:

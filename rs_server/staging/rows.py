@@ -6,7 +6,7 @@ while the fence is its own: one that was taken for dead learns so at its next wr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from enum import StrEnum
@@ -665,12 +665,13 @@ class StagingRows:
     async def _wait_again(self, conn: AsyncConnection[Row]) -> None:
         """Files whose pause is over, and those whose carrier is dead, or sleeps.
 
-        Such a one may yet write: where there is no upload to go on with, the next carrier writes somewhere else.
+        Such a one may yet write: where there is no upload to go on with, the next carrier writes somewhere else. Of a
+        database that is just back nobody could renew a lease.
         """
         found = await conn.execute(
             "SELECT id, fence, state = 'running' AND upload IS NULL AS anew FROM rs.transfers "
-            "WHERE state = 'running' AND lease_until < now() OR state = 'paused' AND not_before <= now() "
-            "FOR UPDATE SKIP LOCKED"
+            "WHERE state = 'running' AND lease_until < now() AND pg_postmaster_start_time() < now() - interval '3 s' "
+            "OR state = 'paused' AND not_before <= now() FOR UPDATE SKIP LOCKED"
         )
         rows = await found.fetchall()
         if not rows:
@@ -684,12 +685,14 @@ class StagingRows:
         )
         await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
 
-    async def unwanted_uploads(self) -> list[Upload]:
-        """Multipart uploads of transfers that came to nothing."""
+    async def unwanted_uploads(self, after: int = 0) -> list[Upload]:
+        """Multipart uploads of transfers that came to nothing: some, of transfers that come after one, in order."""
         async with self._database.connection() as conn:
             found = await conn.execute(
                 "SELECT t.id, i.bucket, t.key, t.upload FROM rs.transfers t JOIN rs.staging_items i ON i.id = t.item "
-                "WHERE t.upload IS NOT NULL AND t.state IN ('failed', 'gone', 'cancelled') ORDER BY t.id LIMIT 100"
+                "WHERE t.upload IS NOT NULL AND t.state IN ('failed', 'gone', 'cancelled') AND t.id > %s "
+                "ORDER BY t.id LIMIT 100",
+                [after],
             )
             return [
                 Upload(row["id"], row["bucket"] or self._bucket, row["key"], row["upload"])
@@ -724,16 +727,21 @@ class StagingRows:
             )
             return {row["key"]: row["upload"] for row in await found.fetchall()}
 
-    async def remains(self, grace_s: float) -> list[Remains]:
-        """Objects that jobs which ended some time ago may have left, and those that newer editions replaced."""
+    async def remains(self, grace_s: float, away: Collection[str] = ()) -> list[Remains]:
+        """Objects that jobs which ended some time ago may have left, and those that newer editions replaced: some.
+
+        None in buckets that are ``away``.
+        """
+        absent = [*away, *([""] if self._bucket in away else [])]
         async with self._database.connection() as conn:
             found = await conn.execute(
                 "(SELECT i.bucket, t.key, j.request->>'collection' AS collection, i.item FROM rs.jobs j "
                 "JOIN rs.staging_items i ON i.job = j.id AND i.state = ANY(%s) JOIN rs.transfers t ON t.item = i.id "
                 "WHERE j.process = 'staging' AND j.finished < now() - make_interval(secs => %s) "
-                "AND NOT t.swept AND t.fence > 0 LIMIT 500) "
-                "UNION ALL (SELECT bucket, key, collection, item FROM rs.leftovers WHERE due < now() LIMIT 500)",
-                [[str(state) for state in ItemState if state is not ItemState.PUBLISHED], grace_s],
+                "AND NOT t.swept AND t.fence > 0 AND i.bucket <> ALL(%s) LIMIT 500) "
+                "UNION ALL (SELECT bucket, key, collection, item FROM rs.leftovers WHERE due < now() "
+                "AND bucket <> ALL(%s) LIMIT 500)",
+                [[str(state) for state in ItemState if state is not ItemState.PUBLISHED], grace_s, absent, absent],
             )
             return [
                 Remains(Location(row["bucket"] or self._bucket, row["key"]), row["collection"], row["item"])

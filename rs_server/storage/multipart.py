@@ -99,17 +99,15 @@ class Uploads:
         )
 
     async def abort(self, key: str, upload: str) -> None:
-        """Take the parts of an upload away; nothing happens when it is no more."""
-        try:
-            await self._call(
-                f"aborting {key}",
-                self._client.abort_multipart_upload,
-                Bucket=self._bucket,
-                Key=key,
-                UploadId=upload,
-            )
-        except NoSuchUpload:
-            return
+        """Take the parts of an upload away; nothing happens when it is no more, or its bucket is gone."""
+        with failures(self._metrics, f"aborting {key}"):
+            gone = self._client.exceptions
+            try:
+                await self._in_thread(
+                    partial(self._client.abort_multipart_upload, Bucket=self._bucket, Key=key, UploadId=upload)
+                )
+            except (gone.NoSuchUpload, gone.NoSuchBucket):
+                return
 
     async def copy(self, bucket: str, source: str, key: str) -> None:
         """Copy an object inside the storage; a large one by parts."""

@@ -83,6 +83,25 @@ def test_a_small_job_is_not_kept_waiting_by_a_big_one(lab: Lab) -> None:
     assert lab.ended(first)["status"] == "successful"
 
 
+def test_jobs_that_are_planned_for_long_keep_no_other_waiting(lab: Lab) -> None:
+    """More of them than a worker works at a time, at a station that takes a second for each of a hundred items."""
+    station = lab.stations["adgs"]
+    station.tell("POST", "publish", {"count": 100})
+    found = lab.get("/auxip/search?limit=100")["features"]
+    assert len(found) == 100
+    session = lab.stations["sgs"].add_session("2024-12-04T12:00:00Z", chunks=1)
+    station.fault({"requests": "query", "latency_s": 1})
+    planned = [lab.stage("adgs", [each["id"] for each in found]) for _ in range(5)]
+    eventually("all slots plan", lambda: all(lab.job(job)["status"] == "running" for job in planned[:4]))
+    begin = time.monotonic()
+    assert lab.ended(lab.stage("sgs", [session]))["status"] == "successful"
+    assert time.monotonic() - begin < 15
+    assert {lab.job(job)["status"] for job in planned} <= {"accepted", "running"}
+    station.fault()
+    for job in planned:
+        assert lab.ended(job)["message"].endswith("100 published")
+
+
 def test_a_standing_order_stages_each_new_item_once(lab: Lab, dice: Random) -> None:
     station, collection = lab.stations["adgs"], some_collection()
     since = (datetime.now(UTC) - timedelta(minutes=10)).isoformat()

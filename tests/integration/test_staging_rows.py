@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from rs_server.database import Database, open_database
+from rs_server.errors import Unavailable
 from rs_server.processes.model import Progress
 from rs_server.processes.references import Reference
 from rs_server.processes.rows import JobRows
@@ -22,6 +23,8 @@ from rs_server.staging.health import Health, Pace
 from rs_server.staging.plan import Planned
 from rs_server.staging.retention import Retention
 from rs_server.staging.rows import Ended, ItemState, Lost, NewItem, Order, Pulse, Spared, StagingRows, State, Transfer
+from rs_server.staging.sweep import Sweeper
+from rs_server.storage.multipart import Unfinished
 from tests.conftest import Platform
 from tests.integration.databases import own_database
 
@@ -200,6 +203,77 @@ async def test_items_lie_in_the_bucket_they_were_noted_with(database: Database, 
     assert {each.place.bucket for each in remains} == {"own", "other"}
     await rows.swept(remains)
     assert await rows.remains(60) == []
+
+
+async def test_files_of_a_station_that_left_the_settings_say_so_and_fail_in_the_end(
+    database: Database, rows: StagingRows
+) -> None:
+    of = await job(database)
+    await add(database, rows, of, ["a"])
+    await Health(database, {"sgs": Pace()}).note_missing()
+    assert await ask(database, "SELECT * FROM rs.stations") == []
+    without = Health(database, {"mti": Pace()})
+    await without.note_missing()
+    reason = "station sgs is not in the settings any more"
+    assert str((await rows.progress(of)).waiting).startswith(f"{reason}; ")
+    await rows.tick(300)
+    assert await states(database) == {"a": ("waiting", None)}
+    await ask(database, "UPDATE rs.stations SET down_since = now() - interval '301 s'")
+    await without.note_missing()
+    assert await rows.tick(300) == {of}
+    assert await states(database) == {"a": ("failed", reason)}
+
+
+async def test_a_station_that_is_in_the_settings_again_is_well(database: Database, rows: StagingRows) -> None:
+    await add(database, rows, await job(database), ["a"])
+    await Health(database, {}).note_missing()
+    assert await claimed(rows) == []
+    await Health(database, {"sgs": Pace()}).note_missing()
+    await rows.tick(0)
+    assert [each.name for each in await claimed(rows)] == ["a"]
+
+
+async def states(database: Database) -> dict[str, tuple[str, str | None]]:
+    """What became of all files, and why."""
+    found = await ask(database, "SELECT name, state, reason FROM rs.transfers")
+    return {each["name"]: (each["state"], each["reason"]) for each in found}
+
+
+async def test_all_that_is_due_is_swept_but_in_a_bucket_that_does_not_answer(
+    database: Database, rows: StagingRows
+) -> None:
+    for bucket, number in (("away", 700), ("own", 1200)):
+        await add(database, rows, await job(database), [f"{bucket}{n}" for n in range(number)], bucket=bucket)
+    await ask(database, "UPDATE rs.transfers SET state = 'cancelled', fence = 1")
+    await ask(database, "UPDATE rs.jobs SET status = 'failed', finished = now() - interval '1 h'")
+    await ask(database, "UPDATE rs.staging_items SET state = 'failed'")
+    await Sweeper(rows, Bucket, Bucket, NoItems(), 60).sweep()
+    left = await ask(database, "SELECT name FROM rs.transfers WHERE NOT swept")
+    assert {each["name"] for each in left} == {f"away{n}" for n in range(700)}
+
+
+class Bucket:
+    """A bucket, which answers unless it is called away."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    async def unfinished(self) -> list[Unfinished]:
+        await self.delete([])
+        return []
+
+    async def abort(self, key: str, upload: str) -> None: ...
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        if self.name == "away":
+            raise Unavailable("the object storage does not answer")
+
+
+class NoItems:
+    """A catalog without items."""
+
+    async def items(self, collection_id: str, item_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        return {}
 
 
 async def test_a_closed_station_is_not_asked_for_anything(database: Database, rows: StagingRows) -> None:
