@@ -332,6 +332,26 @@ class TestStandard:
         assert found == known
         assert alice.get("/processes", params={"limit": 0}).status_code == 400
 
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ("filter=platform='sentinel-1a'", 1),
+            ("filter=platform='sentinel-9z'", 0),
+            ('query={"platform":{"eq":"sentinel-1a"}}', 1),
+            ("bbox=-180,-90,0,180,90,9", 0),  # a session lies nowhere
+        ],
+    )
+    def test_a_search_of_the_catalog_finds_what_it_finds_there(
+        self, alice: httpx.Client, query: str, found: int
+    ) -> None:
+        full = f"alice_{(collection := some_collection())}"
+        ended(alice, accepted(stage(alice, collection)))
+        address = f"/catalog/search?collections={full}&{query}"
+        assert len(alice.get(address).json()["features"]) == found
+        inputs = {"items": {"href": address}, "collection": some_collection()}
+        job = ended(alice, accepted(alice.post("/processes/staging/execution", json={"inputs": inputs})))
+        assert len(alice.get(f"/jobs/{job['jobID']}/results").json()["items"]) == found
+
     def test_a_search_that_the_catalog_cannot_read_is_refused(self, alice: httpx.Client) -> None:
         full = f"alice_{(collection := some_collection())}"
         ended(alice, accepted(stage(alice, collection)))
