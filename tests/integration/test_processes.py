@@ -320,6 +320,21 @@ class TestStandard:
         forgotten = alice.get("/jobs", params={"after": str(uuid4())})
         assert (forgotten.status_code, forgotten.json()["detail"][:6]) == (400, "after:")
 
+    def test_what_is_read_by_get_is_read_by_head(self, platform: Any, alice: httpx.Client) -> None:
+        job_id = accepted(stage(alice, some_collection()))
+        ended(alice, job_id)
+        job = f"/jobs/{job_id}"
+        staging = ("/processes/staging", "/processes/staging/state", "/processes/staging/subscriptions")
+        for path in ("/", "/conformance", "/processes", *staging, "/jobs?limit=1", job, f"{job}/results", f"{job}/log"):
+            head, get = alice.head(path), alice.get(path)
+            assert (head.status_code, head.content) == (200, b"")
+            assert head.headers["content-type"] == get.headers["content-type"]
+            assert head.headers["content-length"] == str(len(get.content)) or "state" in path
+        assert alice.head("/jobs/x").status_code == 404
+        assert alice.head(f"{job}/events").status_code == alice.head("/processes/staging/execution").status_code == 405
+        with httpx.Client(base_url=platform.url("rs-server"), trust_env=False) as nobody:
+            assert nobody.head("/jobs").status_code == 401
+
     def test_processes_are_listed_by_pages(self, alice: httpx.Client) -> None:
         known = [process["id"] for process in alice.get("/processes").json()["processes"]]
         path, found = "/processes?limit=2", []
