@@ -23,11 +23,29 @@ Row = dict[str, Any]
 
 _WRITE_AGAIN_S = 0.5
 _AWAY_S = 30.0
-
+_FRESH_S = 0.5
 
 # A process that was frozen in the middle of a transaction holds its locks against all others: the server ends it. And
 # nobody waits for a lock much longer than that.
 OPTIONS = "-c idle_in_transaction_session_timeout=5000 -c lock_timeout=10000"
+
+
+class _Connection(AsyncConnection[Row]):
+    """A connection that knows when it was last used."""
+
+    used_at = 0.0
+
+    @staticmethod
+    async def check(conn: AsyncConnection[Row]) -> None:
+        """Raise ``OperationalError`` when the server has gone; one just used is taken to be well, without asking."""
+        if isinstance(conn, _Connection) and time.monotonic() - conn.used_at > _FRESH_S:
+            await AsyncConnectionPool.check_connection(conn)
+
+    @staticmethod
+    async def returned(conn: AsyncConnection[Row]) -> None:
+        """Note that the server was there a moment ago."""
+        if isinstance(conn, _Connection):
+            conn.used_at = time.monotonic()
 
 
 class Database:
@@ -77,8 +95,9 @@ async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
         max_size=settings.pool_max,
         timeout=10,
         open=False,
-        check=AsyncConnectionPool.check_connection,
-        connection_class=AsyncConnection[Row],
+        check=_Connection.check,
+        reset=_Connection.returned,
+        connection_class=_Connection,
         kwargs={"row_factory": dict_row, "options": OPTIONS},
     )
     await pool.open()

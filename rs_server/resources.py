@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -95,7 +96,7 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
         catalog = CatalogStore(database, Rules(settings.catalog.lifecycle))
         place = Place(storage.bucket, storage.endpoint, storage.region, settings.public_url, settings.access.issuer)
         orders = Orders(database, stations, settings.orders)
-        rows, archive = StagingRows(database, storage.bucket), Archive(orders)
+        rows, archive = StagingRows(database, storage.bucket, settings.staging.grace_s), Archive(orders)
         staging = Staging(stations, catalog, rows, place, buckets, settings.staging, archive=archive, reached=reached)
         records, clusters = RecordRows(database), GatewayClusters(settings.dask)
         world = ProcessingWorld(
@@ -198,6 +199,6 @@ def open_carrier(resources: Resources) -> Carrier:
     )
 
     async def note(job: UUID) -> None:
-        await resources.jobs.note(job, await rows.progress(job))
+        await resources.jobs.note(job, partial(rows.progress, job))
 
     return Carrier(rows, health, world, limits, staging, resources.jobs.wake, note)

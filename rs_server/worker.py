@@ -13,8 +13,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 from uuid import UUID
@@ -39,6 +39,7 @@ from rs_server.staging.rows import CHANNEL
 
 log = structlog.get_logger(__name__)
 
+_STOP = (signal.SIGTERM, signal.SIGINT)
 _HEARTBEAT_S = 2.0
 _SWEEP_S = 10.0
 _LOOK_S = 1.0
@@ -59,14 +60,15 @@ class WorkerEnvironment(BaseSettings):
 
 async def work(settings: Settings, environment: WorkerEnvironment) -> None:
     """Work until told to stop."""
-    async with open_resources(
-        settings, Struck(kill=environment.kill_at, stop=environment.stop_at).reached
-    ) as resources:
+    async with (
+        told_to_stop() as stop,
+        open_resources(settings, Struck(kill=environment.kill_at, stop=environment.stop_at).reached) as resources,
+    ):
         if environment.metrics is not None:
             _serve_metrics(environment.metrics, resources)
         log.info("worker_started", concurrency=environment.concurrency)
         await _beside(
-            resources.queue.work(_performing(resources), environment.concurrency, _chores(resources)),
+            resources.queue.work(_performing(resources), environment.concurrency, stop, _chores(resources)),
             resources.queue.tend(resources.jobs.lost),
             _carry(resources),
             _sweep_staging(resources),
@@ -77,6 +79,27 @@ async def work(settings: Settings, environment: WorkerEnvironment) -> None:
             _show_life(resources, environment.heartbeat),
         )
     log.info("worker_stopped")
+
+
+@asynccontextmanager
+async def told_to_stop() -> AsyncIterator[asyncio.Event]:
+    """Set with the first SIGTERM or SIGINT; the second one ends the process as if nobody listened."""
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+
+    def leave() -> None:
+        for each in _STOP:
+            loop.remove_signal_handler(each)
+
+    def tell() -> None:
+        leave()
+        told.set()
+
+    for each in _STOP:
+        loop.add_signal_handler(each, tell)
+    try:
+        yield told
+    finally:
+        leave()
 
 
 def _serve_metrics(address: str, resources: Resources) -> None:

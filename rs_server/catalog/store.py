@@ -17,6 +17,7 @@ from rs_server.catalog.names import CollectionName
 from rs_server.database import Database, Row
 from rs_server.errors import BadInput, NotFound, Unavailable
 
+_MOST_LOCKS = 250  # of items, in one transaction
 _WHOLE_WORLD = {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[None, None]]}}
 
 
@@ -72,18 +73,15 @@ class CatalogStore:
 
     async def lock(self, conn: AsyncConnection[Row], collection_id: str, item_ids: Sequence[str]) -> None:
         """Let nobody else change these items until a transaction ends; they need not be there."""
-        await conn.execute(
-            "SELECT rs.lock_item(%s, id) FROM unnest(%s::text[]) AS id", [collection_id, sorted(set(item_ids))]
-        )
+        await _lock(conn, {collection_id: item_ids})
 
     async def _write(self, conn: AsyncConnection[Row], items: Sequence[Mapping[str, Any]]) -> None:
         names = [CollectionName.parse(item["collection"]).full for item in items]
         ids = [item["id"] for item in items]
-        await conn.execute(
-            "SELECT rs.lock_item(mine.collection, mine.id) "
-            "FROM unnest(%s::text[], %s::text[]) AS mine (collection, id)",
-            [names, ids],
-        )
+        of_name: dict[str, list[str]] = {}
+        for name, each in zip(names, ids, strict=True):
+            of_name.setdefault(name, []).append(each)
+        await _lock(conn, of_name)
         wanted = [(name, item["id"], each) for name, item in zip(names, items, strict=True) for each in addresses(item)]
         await conn.execute(
             "DELETE FROM rs.doomed_files d "
@@ -161,6 +159,17 @@ class CatalogStore:
         """Remove an item; nothing happens if it is not there."""
         async with self._database.connection() as conn:
             await conn.execute("DELETE FROM pgstac.items WHERE id = %s AND collection = %s", [item_id, collection_id])
+
+
+async def _lock(conn: AsyncConnection[Row], items: Mapping[str, Sequence[str]]) -> None:
+    """Lock the items of each collection; where they are many, the whole collection instead: the server's table of
+    locks has room for some thousands, of all transactions together.
+    """
+    for collection, ids in items.items():
+        if len(ids) > _MOST_LOCKS:
+            await conn.execute("SELECT rs.lock_items(%s)", [collection])
+        else:
+            await conn.execute("SELECT rs.lock_item(%s, id) FROM unnest(%s::text[]) AS id", [collection, sorted(ids)])
 
 
 async def _search_path(conn: AsyncConnection[Row]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from rs_server.access.policy import OTHERS_JOBS, Principal, Right, Service
 from rs_server.database import Database
 from rs_server.errors import BadInput, Conflict, RsError, Unavailable, status_of, type_of
 from rs_server.processes.model import (
+    Ended,
     Failure,
     HandOver,
     Inputs,
@@ -30,8 +31,9 @@ from rs_server.processes.model import (
     Process,
     Progress,
     Status,
+    Turn,
 )
-from rs_server.processes.queue import Queue, TryAgain
+from rs_server.processes.queue import AFTER_OTHERS, Queue, TryAgain
 from rs_server.processes.rows import TOUCH_EVERY_S, JobRows, Line, Selection
 from rs_server.processes.run import Run, Superseded
 
@@ -39,6 +41,7 @@ log = structlog.get_logger(__name__)
 
 MOST_ATTEMPTS = 5
 _OUTAGE_S = 5
+_NOTED_S = 0.5
 
 
 class Jobs:
@@ -111,14 +114,20 @@ class Jobs:
         """What the job said after a line of its log."""
         return await self._rows.log((await self.job(who, job_id)).id, after)
 
-    async def wake(self, job_id: UUID) -> None:
-        """Let a job that pauses go on at once; what it waited for has happened."""
-        if queue := await self._rows.wake(job_id):
+    async def wake(self, job_id: UUID) -> bool:
+        """Let a job that pauses go on at once, for what it waited for has happened; False: not now, but soon."""
+        asked, queue = await self._rows.wake(job_id)
+        if queue:
             await self._queue.put(job_id, queue)
+        return asked
 
-    async def note(self, job_id: UUID, progress: Progress) -> None:
-        """Note how far a job is, on the part of those that work for it between its steps."""
-        await self._rows.note(job_id, progress)
+    async def note(self, job_id: UUID, progress: Callable[[], Awaitable[Progress]]) -> None:
+        """Note how far a job is, on the part of those that work for it between its steps, if no other of them just did.
+
+        Of a large job, that is not asked for nothing.
+        """
+        if not await self._rows.noted(job_id, _NOTED_S):
+            await self._rows.note(job_id, await progress())
 
     async def dismiss(self, who: Principal, job_id: UUID) -> Job:
         """End a job; ``Conflict`` when it has come to its end already."""
@@ -178,11 +187,14 @@ class Jobs:
             return await self._ended(job, ended)
         return False
 
-    async def _ended(self, job: Job, ended: Outcome | Failure | Pause) -> bool:
+    async def _ended(self, job: Job, ended: Ended) -> bool:
         match ended:
             case Pause(wake_s):
                 left_s = await self._rows.pause(job, wake_s)
                 return left_s is not None and left_s <= 0
+            case Turn():
+                if await self._rows.pause(job, 0) is not None:
+                    await self._queue.put(job.id, job.queue, AFTER_OTHERS)
             case Failure():
                 await self._fail(job, ended)
             case Outcome():
@@ -190,7 +202,7 @@ class Jobs:
                 log.info("job_successful", message=ended.message)
         return False
 
-    async def _run(self, job: Job) -> Outcome | Failure | Pause:
+    async def _run(self, job: Job) -> Ended:
         if job.tries > MOST_ATTEMPTS:
             raise RsError(f"given up: {MOST_ATTEMPTS} workers died or were stopped while working it")
         return await self._known(job.process).run(Run(self._rows, job, self))

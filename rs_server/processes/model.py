@@ -93,11 +93,20 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """The end of a step that has taken its time: the job goes on at once, but after all others that wait by then."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """The end of a job that came to nothing: why, and what became of each thing that was asked for."""
 
     error: RsError
     report: tuple[Mapping[str, Any], ...] = ()
+
+
+Ended = Outcome | Failure | Pause | Turn
+"""How a step of a job ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +126,7 @@ class Process[I: Inputs]:
     inputs: type[I]
     outputs: Mapping[str, str]
     admit: Callable[[Principal, I], Awaitable[BaseModel]]
-    run: Callable[[Run], Awaitable[Outcome | Failure | Pause]]
+    run: Callable[[Run], Awaitable[Ended]]
     queue: str = QUEUE
 
 

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NoReturn
 from uuid import UUID
 
 import structlog
@@ -32,13 +33,15 @@ log = structlog.get_logger(__name__)
 
 SCHEMA = "procrastinate"
 TASK = "work_job"
+AFTER_OTHERS = -1  # the priority of jobs that had a turn and are not done: short steps come before them
 
-HEARTBEAT_S = 2.0
+HEARTBEAT_S = 1.0
 # More than a heartbeat and the lease of an attempt together, so that the attempt may be taken over by then. One that is
 # given up too early loses its right to write, not its data.
-DEAD_AFTER_S = 7.0
+DEAD_AFTER_S = 5.5
 TEND_EVERY_S = 1.0
-LOST_AFTER_S = 30.0
+LOST_AFTER_S = 3.0
+_AGAIN_S = 1.0  # after which a queue that was lost is worked again
 _ABORT_POLL_S = 2.0  # a request to abort comes by NOTIFY; this is for the one that got lost
 _GRACE_S = 3.0
 
@@ -75,10 +78,10 @@ class Queue:
     def __init__(self, app: App) -> None:
         self._app = app
 
-    async def put(self, job_id: UUID, queue: str = QUEUE) -> None:
-        """Queue a job; nothing happens when it is queued already."""
+    async def put(self, job_id: UUID, queue: str = QUEUE, priority: int = 0) -> None:
+        """Queue a job; nothing happens when it is queued already. Those of the same priority come in order."""
         name = str(job_id)
-        task = self._app.configure_task(TASK, queue=queue, queueing_lock=name)
+        task = self._app.configure_task(TASK, queue=queue, queueing_lock=name, priority=priority)
         try:
             await task.defer_async(job_id=name)
         except AlreadyEnqueued:
@@ -99,12 +102,14 @@ class Queue:
         self,
         perform: Callable[[UUID], Awaitable[None]],
         concurrency: Mapping[str, int],
+        stop: asyncio.Event,
         chores: Iterable[Chore] = (),
     ) -> None:
-        """Work the jobs of these queues, as many of each at a time, until the process is told to stop.
+        """Work the jobs of these queues, as many of each at a time, until it is told to ``stop``.
 
         What is then unfinished goes back into its queue. Each queue has a worker of its own, so that jobs of one that
         wait for jobs of another never stand in their way. Each chore is done by one of all workers when it is time.
+        A database that goes away is waited for.
         """
 
         async def work_job(job_id: str) -> None:
@@ -113,13 +118,13 @@ class Queue:
         self._app.task(name=TASK, queue=QUEUE, retry=_AfterStopOrOutage())(work_job)
         for chore in chores:
             self._schedule(chore)
-        workers = [asyncio.ensure_future(self._worker(*each)) for each in enumerate(concurrency.items())]
+        tasks = [asyncio.ensure_future(self._work_on(*each)) for each in concurrency.items()]
         try:
-            await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([asyncio.ensure_future(stop.wait()), *tasks], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for worker in workers:
-                worker.cancel()
-            ended = await asyncio.gather(*workers, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
         for error in ended:
             if isinstance(error, Exception):
                 raise error
@@ -133,22 +138,30 @@ class Queue:
         )(do_chore)
         self._app.periodic(cron=chore.cron)(task)
 
-    async def _worker(self, number: int, queue: tuple[str, int]) -> None:
-        """One worker; only the first listens to signals, and its end is the end of the others."""
-        await self._app.run_worker_async(
-            queues=[queue[0]],
-            concurrency=queue[1],
-            install_signal_handlers=number == 0,
-            update_heartbeat_interval=HEARTBEAT_S,
-            stalled_worker_timeout=DEAD_AFTER_S,
-            fetch_job_polling_interval=TEND_EVERY_S,
-            abort_job_polling_interval=_ABORT_POLL_S,
-            shutdown_graceful_timeout=_GRACE_S,
-            delete_jobs="successful",
-        )
+    async def _work_on(self, queue: str, concurrency: int) -> NoReturn:
+        """Work a queue for ever: Procrastinate's worker ends with its connection, and a new one takes its place.
+
+        Jobs that the old one could not put back are then those of a dead worker, which ``tend`` puts back.
+        """
+        while True:
+            try:
+                await self._app.run_worker_async(
+                    queues=[queue],
+                    concurrency=concurrency,
+                    install_signal_handlers=False,  # between two workers, nobody would listen
+                    update_heartbeat_interval=HEARTBEAT_S,
+                    stalled_worker_timeout=DEAD_AFTER_S,
+                    fetch_job_polling_interval=TEND_EVERY_S,
+                    abort_job_polling_interval=_ABORT_POLL_S,
+                    shutdown_graceful_timeout=_GRACE_S,
+                    delete_jobs="successful",
+                )
+            except ConnectorException as error:
+                log.warning("queue_lost", queue=queue, reason=str(error.__cause__ or error))
+            await asyncio.sleep(_AGAIN_S)
 
     async def tend(self, lost: Callable[[float], Awaitable[list[tuple[UUID, str]]]]) -> None:
-        """Put back, for ever, the jobs of dead workers and those that ``lost`` finds to be waiting for too long."""
+        """Put back, for ever, the jobs of dead workers and those that ``lost`` finds to be in no queue."""
         while True:
             try:
                 await self._put_back_stalled()

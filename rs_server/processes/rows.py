@@ -188,14 +188,22 @@ class JobRows:
         )
         return None if row is None else float(row["wake_s"])
 
-    async def wake(self, job_id: UUID) -> str | None:
-        """Ask for a job's next step; the queue that it must be put into, or None while somebody is at work on it."""
+    async def wake(self, job_id: UUID) -> tuple[bool, str | None]:
+        """Ask for a job's next step: whether it is asked for, and the queue that the job must be put into then.
+
+        The queue is None while somebody is at work on the job, and when it does not run. It cannot be asked for while
+        the step is in a transaction, which may be long: who wakes has others to wake.
+        """
         row = await self._row(
-            "UPDATE rs.jobs SET wake = now() WHERE id = %(id)s AND status = 'running' "
-            "RETURNING CASE WHEN coalesce(held_until < now(), true) THEN queue END AS queue",
+            "WITH free AS (SELECT id FROM rs.jobs WHERE id = %(id)s AND status = 'running' "
+            "FOR NO KEY UPDATE SKIP LOCKED), woken AS (UPDATE rs.jobs SET wake = now() "
+            "WHERE id = (SELECT id FROM free) "
+            "RETURNING id, CASE WHEN coalesce(held_until < now(), true) THEN queue END AS queue) "
+            "SELECT woken.id IS NOT NULL OR status <> 'running' AS asked, woken.queue "
+            "FROM rs.jobs LEFT JOIN woken USING (id) WHERE id = %(id)s",
             id=job_id,
         )
-        return None if row is None else row["queue"]
+        return (True, None) if row is None else (row["asked"], row["queue"])
 
     async def hand_over(self, job: Job, queue: str, line: str) -> bool:
         """Leave the next step to the workers of another queue; False when the job is no longer the attempt's."""
@@ -219,21 +227,33 @@ class JobRows:
         """A transaction in which the job stays the attempt's; ``Superseded`` when it is not to begin with."""
         async with self._database.connection() as conn:
             found = await conn.execute(
-                f"SELECT 1 FROM rs.jobs WHERE {_MINE} FOR UPDATE",  # noqa: S608 - a constant of ours
+                f"SELECT 1 FROM rs.jobs WHERE {_MINE} FOR NO KEY UPDATE",  # noqa: S608 - a constant of ours
                 {"id": job.id, "attempt": job.attempt},
             )
             if await found.fetchone() is None:
                 raise Superseded
             yield conn
 
-    async def note(self, job_id: UUID, progress: Progress) -> bool:
-        """Note how far a job is, on the part of those that it waits for; False when it does not run."""
-        changed = await self._changed(
-            f"UPDATE rs.jobs SET {_PROGRESS} WHERE id = %(id)s AND status = 'running' RETURNING *",  # noqa: S608
+    async def noted(self, job_id: UUID, within_s: float) -> bool:
+        """Whether something was noted of a job within some seconds, or it is not there any more."""
+        row = await self._row(
+            "SELECT updated < now() - make_interval(secs => %(within)s) AS old FROM rs.jobs WHERE id = %(id)s",
             id=job_id,
-            **asdict(progress),
+            within=within_s,
         )
-        return changed is not None
+        return row is None or not row["old"]
+
+    async def note(self, job_id: UUID, progress: Progress) -> None:
+        """Note how far a job is, on the part of those that it waits for; nothing when it does not run.
+
+        Nor while its step is in a transaction: who notes has leases to renew, and does so again soon.
+        """
+        async with self._database.connection() as conn:
+            await conn.execute(
+                f"UPDATE rs.jobs SET {_PROGRESS} WHERE id = (SELECT id FROM rs.jobs WHERE id = %(id)s "  # noqa: S608
+                "AND status = 'running' FOR NO KEY UPDATE SKIP LOCKED)",
+                {"id": job_id, **asdict(progress)},
+            )
 
     async def add_line(self, job: Job, line: str, again_s: float) -> None:
         """Add a line to the log beside the message, while the job is the attempt's.
@@ -283,13 +303,15 @@ class JobRows:
             return [_job(row) for row in await ended.fetchall()]
 
     async def waiting(self, older_than_s: float) -> list[tuple[UUID, str]]:
-        """Jobs whose next step is due, and those not at their end that nothing has moved for a while; with queues."""
+        """Jobs whose next step is due, and those that nobody works for a while though the queue has forgotten them."""
         async with self._database.connection() as conn:
             found = await conn.execute(
                 "SELECT id, queue FROM rs.jobs WHERE status IN ('accepted', 'running') AND ("
                 "status = 'accepted' AND updated < now() - make_interval(secs => %(age)s) "
                 "OR status = 'running' AND held_until < now() - make_interval(secs => %(age)s) "
                 "OR status = 'running' AND held_until IS NULL AND coalesce(wake, updated) <= now()) "
+                "AND NOT EXISTS (SELECT 1 FROM procrastinate.procrastinate_jobs "
+                "WHERE queueing_lock = rs.jobs.id::text AND status = 'todo') "
                 "ORDER BY wake LIMIT 100",
                 {"age": older_than_s},
             )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +21,7 @@ from rs_server.settings import StagingSettings
 from rs_server.staging.claim import SMALL_BYTES, Limits
 from rs_server.staging.fetch import Connections
 from rs_server.staging.health import Health
-from rs_server.staging.rows import Ended, Lost, Pulse, Spared, StagingRows, State, Transfer, Upload
+from rs_server.staging.rows import Ended, Lost, Pulse, Spared, StagingRows, State, Transfer
 from rs_server.staging.source import Changed, Gone
 from rs_server.staging.transfer import Meter, World, carry
 
@@ -67,7 +66,7 @@ class Carrier:
         world: World,
         limits: Mapping[str, Limits],
         settings: StagingSettings,
-        wake: Callable[[UUID], Awaitable[None]],
+        wake: Callable[[UUID], Awaitable[bool]],
         note: Callable[[UUID], Awaitable[None]],
     ) -> None:
         self._rows = rows
@@ -79,10 +78,12 @@ class Carrier:
         self._note_job = note
         self._running: dict[int, _Running] = {}
         self._lanes: dict[asyncio.Task[None], int] = {}  # connections by the lane that has them
-        self._spared: Counter[tuple[int, int]] = Counter()  # connections by transfer and fence, not yet told
+        self._spared: set[int] = set()  # transfers that have fewer connections than was told
         self._poked = asyncio.Event()
+        self._notes = _Notes(self._written)
         self._whole: set[UUID] = set()  # jobs that have something to do, and were not woken yet
         self._due = asyncio.Event()
+        self._cleaned = 0  # the last transfer whose upload was aborted, or tried to
 
     def connected(self) -> None:
         """There may be something to carry that was not heard of."""
@@ -99,7 +100,7 @@ class Carrier:
         """Carry for ever; cancelled, it leaves what is under way to the next carrier."""
         try:
             async with asyncio.TaskGroup() as group:
-                for keep_on in (self._claim, self._renew, self._tick, self._clean, self._wake):
+                for keep_on in (self._claim, self._renew, self._tell, self._tick, self._clean, self._wake):
                     group.create_task(_for_ever(keep_on))
         finally:
             await self._leave()
@@ -113,7 +114,8 @@ class Carrier:
             lane.cancel()
         await asyncio.gather(*lanes, return_exceptions=True)
         with suppress(Unavailable):
-            await self._rows.end([Ended(transfer, State.WAITING) for transfer in left])
+            await self._notes.add([])  # what is known of some of them is written first, and stays
+            await self._notes.add([Ended(transfer, State.WAITING) for transfer in left])
             await self._wake_all()
 
     async def _claim(self) -> None:
@@ -130,11 +132,18 @@ class Carrier:
             await self._widen(free)
 
     async def _claimed(self, free: int) -> list[list[Transfer]]:
-        told, wide_from = self._spared.copy(), _WIDE_FROM_PARTS * self._settings.part_bytes
-        spared = [Spared(*of, connections) for of, connections in told.items()]
-        claimed = await self._rows.claim(self._limits, free, wide_from, self._settings.lease_s, spared)
-        self._spared -= told
-        return claimed
+        wide_from = _WIDE_FROM_PARTS * self._settings.part_bytes
+        told, self._spared = self._spared, set()
+        try:
+            return await self._rows.claim(self._limits, free, wide_from, self._settings.lease_s, self._left(told))
+        except BaseException:  # they may be told already: it is not how many less, but how many
+            self._spared |= told
+            raise
+
+    def _left(self, transfers: Iterable[int]) -> list[Spared]:
+        """The connections that transfers have by now; one that has ended is told of otherwise."""
+        running = [self._running[each] for each in transfers if each in self._running]
+        return [Spared(run.transfer.id, run.transfer.fence, self._lanes.get(run.task, 0)) for run in running]
 
     def _begin(self, lane: list[Transfer]) -> None:
         task = asyncio.create_task(self._lane(lane))
@@ -156,7 +165,7 @@ class Carrier:
         if running is None or not held or (connections == held and putting >= self._settings.lanes):
             return
         self._lanes[running.task] -= connections
-        self._spared[transfer.id, transfer.fence] += connections
+        self._spared.add(transfer.id)
         self._poked.set()
 
     async def _widen(self, free: int) -> None:
@@ -197,7 +206,7 @@ class Carrier:
                     ended.append(each)
                 putting = fetching
                 if time.monotonic() - noted > _NOTE_EVERY_S or transfer is None:
-                    await self._note(ended)
+                    await self._notes.add(ended)
                     ended, noted = [], time.monotonic()
 
     async def _fetched(self, group: asyncio.TaskGroup, transfer: Transfer) -> asyncio.Task[Ended | None]:
@@ -210,7 +219,8 @@ class Carrier:
         await fetched.wait()
         return carrying
 
-    async def _note(self, ended: list[Ended]) -> None:
+    async def _written(self, ended: list[Ended]) -> None:
+        """Write down what became of files."""
         jobs = await persistently(lambda: self._rows.end(ended))
         for each in ended:
             self._running.pop(each.transfer.id, None)
@@ -225,15 +235,17 @@ class Carrier:
         await asyncio.sleep(_WAKE_EVERY_S)
 
     async def _wake_all(self) -> None:
+        """Wake the jobs that have something to do; one that cannot be woken just now has its turn next time."""
         self._due.clear()
-        while self._whole:
-            job = self._whole.pop()
+        for job in tuple(self._whole):
+            self._whole.discard(job)  # first: what it has to do may be more by the time it is woken
+            woken = False
             try:
-                await self._wake_job(job)
-            except BaseException:
-                self._whole.add(job)
-                self._due.set()
-                raise
+                woken = await self._wake_job(job)
+            finally:
+                if not woken:
+                    self._whole.add(job)
+                    self._due.set()
 
     async def _carried(self, transfer: Transfer) -> Ended | None:
         """Carry one file; what became of it, or None when it is no longer this carrier's."""
@@ -291,23 +303,54 @@ class Carrier:
         if lost:
             await asyncio.wait({each.task for each in lost.values()}, timeout=RENEW_EVERY_S)
             await self._rows.give_up([each.transfer for each in lost.values()])
-        for job in {each.transfer.job for each in running.values()}:
+
+    async def _tell(self) -> None:
+        """Note how far the jobs are; beside the leases, which are not to wait for it."""
+        await asyncio.sleep(RENEW_EVERY_S)
+        for job in {each.transfer.job for each in self._running.values()}:
             await self._note_job(job)
 
     async def _tick(self) -> None:
         await asyncio.sleep(_LOOK_EVERY_S)
-        for job in await self._rows.tick(self._settings.patience_s):
-            await self._wake_job(job)
+        await self._health.note_missing()
+        self._whole |= await self._rows.tick(self._settings.patience_s)
+        if self._whole:
+            self._due.set()
 
     async def _clean(self) -> None:
-        """Abort the uploads of transfers that came to nothing."""
+        """Abort the uploads of transfers that came to nothing; one that cannot be aborted now holds up no other."""
         await asyncio.sleep(_LOOK_EVERY_S / 2)
-        for upload in await self._rows.unwanted_uploads():
-            await self._abort(upload)
+        uploads = await self._rows.unwanted_uploads(self._cleaned)
+        self._cleaned = uploads[-1].transfer if uploads else 0
+        for upload in uploads:
+            try:
+                await self._world.uploads(upload.bucket).abort(upload.key, upload.upload)
+            except Unavailable as error:
+                log.warning("upload_not_aborted", bucket=upload.bucket, key=upload.key, reason=error.detail)
+            else:
+                await self._rows.forget_upload(upload)
 
-    async def _abort(self, upload: Upload) -> None:
-        await self._world.uploads(upload.bucket).abort(upload.key, upload.upload)
-        await self._rows.forget_upload(upload)
+
+class _Notes:
+    """What the lanes have to note, in one transaction of all that comes while the one before is written."""
+
+    def __init__(self, write: Callable[[list[Ended]], Awaitable[None]]) -> None:
+        self._write = write
+        self._waiting: list[Ended] = []
+        self._next: asyncio.Task[None] | None = None  # writes what is waiting
+        self._turn = asyncio.Lock()
+
+    async def add(self, ended: list[Ended]) -> None:
+        """Note what became of files; back when it is written, which a cancelled caller does not undo."""
+        self._waiting += ended
+        if self._next is None:
+            self._next = asyncio.create_task(self._write_all())
+        await asyncio.shield(self._next)
+
+    async def _write_all(self) -> None:
+        async with self._turn:
+            ended, self._waiting, self._next = self._waiting, [], None
+            await self._write(ended)
 
 
 async def _for_ever(step: Callable[[], Awaitable[None]]) -> NoReturn:

@@ -79,15 +79,16 @@ def choose(
     for each in busy:
         of_owner[each.owner] += each.connections
         of_job[each.job] += each.connections
-    while sum(given.values()) < free:
-        possible = [line for line in lines if use.may(line.station, line.owner)]
-        if not possible:
-            break
+    possible = [line for line in lines if use.may(line.station, line.owner)]
+    while possible and free > 0:
         line = min(possible, key=lambda line: (of_owner[line.owner], -line.priority, of_job[line.job]))
         given[line.job, line.station] += 1
         use.take(line.station, line.owner)
         of_owner[line.owner] += 1
         of_job[line.job] += 1
+        free -= 1
+        if not use.may(line.station, line.owner):
+            possible = [line for line in possible if use.may(line.station, line.owner)]
     return dict(given)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Protocol
 
 from rs_server.access import policy
@@ -17,6 +18,7 @@ from rs_server.staging.inputs import Search
 from rs_server.stations import oldquery
 from rs_server.stations.client import Page
 from rs_server.stations.kinds import KINDS
+from rs_server.stations.paging import Cursor
 from rs_server.stations.requests import SearchBody
 from rs_server.stations.search import SearchRequest
 from rs_server.stations.station import Collection
@@ -25,8 +27,18 @@ _PAGE_ITEMS = 200
 _SOLID = 6  # numbers of a box that has heights
 _CONDITIONS = frozenset({"filter", "filter-lang", "filter-crs", "query"})
 _NEVER = {"op": "=", "args": [{"property": "id"}, ""]}
+SESSIONS_AT_ONCE = 16  # each is asked for by itself, or its quality records: a slow station takes seconds for so many
 
 Found = tuple[Reference, dict[str, Any]]
+_Page = tuple[list[dict[str, Any]], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPage:
+    """Some of what a search finds; ``after`` names the page that comes next, None: there is none."""
+
+    found: list[Found]
+    after: str | None
 
 
 class Stations(Protocol):
@@ -117,31 +129,35 @@ class Finder:
         if search.service == "catalog":
             await self.catalog.search({**as_stored(search), "limit": 1}, collections)
 
-    async def pages(self, who: Principal, search: Search) -> AsyncIterator[list[Found]]:
-        """All that a search finds and the caller may fetch, page by page."""
+    async def pages(self, who: Principal, search: Search, begin: str | None = None) -> AsyncIterator[FoundPage]:
+        """All that a search finds and the caller may fetch, page by page, from the page on that one before named."""
         collections = await self.collections(who, search)
         look = self._in_catalog if search.service == "catalog" else self._in_stations
-        async for page in look(search, collections):
-            yield [(Reference(search.service, item["collection"], item["id"]), item) for item in page]
+        async for items, after in look(search, collections, begin):
+            yield FoundPage(
+                [(Reference(search.service, each["collection"], each["id"]), each) for each in items], after
+            )
 
-    async def _in_stations(self, search: Search, collections: Sequence[str]) -> AsyncIterator[list[dict[str, Any]]]:
-        request = replace(understood(search), limit=_PAGE_ITEMS)
+    async def _in_stations(self, search: Search, collections: Sequence[str], begin: str | None) -> AsyncIterator[_Page]:
+        most = SESSIONS_AT_ONCE if search.service == "cadip" else _PAGE_ITEMS
+        request = replace(understood(search), limit=most, cursor=_cursor(begin) if begin else None)
         while True:
             page = await self.stations.search(search.service, request, collections)
-            yield page.items
+            yield page.items, json.dumps(astuple(page.next)) if page.next else None
             if page.next is None:
                 return
             request = replace(request, cursor=page.next)
 
-    async def _in_catalog(self, search: Search, collections: Sequence[str]) -> AsyncIterator[list[dict[str, Any]]]:
-        body = {**as_stored(search), "limit": _PAGE_ITEMS}
+    async def _in_catalog(self, search: Search, collections: Sequence[str], begin: str | None) -> AsyncIterator[_Page]:
+        asked, token = {**as_stored(search), "limit": _PAGE_ITEMS}, begin
         while True:
+            body = {**asked, **({"token": token} if token else {})}
             page = await self.catalog.search(body, collections)
-            yield page["features"]
-            token = next((link["href"] for link in page["links"] if link["rel"] == "next"), None)
+            after = next((link["href"] for link in page["links"] if link["rel"] == "next"), None)
+            token = after and after.partition("token=")[2]
+            yield page["features"], token
             if token is None:
                 return
-            body["token"] = token.partition("token=")[2]
 
     def _of_stations(self, who: Principal, search: Search) -> list[str]:
         service = Service(search.service)
@@ -171,6 +187,11 @@ class Finder:
             if policy.allows(who, Right.READ, Service.CATALOG, name.resource)
             and policy.allows(who, Right.DOWNLOAD, Service.CATALOG, name.resource)
         ]
+
+
+def _cursor(written: str) -> Cursor:
+    values, *others = json.loads(written)
+    return Cursor(tuple(values), *others)
 
 
 def understood(search: Search) -> SearchRequest:

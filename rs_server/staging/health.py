@@ -12,7 +12,9 @@ from rs_server.database import Database
 
 _FAILURES = 5  # in a row, of any files, until a station counts as down
 _LONGEST_CLOSED_S = 60.0
-_LONGEST_WISH_S = 3600.0  # that a station has to be left alone: a slip in a header should not close it for years
+_LONGEST_TOLD_S = 3600.0  # whatever a station says, it is asked again
+_RECENT_S = 600.0  # a failure that is older belongs to another outage: nobody has asked since
+_RECENTLY = "s.failures > 0 AND s.failed_at > now() - make_interval(secs => %(recent)s)"
 _LATE_S = 0.2  # how late a request may be for its turn: a busy machine should not lose all turns of a fast pace
 _TURNS = 5  # that are missed in a row, until a request goes out all the same
 _WELL_S = 1.0  # how often it is noted that a station is well: small files come by the hundred, and each note costs
@@ -44,6 +46,11 @@ _NEXT_BYTE = _booking("rs.stations", "next_byte", name="station")
 _NEXT_OF_USER = _booking("rs.user_paces", "next_byte", station="station", owner="owner")
 
 
+def _missing(name: str) -> str:
+    """Why files wait for a station that is in no settings, as SQL; ``name`` is the column that names it."""
+    return f"'station ' || {name} || ' is not in the settings any more'"
+
+
 class Health:
     """The table of stations."""
 
@@ -56,24 +63,26 @@ class Health:
     async def failed(self, station: str, reason: str, retry_after_s: float | None) -> None:
         """A station did not answer, or said that it cannot: after several times in a row it is left alone for a while.
 
-        One that names the time at which to come back is left alone until then, within reason.
+        One that names the time at which to come back is left alone until then, an hour at most.
         """
-        wish_s = None if retry_after_s is None else min(retry_after_s, _LONGEST_WISH_S)
         self._well_until.pop(station, None)
         async with self._database.connection() as conn:
             await conn.execute(
-                "INSERT INTO rs.stations AS s (name, failures, down_since, reason, closed_until) "
-                "VALUES (%(name)s, 1, now(), %(reason)s, now() + make_interval(secs => %(wait)s)) "
-                "ON CONFLICT (name) DO UPDATE SET failures = s.failures + 1, reason = excluded.reason, "
-                "down_since = coalesce(s.down_since, now()), closed_until = greatest(s.closed_until, "
-                "now() + make_interval(secs => %(wait)s), CASE WHEN s.failures + 1 >= %(most)s THEN "
+                "INSERT INTO rs.stations AS s (name, failures, down_since, failed_at, reason, closed_until) "  # noqa: S608
+                "VALUES (%(name)s, 1, now(), now(), %(reason)s, now() + make_interval(secs => %(wait)s)) "
+                "ON CONFLICT (name) DO UPDATE SET failed_at = now(), reason = excluded.reason, "
+                f"failures = CASE WHEN {_RECENTLY} THEN s.failures ELSE 0 END + 1, "
+                f"down_since = CASE WHEN {_RECENTLY} THEN coalesce(s.down_since, now()) ELSE now() END, "
+                "closed_until = greatest(s.closed_until, now() + make_interval(secs => %(wait)s), "
+                f"CASE WHEN {_RECENTLY} AND s.failures + 1 >= %(most)s THEN "
                 "now() + make_interval(secs => least(%(longest)s, power(2, least(s.failures - %(most)s, 9) + 1))) END)",
                 {
                     "name": station,
                     "reason": reason,
-                    "wait": wish_s,
+                    "wait": None if retry_after_s is None else min(max(0.0, retry_after_s), _LONGEST_TOLD_S),
                     "most": _FAILURES,
                     "longest": _LONGEST_CLOSED_S,
+                    "recent": _RECENT_S,
                 },
             )
 
@@ -87,6 +96,27 @@ class Health:
                 "UPDATE rs.stations SET failures = 0, down_since = NULL, closed_until = NULL, reason = NULL "
                 "WHERE name = %s AND failures > 0",
                 [station],
+            )
+
+    async def note_missing(self) -> None:
+        """Stations that files wait for and that have left the settings are down, until they are in them again.
+
+        So what waits for them says so, and is given up like the files of any station that stays away.
+        """
+        async with self._database.connection() as conn:
+            known = {"known": ["", *self._paces]}
+            await conn.execute(
+                f"INSERT INTO rs.stations AS s (name, failures, down_since, reason, closed_until) "  # noqa: S608
+                f"SELECT DISTINCT station, 1, now(), {_missing('station')}, now() + interval '1 min' FROM rs.lines "
+                "WHERE station <> ALL(%(known)s) ON CONFLICT (name) DO UPDATE SET reason = excluded.reason, "
+                "down_since = coalesce(s.down_since, now()), closed_until = excluded.closed_until "
+                "WHERE s.reason IS DISTINCT FROM excluded.reason OR s.closed_until < now() + interval '30 s'",
+                known,
+            )
+            await conn.execute(
+                "UPDATE rs.stations SET failures = 0, down_since = NULL, closed_until = NULL, reason = NULL "  # noqa: S608
+                f"WHERE name = ANY(%(known)s) AND reason = {_missing('name')}",
+                known,
             )
 
     async def before_request(self, station: str) -> None:

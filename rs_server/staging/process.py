@@ -7,11 +7,12 @@ items are whole a step publishes them. Between two steps the job holds no worker
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import batched
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -33,7 +34,7 @@ from rs_server.errors import (
     StationUnavailable,
     Unavailable,
 )
-from rs_server.processes.model import Failure, Outcome, Pause, Process
+from rs_server.processes.model import Ended, Failure, Outcome, Pause, Process, Turn
 from rs_server.processes.references import Reference, parse
 from rs_server.processes.run import Run
 from rs_server.settings import StagingSettings
@@ -51,6 +52,8 @@ from rs_server.storage.stac import Place
 
 STAGING = "staging"
 PLANNED = "planned"
+_SO_FAR = "planned so far"
+PLAN_S = 2.0  # after which planning leaves its place to others, and goes on when they had it
 _BATCH = 200
 _LOOKED_AT_FIRST = 20  # items that are looked at before a job is admitted
 _LOOKUPS = 8
@@ -111,6 +114,7 @@ class Staging:
     settings: StagingSettings = field(default_factory=StagingSettings)
     archive: Ordering | None = None
     reached: Reached = nowhere
+    plan_s: float = PLAN_S
 
     @property
     def finder(self) -> Finder:
@@ -172,7 +176,7 @@ class Staging:
             return error
         return None
 
-    async def run(self, run: Run) -> Outcome | Failure | Pause:
+    async def run(self, run: Run) -> Ended:
         """One step."""
         step = _Step(self, run, StagingRequest.model_validate(run.request))
         try:
@@ -193,10 +197,10 @@ class _Step:
     def __post_init__(self) -> None:
         self.target = CollectionName.parse(self.request.collection)
 
-    async def go(self) -> Outcome | Failure | Pause:
+    async def go(self) -> Ended:
         planned = PLANNED in self.run.memory
-        if not planned:
-            await self._plan()
+        if not planned and not await self._plan():
+            return Turn()
         away = [*await self._follow(), *await self._ask_archive()]
         ended = await self._publish(away[0].detail if away else None)
         if planned and isinstance(ended, Pause):  # just planned, every file waits for a moment
@@ -227,29 +231,45 @@ class _Step:
 
     # Planning: from what was asked for to items and transfers.
 
-    async def _plan(self) -> None:
-        number = unfinished = 0
-        async for found in self._wanted():
-            number += len(found)
-            unfinished += sum(is_growing(each[1]) for each in found if isinstance(each, tuple))
-            if number > _MOST_ITEMS:
+    async def _plan(self) -> bool:
+        """Note what was asked for, as much as there is time for in one step; whether that is all of it."""
+        begin, noted = time.monotonic(), _SoFar.read(self.run.memory.get(_SO_FAR))
+        so_far = noted
+        async for found, so_far in self._wanted(noted):
+            if so_far.items > _MOST_ITEMS:
                 raise BadInput(f"more than {_MOST_ITEMS} items are too many for one job", hint="narrow the search")
             await self._note(found)
+            if time.monotonic() - begin > self.of.plan_s:
+                await self.run.remember(**{_SO_FAR: so_far.written})
+                await self.run.settle(await self.of.rows.progress(self.run.id))
+                return False
         progress = await self.of.rows.progress(self.run.id)
         await self.run.settle(progress)
-        if unfinished and not self.request.follow:
-            await self.run.tell(f"{unfinished} of the sessions are still growing, and only what is there now is staged")
-        await self.run.say(f"staging {progress.files_total} files of {number} items, {progress.bytes_total} bytes")
-        await self.run.remember(**{PLANNED: "yes"})
+        if so_far.unfinished and not self.request.follow:
+            growing = f"{so_far.unfinished} of the sessions are still growing"
+            await self.run.tell(f"{growing}, and only what is there now is staged")
+        what = f"{progress.files_total} files of {so_far.items} items, {progress.bytes_total} bytes"
+        await self.run.say(f"staging {what}")
+        await self.run.remember(**{PLANNED: "yes", _SO_FAR: None})
+        return True
 
-    async def _wanted(self) -> AsyncIterator[list[Found | NewItem]]:
-        """What was asked for, in batches: items as their sources have them, and those that cannot be had."""
-        sources = [parse(path, self.of.place.public_url, "items") for path in self.request.items]
-        for batch in batched(sources, _BATCH, strict=False):
-            yield await _gathered(self._one(source) for source in batch)
-        for search in self.request.searches:
-            async for page in self.of.finder.pages(self.run.who, search):
-                yield list(page)
+    async def _wanted(self, begin: _SoFar) -> AsyncIterator[tuple[Sequence[Found | NewItem], _SoFar]]:
+        """What was asked for, in batches: items as their sources have them, and those that cannot be had.
+
+        With each, how far the planning is with it; what was planned up to ``begin`` is left out.
+        """
+        so_far, paths = begin, self.request.items
+        for at in range(begin.named, len(paths), finding.SESSIONS_AT_ONCE):
+            some = paths[at : at + finding.SESSIONS_AT_ONCE]
+            sources = [parse(path, self.of.place.public_url, "items") for path in some]
+            found = await _gathered(self._one(source) for source in sources)
+            so_far = replace(so_far.counting(found), named=at + len(some))
+            yield found, so_far
+        for number, search in list(enumerate(self.request.searches))[begin.searches :]:
+            async for page in self.of.finder.pages(self.run.who, search, so_far.page):
+                searches = number if page.after else number + 1
+                so_far = replace(so_far.counting(page.found), searches=searches, page=page.after)
+                yield page.found, so_far
 
     async def _one(self, source: Reference) -> Found | NewItem:
         try:
@@ -559,6 +579,32 @@ async def _grows(conn: AsyncConnection[Row], item: int) -> bool:
     """Whether an item is one that grows, until the end of the transaction."""
     found = await conn.execute("SELECT 1 FROM rs.staging_items WHERE id = %s AND state = 'growing' FOR UPDATE", [item])
     return await found.fetchone() is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _SoFar:
+    """How far a plan is: items that were named, searches, the page of the next one; and what was found until then."""
+
+    named: int = 0
+    searches: int = 0
+    page: str | None = None
+    items: int = 0
+    unfinished: int = 0  # sessions that grow
+
+    @classmethod
+    def read(cls, written: str | None) -> _SoFar:
+        """What an earlier step has left, if any has."""
+        return cls(**json.loads(written)) if written else cls()
+
+    @property
+    def written(self) -> str:
+        """The same, for the next step."""
+        return json.dumps(asdict(self))
+
+    def counting(self, found: Sequence[Found | NewItem]) -> _SoFar:
+        """With what was found now."""
+        growing = sum(is_growing(each[1]) for each in found if isinstance(each, tuple))
+        return replace(self, items=self.items + len(found), unfinished=self.unfinished + growing)
 
 
 def against_totals(document: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> str | None:

@@ -6,7 +6,7 @@ while the fence is its own: one that was taken for dead learns so at its next wr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from enum import StrEnum
@@ -34,7 +34,24 @@ _UNWOKEN = (
     "SELECT 1 FROM rs.staging_items WHERE job = j.id AND state = ANY(CASE WHEN coalesce((j.request->>'strict')::bool, "
     "false) THEN ARRAY['failed', 'gone'] ELSE ARRAY['whole'] END)))"
 )
+# Where a file goes that is carried anew: nobody who carried it before, and sleeps, writes there.
+_KEY_ANEW = r"regexp_replace(t.key, '(~\d+)?/([^/]+)$', '~' || (t.fence + 1) || '/\2')"
+_TRIES = 3  # of a file, at least, before it is given up: it may have waited for its turn all the time
 _CLAIMING = 0x7273_636C_6169  # any number, the same in every worker: one at a time asks whose turn it is
+
+
+# Of a transfer t: whether it is still wanted, by its item and its job.
+_WANTED_OF = "rs.staging_items i, rs.jobs j"
+_WANTED = "i.id = t.item AND j.id = t.job AND i.state NOT IN ('failed', 'gone') AND j.status IN ('accepted', 'running')"
+_UNWANTED = (
+    "i.id = t.item AND j.id = t.job AND (i.state IN ('failed', 'gone') OR j.status NOT IN ('accepted', 'running'))"
+)
+# Files as they were planned.
+_NEW = (
+    "unnest(%(items)s::bigint[], %(stations)s::text[], %(names)s::text[], %(assets)s::jsonb[], %(keys)s::text[], "
+    "%(sizes)s::bigint[], %(checksums)s::text[], %(states)s::text[], %(expire)s::timestamptz[]) "
+    "AS new (item, station, name, asset, key, size, checksum, state, expires)"
+)
 
 
 class Lost(Exception):
@@ -152,11 +169,11 @@ class Pulse:
 
 @dataclass(frozen=True, slots=True)
 class Spared:
-    """Connections over which all bytes of a running transfer have come that were to come."""
+    """How many connections a running transfer still has: over the others all its bytes have come that were to come."""
 
     transfer: int
     fence: int
-    connections: int
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +212,15 @@ class Remains:
 
 
 class StagingRows:
-    """The tables of staging; items that name no bucket, as the older ones, are at home in ``bucket``."""
+    """The tables of staging; items that name no bucket, as the older ones, are at home in ``bucket``.
 
-    def __init__(self, database: Database, bucket: str) -> None:
+    What is in nobody's way any more is left alone for ``grace_s`` seconds, and swept then.
+    """
+
+    def __init__(self, database: Database, bucket: str, grace_s: float) -> None:
         self._database = database
         self._bucket = bucket
+        self._grace_s = grace_s
 
     # What the steps of a job write, in a transaction of theirs.
 
@@ -238,11 +259,7 @@ class StagingRows:
         """Note what has become of an item; of one that failed, no more files are carried."""
         await conn.execute("UPDATE rs.staging_items SET state = %s, reason = %s WHERE id = %s", [state, reason, item])
         if state in (ItemState.FAILED, ItemState.GONE):
-            await conn.execute(
-                "UPDATE rs.transfers SET state = 'cancelled', lane = NULL, lease_until = NULL, rate = NULL "
-                "WHERE item = %s AND state IN ('waiting', 'paused', 'ordered', 'running')",
-                [item],
-            )
+            await _cancel_others(conn, item, reason)
 
     async def add_transfers(
         self, conn: AsyncConnection[Row], order: Order, planned: Sequence[tuple[int, Planned]]
@@ -251,43 +268,67 @@ class StagingRows:
 
         A file that its source has replaced since begins anew.
         """
+        values = {
+            "job": order.job,
+            "owner": order.owner,
+            "priority": order.priority,
+            "items": [item for item, _ in planned],
+            "stations": [each.station for _, each in planned],
+            "names": [each.name for _, each in planned],
+            "assets": [Jsonb(each.asset) for _, each in planned],
+            "keys": [each.key for _, each in planned],
+            "sizes": [each.size for _, each in planned],
+            "checksums": [each.checksum for _, each in planned],
+            "expire": [each.expires for _, each in planned],
+            "states": ["ordered" if each.offline else "waiting" for _, each in planned],
+        }
         made = await conn.execute(
-            "INSERT INTO rs.transfers AS mine "
+            "INSERT INTO rs.transfers "  # noqa: S608 - a constant of ours
             "(job, item, owner, station, priority, name, asset, key, size, checksum, state, expires) "
             "SELECT %(job)s, item, %(owner)s, station, %(priority)s, name, asset, key, size, checksum, state, expires "
-            "FROM unnest(%(items)s::bigint[], %(stations)s::text[], %(names)s::text[], "
-            "%(assets)s::jsonb[], %(keys)s::text[], "
-            "%(sizes)s::bigint[], %(checksums)s::text[], %(states)s::text[], %(expire)s::timestamptz[]) "
-            "AS new (item, station, name, asset, key, size, checksum, state, expires) "
-            "ON CONFLICT (item, name) DO UPDATE SET asset = excluded.asset, size = excluded.size, "
-            "checksum = excluded.checksum, state = 'waiting', fence = mine.fence + 1, bytes_done = 0, "
-            "validator = NULL, lane = NULL, lease_until = NULL "
-            "WHERE mine.asset->'externalIds' IS DISTINCT FROM excluded.asset->'externalIds' "
-            "OR mine.size <> excluded.size "
-            "RETURNING id, upload, item",
-            {
-                "job": order.job,
-                "owner": order.owner,
-                "priority": order.priority,
-                "items": [item for item, _ in planned],
-                "stations": [each.station for _, each in planned],
-                "names": [each.name for _, each in planned],
-                "assets": [Jsonb(each.asset) for _, each in planned],
-                "keys": [each.key for _, each in planned],
-                "sizes": [each.size for _, each in planned],
-                "checksums": [each.checksum for _, each in planned],
-                "expire": [each.expires for _, each in planned],
-                "states": ["ordered" if each.offline else "waiting" for _, each in planned],
-            },
+            f"FROM {_NEW} ON CONFLICT (item, name) DO NOTHING RETURNING item",
+            values,
         )
-        rows = await made.fetchall()
-        if again := [row["id"] for row in rows if row["upload"]]:
-            await conn.execute("DELETE FROM rs.parts WHERE transfer = ANY(%s)", [again])
-        if rows:
-            grown = [row["item"] for row in rows]
+        grown = [row["item"] for row in await made.fetchall()]
+        if len(grown) < len(planned):
+            grown += await self._replaced(conn, values)
+        if grown:
             await conn.execute("UPDATE rs.staging_items SET grown = now() WHERE id = ANY(%s)", [grown])
         await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
-        return len(rows)
+        return len(grown)
+
+    async def _replaced(self, conn: AsyncConnection[Row], new: Mapping[str, Any]) -> list[int]:
+        """Begin files anew that their source has replaced since they were noted; their items."""
+        found = await conn.execute(
+            f"SELECT t.id, t.fence, t.item FROM rs.transfers t JOIN {_NEW} USING (item, name) "  # noqa: S608
+            "WHERE t.asset->'externalIds' IS DISTINCT FROM new.asset->'externalIds' OR t.size <> new.size "
+            "ORDER BY t.id FOR UPDATE OF t",
+            new,
+        )
+        rows = await found.fetchall()
+        if not rows:
+            return []
+        ids = [row["id"] for row in rows]
+        await self._set_aside(conn, rows)
+        await conn.execute(
+            "UPDATE rs.transfers t SET asset = new.asset, size = new.size, checksum = new.checksum, "  # noqa: S608
+            f"state = new.state, expires = new.expires, key = {_KEY_ANEW}, fence = t.fence + 1, bytes_done = 0, "
+            "digest = NULL, upload = NULL, validator = NULL, lane = NULL, lease_until = NULL, rate = NULL "
+            f"FROM {_NEW} WHERE t.item = new.item AND t.name = new.name AND t.id = ANY(%(ids)s)",
+            {**new, "ids": ids},
+        )
+        await conn.execute("DELETE FROM rs.parts WHERE transfer = ANY(%s)", [ids])
+        return [row["item"] for row in rows]
+
+    async def _set_aside(self, conn: AsyncConnection[Row], rows: Sequence[Row]) -> None:
+        """What carriers have written of transfers (``id``, ``fence``), or may still write, is swept when it is due."""
+        await conn.execute(
+            "INSERT INTO rs.leftovers (bucket, key, collection, item, due) "
+            "SELECT i.bucket, t.key, j.request->>'collection', i.item, now() + make_interval(secs => %s) "
+            "FROM rs.transfers t JOIN unnest(%s::bigint[], %s::int[]) AS mine (id, fence) USING (id, fence) "
+            "JOIN rs.staging_items i ON i.id = t.item JOIN rs.jobs j ON j.id = t.job ON CONFLICT (key) DO NOTHING",
+            [self._grace_s, [row["id"] for row in rows], [row["fence"] for row in rows]],
+        )
 
     async def published(self, conn: AsyncConnection[Row], items: Sequence[int]) -> None:
         """Note that items are in the catalog."""
@@ -426,12 +467,15 @@ class StagingRows:
             for (job, station), connections in given.items():
                 sizes = waiting[job, station]
                 lanes += claim.lanes(sizes, connections, limits[station].ranges, wide_from)
-            taken = await _taken(conn, lanes, lease_s, self._bucket)
             done = {
                 place for place, connections in given.items() if len(waiting[place]) < claim.candidates(connections)
             }
-            await _clear(conn, [each for each in lines if not each.open or each.place in done])
-            return taken
+            async with conn.pipeline():  # and all that is written, with its commit
+                taking = await _take(conn, lanes, lease_s)
+                await _clear(conn, [each for each in lines if not each.open or each.place in done])
+                await conn.commit()
+            taken = {row["id"]: _transfer(row, self._bucket) for row in await taking.fetchall()}
+            return [[taken[file] for file in lane.files] for lane in lanes]
 
     async def widen(self, limits: Mapping[str, Limits], transfers: Sequence[Transfer], free: int) -> set[int]:
         """Give running transfers one more of ``free`` connections each, where nobody waits for the station; which."""
@@ -454,12 +498,11 @@ class StagingRows:
         """Renew the leases of running transfers; those that are still the carrier's."""
         async with self._database.connection() as conn:
             found = await conn.execute(
-                "UPDATE rs.transfers t SET lease_until = now() + make_interval(secs => %(lease)s), "
+                "UPDATE rs.transfers t SET lease_until = now() + make_interval(secs => %(lease)s), "  # noqa: S608
                 "bytes_done = p.bytes_done, rate = p.rate "
                 "FROM unnest(%(ids)s::bigint[], %(fences)s::int[], %(bytes)s::bigint[], %(rates)s::float[]) "
-                "AS p (id, fence, bytes_done, rate), rs.jobs j "
-                "WHERE t.id = p.id AND t.fence = p.fence AND t.state = 'running' AND j.id = t.job "
-                "AND j.status IN ('accepted', 'running') RETURNING t.id",
+                f"AS p (id, fence, bytes_done, rate), {_WANTED_OF} "
+                f"WHERE t.id = p.id AND t.fence = p.fence AND t.state = 'running' AND {_WANTED} RETURNING t.id",
                 {
                     "ids": [pulse.id for pulse in pulses],
                     "fences": [pulse.fence for pulse in pulses],
@@ -513,27 +556,38 @@ class StagingRows:
         """``Lost`` when the transfer is no longer the carrier's."""
         await self._mine(
             transfer,
-            "SELECT t.id FROM rs.transfers t JOIN rs.jobs j ON j.id = t.job WHERE t.id = %(id)s "
-            "AND t.fence = %(fence)s AND t.state = 'running' AND j.status IN ('accepted', 'running')",
+            f"SELECT t.id FROM rs.transfers t, {_WANTED_OF} WHERE t.id = %(id)s "  # noqa: S608
+            f"AND t.fence = %(fence)s AND t.state = 'running' AND {_WANTED}",
         )
 
     async def end(self, ended: Sequence[Ended]) -> set[UUID]:
         """Note what became of transfers; the jobs that have something to do with it now."""
         async with self._database.connection() as conn:
+            await self._aside_before(conn, [each.transfer for each in ended if each.anew])
             rows = await _end(conn, ended)
             if not rows:
                 return set()
             await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
             return await _settle_items(conn, rows)
 
+    async def _aside_before(self, conn: AsyncConnection[Row], anew: Sequence[Transfer]) -> None:
+        """Of those transfers that are still the carrier's, and begin anew, what was written is of no use."""
+        if not anew:
+            return
+        mine = await conn.execute(
+            "SELECT t.id, t.fence FROM rs.transfers t JOIN unnest(%s::bigint[], %s::int[]) AS mine (id, fence) "
+            "USING (id, fence) WHERE t.state = 'running' ORDER BY t.id FOR UPDATE OF t",
+            [[each.id for each in anew], [each.fence for each in anew]],
+        )
+        await self._set_aside(conn, await mine.fetchall())
+
     async def give_up(self, transfers: Sequence[Transfer]) -> None:
-        """Transfers whose jobs have ended are at work no more."""
+        """Transfers whose jobs have ended, or whose items have failed, are at work no more."""
         async with self._database.connection() as conn:
             await conn.execute(
-                "UPDATE rs.transfers t SET state = 'cancelled', lane = NULL, lease_until = NULL, rate = NULL "
-                "FROM unnest(%s::bigint[], %s::int[]) AS mine (id, fence), rs.jobs j WHERE t.id = mine.id "
-                "AND t.fence = mine.fence AND t.state = 'running' AND j.id = t.job "
-                "AND j.status NOT IN ('accepted', 'running')",
+                "UPDATE rs.transfers t SET state = 'cancelled', lane = NULL, lease_until = NULL, rate = NULL "  # noqa: S608
+                f"FROM unnest(%s::bigint[], %s::int[]) AS mine (id, fence), {_WANTED_OF} WHERE t.id = mine.id "
+                f"AND t.fence = mine.fence AND t.state = 'running' AND {_UNWANTED}",
                 [[each.id for each in transfers], [each.fence for each in transfers]],
             )
 
@@ -571,31 +625,74 @@ class StagingRows:
                 "FROM rs.jobs j WHERE j.id = t.job AND j.status NOT IN ('accepted', 'running') "
                 "AND (t.state IN ('waiting', 'paused', 'ordered') OR t.state = 'running' AND t.lease_until < now())"
             )
-            moved = await conn.execute(
-                "UPDATE rs.transfers SET state = 'waiting', lane = NULL, lease_until = NULL, rate = NULL "
-                "WHERE id IN (SELECT id FROM rs.transfers WHERE state = 'running' AND lease_until < now() "
-                "OR state = 'paused' AND not_before <= now() FOR UPDATE SKIP LOCKED) RETURNING id"
+            await conn.execute(
+                "UPDATE rs.transfers t SET state = 'cancelled', lane = NULL, lease_until = NULL, rate = NULL "  # noqa: S608
+                f"FROM {_WANTED_OF} WHERE t.state = 'running' AND t.lease_until < now() AND {_UNWANTED}"
             )
-            if moved.rowcount > 0:
-                await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
-            tired = await conn.execute(
-                "UPDATE rs.transfers t SET state = 'failed', reason = coalesce(s.reason, t.reason), rate = NULL "
-                "FROM rs.transfers mine LEFT JOIN rs.stations s ON s.name = mine.station WHERE mine.id = t.id "
-                "AND mine.state IN ('waiting', 'paused') "
-                "AND least(mine.stuck_since, s.down_since) < now() - make_interval(secs => %s) "
-                "RETURNING t.id, t.item, t.job, t.state, t.reason, t.station, t.size, t.name",
-                [patience_s],
+            await conn.execute(  # those of one user would stand before her other jobs
+                "DELETE FROM rs.lines WHERE (job, station) IN (SELECT l.job, l.station FROM rs.lines l "
+                "JOIN rs.jobs j ON j.id = l.job WHERE j.status NOT IN ('accepted', 'running') "
+                "FOR UPDATE OF l SKIP LOCKED)"
             )
+            failed = await self._out_of_patience(conn, patience_s)
+            await self._wait_again(conn)
             unwoken = await conn.execute(_UNWOKEN)
             jobs = {row["id"] for row in await unwoken.fetchall()}
-            return jobs | await _settle_items(conn, await tired.fetchall())
+            return jobs | await _settle_items(conn, failed)
 
-    async def unwanted_uploads(self) -> list[Upload]:
-        """Multipart uploads of transfers that came to nothing."""
+    async def _out_of_patience(self, conn: AsyncConnection[Row], patience_s: float) -> list[Row]:
+        """Give files up that did not come on for too long, and all that wait for a station that is down for so long.
+
+        What a station said when it was down long ago says nothing of now: it counts while it is left alone for it. Nor
+        does the time count alone in which a file waited for its turn.
+        """
+        failed = f"RETURNING {', '.join(f't.{name}' for name in _OF_END)}"
+        values = {"patience": patience_s, "tries": _TRIES}
+        stuck = await conn.execute(
+            "UPDATE rs.transfers t SET state = 'failed', rate = NULL "  # noqa: S608 - constants of ours
+            "WHERE state = 'paused' AND tries >= %(tries)s "
+            f"AND stuck_since < now() - make_interval(secs => %(patience)s) {failed}",
+            values,
+        )
+        down = await conn.execute(
+            "UPDATE rs.transfers t SET state = 'failed', reason = s.reason, rate = NULL FROM rs.stations s "  # noqa: S608
+            "WHERE s.closed_until > now() AND s.down_since < now() - make_interval(secs => %(patience)s) "
+            f"AND t.station = s.name AND t.state IN ('waiting', 'paused') {failed}",
+            values,
+        )
+        return [*await stuck.fetchall(), *await down.fetchall()]
+
+    async def _wait_again(self, conn: AsyncConnection[Row]) -> None:
+        """Files whose pause is over, and those whose carrier is dead, or sleeps.
+
+        Such a one may yet write: where there is no upload to go on with, the next carrier writes somewhere else. Of a
+        database that is just back nobody could renew a lease.
+        """
+        found = await conn.execute(
+            "SELECT id, fence, state = 'running' AND upload IS NULL AS anew FROM rs.transfers "
+            "WHERE state = 'running' AND lease_until < now() AND pg_postmaster_start_time() < now() - interval '3 s' "
+            "OR state = 'paused' AND not_before <= now() FOR UPDATE SKIP LOCKED"
+        )
+        rows = await found.fetchall()
+        if not rows:
+            return
+        anew = [row for row in rows if row["anew"]]
+        await self._set_aside(conn, anew)
+        await conn.execute(
+            "UPDATE rs.transfers t SET state = 'waiting', lane = NULL, lease_until = NULL, rate = NULL, "  # noqa: S608
+            f"key = CASE WHEN t.id = ANY(%s) THEN {_KEY_ANEW} ELSE t.key END WHERE t.id = ANY(%s)",
+            [[row["id"] for row in anew], [row["id"] for row in rows]],
+        )
+        await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
+
+    async def unwanted_uploads(self, after: int = 0) -> list[Upload]:
+        """Multipart uploads of transfers that came to nothing: some, of transfers that come after one, in order."""
         async with self._database.connection() as conn:
             found = await conn.execute(
                 "SELECT t.id, i.bucket, t.key, t.upload FROM rs.transfers t JOIN rs.staging_items i ON i.id = t.item "
-                "WHERE t.upload IS NOT NULL AND t.state IN ('failed', 'gone', 'cancelled') ORDER BY t.id LIMIT 100"
+                "WHERE t.upload IS NOT NULL AND t.state IN ('failed', 'gone', 'cancelled') AND t.id > %s "
+                "ORDER BY t.id LIMIT 100",
+                [after],
             )
             return [
                 Upload(row["id"], row["bucket"] or self._bucket, row["key"], row["upload"])
@@ -618,26 +715,33 @@ class StagingRows:
             return sorted({self._bucket, *(row["name"] for row in await found.fetchall())})
 
     async def uploads_of(self, bucket: str, keys: Sequence[str]) -> dict[str, str | None]:
-        """Of the keys that are of transfers to a bucket: the upload that a transfer still goes on with, if any does."""
+        """Of the keys that are, or were, of transfers to a bucket: the upload that one still goes on with, if any."""
         async with self._database.connection() as conn:
             found = await conn.execute(
                 "SELECT t.key, CASE WHEN t.state IN ('waiting', 'paused', 'ordered', 'running') THEN t.upload END "
                 "AS upload FROM rs.transfers t JOIN rs.staging_items i ON i.id = t.item "
-                "WHERE t.key = ANY(%s) AND coalesce(nullif(i.bucket, ''), %s) = %s",
-                [list(keys), self._bucket, bucket],
+                "WHERE t.key = ANY(%(keys)s) AND coalesce(nullif(i.bucket, ''), %(own)s) = %(bucket)s "
+                "UNION ALL SELECT key, NULL FROM rs.leftovers "
+                "WHERE key = ANY(%(keys)s) AND coalesce(nullif(bucket, ''), %(own)s) = %(bucket)s",
+                {"keys": list(keys), "own": self._bucket, "bucket": bucket},
             )
             return {row["key"]: row["upload"] for row in await found.fetchall()}
 
-    async def remains(self, grace_s: float) -> list[Remains]:
-        """Objects that jobs which ended some time ago may have left, and those that newer editions replaced."""
+    async def remains(self, grace_s: float, away: Collection[str] = ()) -> list[Remains]:
+        """Objects that jobs which ended some time ago may have left, and those that newer editions replaced: some.
+
+        None in buckets that are ``away``.
+        """
+        absent = [*away, *([""] if self._bucket in away else [])]
         async with self._database.connection() as conn:
             found = await conn.execute(
-                "(SELECT i.bucket, t.key, j.request->>'collection' AS collection, i.item FROM rs.transfers t "
-                "JOIN rs.staging_items i ON i.id = t.item JOIN rs.jobs j ON j.id = t.job "
-                "WHERE NOT t.swept AND i.state <> 'published' AND j.finished < now() - make_interval(secs => %s) "
-                "AND t.fence > 0 LIMIT 500) "
-                "UNION ALL (SELECT bucket, key, collection, item FROM rs.leftovers WHERE due < now() LIMIT 500)",
-                [grace_s],
+                "(SELECT i.bucket, t.key, j.request->>'collection' AS collection, i.item FROM rs.jobs j "
+                "JOIN rs.staging_items i ON i.job = j.id AND i.state = ANY(%s) JOIN rs.transfers t ON t.item = i.id "
+                "WHERE j.process = 'staging' AND j.finished < now() - make_interval(secs => %s) "
+                "AND NOT t.swept AND t.fence > 0 AND i.bucket <> ALL(%s) LIMIT 500) "
+                "UNION ALL (SELECT bucket, key, collection, item FROM rs.leftovers WHERE due < now() "
+                "AND bucket <> ALL(%s) LIMIT 500)",
+                [[str(state) for state in ItemState if state is not ItemState.PUBLISHED], grace_s, absent, absent],
             )
             return [
                 Remains(Location(row["bucket"] or self._bucket, row["key"]), row["collection"], row["item"])
@@ -726,11 +830,10 @@ async def _clear(conn: AsyncConnection[Row], lines: Sequence[_Stood]) -> None:
 async def _narrow(conn: AsyncConnection[Row], spared: Sequence[Spared]) -> None:
     """Transfers have fewer connections; one that has none left is in no lane."""
     await conn.execute(
-        "UPDATE rs.transfers t SET width = greatest(0, width - s.connections), "
-        "lane = CASE WHEN width > s.connections THEN lane END "
-        "FROM unnest(%s::bigint[], %s::int[], %s::int[]) AS s (id, fence, connections) "
+        "UPDATE rs.transfers t SET width = least(width, s.kept), lane = CASE WHEN s.kept > 0 THEN lane END "
+        "FROM unnest(%s::bigint[], %s::int[], %s::int[]) AS s (id, fence, kept) "
         "WHERE t.id = s.id AND t.fence = s.fence AND t.state = 'running'",
-        [[each.transfer for each in spared], [each.fence for each in spared], [each.connections for each in spared]],
+        [[each.transfer for each in spared], [each.fence for each in spared], [each.left for each in spared]],
     )
 
 
@@ -789,12 +892,9 @@ async def _waiting(
     return waiting
 
 
-async def _taken(
-    conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: float, bucket: str
-) -> list[list[Transfer]]:
-    if not lanes:
-        return []
-    found = await conn.execute(
+async def _take(conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: float) -> AsyncCursor[Row]:
+    """The files of the lanes are at work, under new fences."""
+    return await conn.execute(
         "UPDATE rs.transfers t SET state = 'running', fence = fence + 1, lane = c.lane, width = c.width, "  # noqa: S608
         "lease_until = now() + make_interval(secs => %(lease)s), reason = NULL, not_before = NULL "
         "FROM unnest(%(ids)s::bigint[], %(lanes)s::uuid[], %(widths)s::int[]) AS c (id, lane, width), "
@@ -807,31 +907,32 @@ async def _taken(
             "lease": lease_s,
         },
     )
-    by_id = {row["id"]: _transfer(row, bucket) for row in await found.fetchall()}
-    return [[by_id[file] for file in lane.files] for lane in lanes]
 
 
 async def _end(conn: AsyncConnection[Row], ended: Sequence[Ended]) -> list[Row]:
     found = await conn.execute(
-        "UPDATE rs.transfers t SET state = e.state, digest = e.digest, reason = e.reason, rate = NULL, lane = NULL, "
+        "UPDATE rs.transfers t SET state = CASE WHEN i.state IN ('failed', 'gone') AND e.state IN "  # noqa: S608
+        "('paused', 'waiting', 'ordered') THEN 'cancelled' ELSE e.state END, "
+        "digest = e.digest, reason = e.reason, rate = NULL, lane = NULL, "
         "lease_until = NULL, not_before = now() + make_interval(secs => e.pause_s), wrong = t.wrong + e.wrong, "
         "tries = CASE WHEN e.state = 'paused' THEN t.tries + 1 ELSE 0 END, "
         "stuck_since = CASE WHEN e.state = 'paused' THEN coalesce(t.stuck_since, now()) END, "
         "bytes_done = CASE WHEN e.state = 'done' THEN t.size "
         "WHEN t.upload IS NULL OR e.anew THEN 0 ELSE t.bytes_done END, "
         "upload = CASE WHEN e.state = 'done' OR e.anew THEN NULL ELSE t.upload END, "
+        f"key = CASE WHEN e.anew THEN {_KEY_ANEW} ELSE t.key END, "
         "validator = CASE WHEN e.anew THEN NULL ELSE t.validator END "
         "FROM unnest(%(ids)s::bigint[], %(fences)s::int[], %(states)s::text[], %(digests)s::text[], "
         "%(reasons)s::text[], %(pauses)s::float[], %(wrongs)s::int[], %(anews)s::bool[]) "
-        "AS e (id, fence, state, digest, reason, pause_s, wrong, anew) "
-        "WHERE t.id = e.id AND t.fence = e.fence AND t.state = 'running' "
-        "RETURNING e.anew,  t.id, t.item, t.job, t.state, t.reason, t.station, t.size, t.name",
+        "AS e (id, fence, state, digest, reason, pause_s, wrong, anew), rs.staging_items i "
+        "WHERE t.id = e.id AND t.fence = e.fence AND t.state = 'running' AND i.id = t.item "
+        f"RETURNING e.anew, {', '.join(f't.{name}' for name in _OF_END)}",
         {
             "ids": [each.transfer.id for each in ended],
             "fences": [each.transfer.fence for each in ended],
             "states": [str(each.state) for each in ended],
             "digests": [each.digest for each in ended],
-            "reasons": [each.reason for each in ended],
+            "reasons": [each.reason and each.reason.replace("\0", "\ufffd") for each in ended],  # PostgreSQL has no NUL
             "pauses": [each.pause_s for each in ended],
             "wrongs": [int(each.wrong) for each in ended],
             "anews": [each.anew for each in ended],
@@ -850,7 +951,6 @@ async def _settle_items(conn: AsyncConnection[Row], rows: Sequence[Row]) -> set[
     final = [row for row in rows if row["state"] in ("done", "failed", "gone")]
     if not final:
         return set()
-    await _count(conn, final)
     items = sorted({row["item"] for row in final})
     # In one order, and each under a lock: of two carriers that end its last two files, the second sees both.
     await conn.execute("SELECT 1 FROM rs.staging_items WHERE id = ANY(%s) ORDER BY id FOR UPDATE", [items])
@@ -864,6 +964,7 @@ async def _settle_items(conn: AsyncConnection[Row], rows: Sequence[Row]) -> set[
         if row["state"] != "done":
             jobs.add(row["job"])
             await _fail_item(conn, row)
+    await _count(conn, final)  # last, for all carriers count in the same rows
     return jobs
 
 
@@ -872,10 +973,15 @@ async def _fail_item(conn: AsyncConnection[Row], row: Row) -> None:
         "UPDATE rs.staging_items SET state = %s, reason = %s WHERE id = %s AND state IN ('growing', 'carrying')",
         [row["state"], f"{row['name']}: {row['reason']}", row["item"]],
     )
+    await _cancel_others(conn, row["item"], "another file of its item failed")
+
+
+async def _cancel_others(conn: AsyncConnection[Row], item: int, reason: str | None) -> None:
+    """No more files of an item are carried; those under way keep their connections until their carriers have let go."""
     await conn.execute(
-        "UPDATE rs.transfers SET state = 'cancelled', reason = 'another file of its item failed', lane = NULL, "
-        "lease_until = NULL, rate = NULL WHERE item = %s AND state IN ('waiting', 'paused', 'ordered', 'running')",
-        [row["item"]],
+        "UPDATE rs.transfers SET state = 'cancelled', reason = %s WHERE item = %s "
+        "AND state IN ('waiting', 'paused', 'ordered')",
+        [reason, item],
     )
 
 
@@ -930,6 +1036,7 @@ _OF_TRANSFER = (
     *("id", "fence", "job", "station", "owner", "name", "asset", "key", "size", "checksum", "width", "tries", "wrong"),
     *("upload", "part_size", "validator", "ranges"),
 )
+_OF_END = ("id", "item", "job", "state", "reason", "station", "size", "name")
 _TAKEN = ", ".join(f"t.{name}" for name in _OF_TRANSFER)
 
 

@@ -165,10 +165,10 @@ class Subscriptions:
         await self._ask_for_noted(order)
         newest = order.cursor
         async for page in self._finder.pages(order.who, _since(order.search, self._begin(order))):
-            for sources in _apart(source for source, _ in page):
+            for sources in _apart(source for source, _ in page.found):
                 await self._note(order, sources)
             await self._ask_for_noted(order)
-            newest = max([newest, *(_published(item) for _, item in page)])
+            newest = max([newest, *(_published(item) for _, item in page.found)])
         await self._looked(order, newest, None)
 
     def _begin(self, order: Subscription) -> datetime:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from rs_server.errors import Unavailable
 from rs_server.staging.rows import Remains, StagingRows
 from rs_server.storage import layout
 from rs_server.storage.layout import Location
@@ -65,9 +66,12 @@ class Sweeper:
         return max(2.0, min(60.0, self.grace_s / 4))
 
     async def sweep(self) -> None:
-        """One pass."""
+        """One pass over all there is; a bucket that does not answer holds up no other."""
         for bucket in await self.rows.buckets():
-            await self._uploads(bucket)
+            try:
+                await self._uploads(bucket)
+            except Unavailable as error:
+                log.warning("uploads_not_swept", bucket=bucket, reason=error.detail)
         await self._remains()
 
     async def _uploads(self, bucket: str) -> None:
@@ -80,16 +84,25 @@ class Sweeper:
                 log.info("upload_swept", bucket=bucket, key=each.key)
 
     async def _remains(self) -> None:
-        remains = await self.rows.remains(self.grace_s)
-        used = await self._used(remains)
-        gone: dict[str, list[str]] = {}
-        for each in remains:
-            if each.place not in used:
-                gone.setdefault(each.place.bucket, []).append(each.place.key)
-        for bucket, keys in gone.items():
+        away: set[str] = set()
+        while remains := await self.rows.remains(self.grace_s, away):
+            used = await self._used(remains)
+            of_bucket: dict[str, list[Remains]] = {}
+            for each in remains:
+                of_bucket.setdefault(each.place.bucket, []).append(each)
+            for bucket, theirs in of_bucket.items():
+                try:
+                    await self._take_away(bucket, [each.place.key for each in theirs if each.place not in used])
+                except Unavailable as error:
+                    log.warning("objects_not_swept", bucket=bucket, reason=error.detail)
+                    away.add(bucket)
+                else:
+                    await self.rows.swept(theirs)
+
+    async def _take_away(self, bucket: str, keys: Sequence[str]) -> None:
+        if keys:
             await self.objects(bucket).delete(keys)
             log.info("objects_swept", bucket=bucket, count=len(keys))
-        await self.rows.swept(remains)
 
     async def _used(self, remains: Iterable[Remains]) -> set[Location]:
         """What items of the catalog name."""

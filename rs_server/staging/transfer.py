@@ -10,6 +10,7 @@ checksum of the whole file. It costs a read from our own object storage, not fro
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -25,7 +26,9 @@ from rs_server.staging.parts import Cut, Part, cut
 from rs_server.staging.rows import Transfer
 from rs_server.staging.source import Changed, File, Gone, RangesIgnored, Source, Turns
 from rs_server.storage import layout
-from rs_server.storage.multipart import NoSuchUpload
+from rs_server.storage.multipart import InvalidPart, NoSuchUpload
+
+_LONG_S = 2.0
 
 Reached = Callable[[str], Awaitable[None]]
 """Told the named points of the work: the tests of recovery kill there."""
@@ -48,10 +51,6 @@ class Objects(Protocol):
 
     def read(self, key: str) -> AsyncIterator[bytes]:
         """The bytes of an object."""
-        ...
-
-    async def delete(self, keys: list[str]) -> None:
-        """Delete objects."""
         ...
 
 
@@ -162,9 +161,9 @@ class _Carrying:
         try:
             return await self._carried()
         except Changed:
-            if self.upload:
+            if self.upload:  # an object that was made of it is swept: by now another carrier's may be in its place
+                await persistently(lambda: self.world.notes.check(self.transfer))
                 await self.uploads.abort(self.transfer.key, self.upload)
-            await self.objects.delete([self.transfer.key])
             raise
 
     async def _carried(self) -> str:
@@ -178,7 +177,7 @@ class _Carrying:
         return await self._large()
 
     async def _small(self) -> str:
-        inspector = self._inspector()
+        inspector, begun = self._inspector(), time.monotonic()
         data = bytearray()
         async with aclosing(self.file.read(0, self.transfer.size, alone=True)) as chunks:
             async for chunk in chunks:
@@ -188,6 +187,8 @@ class _Carrying:
         await self.world.reached("mid-part")
         inspector.update(data)
         digest = inspector.verdict()
+        if time.monotonic() - begun > _LONG_S:  # whoever was asleep may be taken for dead
+            await persistently(lambda: self.world.notes.check(self.transfer))
         with tracing.leaf("storage object"):
             await self.objects.put(self.transfer.key, bytes(data))
         await self.world.reached("complete")
@@ -220,6 +221,8 @@ class _Carrying:
             if await self.objects.size(self.transfer.key) != self.transfer.size:
                 raise Changed(f"the parts of {self.transfer.name} are gone from the object storage") from error
             digest = None  # somebody completed it; of which parts is seen by reading it
+        except InvalidPart as error:
+            raise Changed(f"the parts of {self.transfer.name} in the object storage are not those written") from error
         await self.world.reached("complete")
         return digest or await self._read_back()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -85,8 +85,8 @@ class Storage:
                 yield bytes(chunk)
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """Delete objects; those that are not there do not matter."""
-        with failures(self.metrics, f"deleting {len(keys)} objects"):
+        """Delete objects; those that are not there do not matter, nor does a bucket that is gone."""
+        with failures(self.metrics, f"deleting {len(keys)} objects"), suppress(FileNotFoundError):
             await obstore.delete_async(self._store, list(keys))
 
     async def size(self, key: str) -> int | None:
@@ -112,17 +112,14 @@ class Storage:
     async def delete_older(self, key: str, moment: datetime) -> int:
         """Delete an object and what lies under it as under a folder; how many objects that were.
 
-        What was written after the moment stays: somebody has put it there anew.
+        What was written after the moment stays: somebody has put it there anew. In a bucket that is gone is nothing.
         """
         gone = 0
         name = key.removesuffix("/")
-        with failures(self.metrics, f"deleting {key}"):
+        with failures(self.metrics, f"deleting {key}"), suppress(FileNotFoundError):
             async for page in obstore.list(self._store, f"{name}/"):
                 gone += await self._delete(page, moment)
-            try:
-                gone += await self._delete([await obstore.head_async(self._store, name)], moment)
-            except FileNotFoundError:
-                return gone
+            gone += await self._delete([await obstore.head_async(self._store, name)], moment)
         return gone
 
     async def _delete(self, entries: Sequence[ObjectMeta], moment: datetime) -> int:
@@ -217,7 +214,7 @@ def failures(metrics: StorageMetrics, doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except (BaseError, BotoCoreError, ClientError) as error:
+    except (BaseError, FileNotFoundError, BotoCoreError, ClientError) as error:  # obstore has Python's own for 404
         metrics.failed(doing.partition(" ")[0], _code(error))
         reason = str(error).partition("\n")[0][:300]
         raise Unavailable(f"the object storage failed while {doing}: {reason}") from error

@@ -34,6 +34,16 @@ class NoSuchUpload(RsError):
     """The upload was completed or aborted."""
 
 
+class InvalidPart(RsError):
+    """A part is not there, or not the one that was written: somebody else has written one in its place."""
+
+
+_NAMED: Mapping[str, tuple[type[RsError], str]] = {
+    "NoSuchUpload": (NoSuchUpload, "an upload was ended"),
+    "InvalidPart": (InvalidPart, "a part is missing or another one"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Unfinished:
     """An upload under way."""
@@ -77,7 +87,7 @@ class Uploads:
         return str(answer["ETag"])
 
     async def complete(self, key: str, upload: str, parts: Mapping[int, str]) -> None:
-        """Make the object of its parts, number to ETag. ``NoSuchUpload``."""
+        """Make the object of its parts, number to ETag. ``NoSuchUpload``, ``InvalidPart``."""
         listed = [{"PartNumber": number, "ETag": etag} for number, etag in sorted(parts.items())]
         await self._call(
             f"completing {key}",
@@ -89,17 +99,15 @@ class Uploads:
         )
 
     async def abort(self, key: str, upload: str) -> None:
-        """Take the parts of an upload away; nothing happens when it is no more."""
-        try:
-            await self._call(
-                f"aborting {key}",
-                self._client.abort_multipart_upload,
-                Bucket=self._bucket,
-                Key=key,
-                UploadId=upload,
-            )
-        except NoSuchUpload:
-            return
+        """Take the parts of an upload away; nothing happens when it is no more, or its bucket is gone."""
+        with failures(self._metrics, f"aborting {key}"):
+            gone = self._client.exceptions
+            try:
+                await self._in_thread(
+                    partial(self._client.abort_multipart_upload, Bucket=self._bucket, Key=key, UploadId=upload)
+                )
+            except (gone.NoSuchUpload, gone.NoSuchBucket):
+                return
 
     async def copy(self, bucket: str, source: str, key: str) -> None:
         """Copy an object inside the storage; a large one by parts."""
@@ -134,8 +142,9 @@ class Uploads:
             try:
                 answer = await self._in_thread(partial(call, **values))
             except ClientError as error:
-                if error.response.get("Error", {}).get("Code") == "NoSuchUpload":
-                    raise NoSuchUpload(f"an upload was ended while {doing}") from error
+                if named := _NAMED.get(error.response.get("Error", {}).get("Code", "")):
+                    kind, what = named
+                    raise kind(f"{what} while {doing}") from error
                 raise
         return answer if isinstance(answer, dict) else {}
 

@@ -368,7 +368,7 @@ def queue(bench: Bench) -> None:
 
     async def claims() -> list[float]:
         async with open_database(DatabaseSettings(dsn=bench.dsn)) as database:
-            rows, taken = StagingRows(database, BUCKET), []
+            rows, taken = StagingRows(database, BUCKET, 60), []
             under_way: deque[list[Ended]] = deque()
             async with database.connection() as conn:
                 await conn.execute("ANALYZE rs.transfers")

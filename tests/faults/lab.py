@@ -28,6 +28,8 @@ import psutil  # type: ignore[import-untyped]  # its types are a package of thei
 import psycopg
 import yaml
 
+from rs_server.storage.checksums import Checker
+
 PART_BYTES = 5 * 1024 * 1024
 ENDED = ("successful", "failed", "dismissed")
 _ADMIN = {"Authorization": "Bearer admin"}
@@ -384,6 +386,9 @@ class Lab:
             body = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
             assert len(body) == asset["file:size"], name
             assert hashlib.sha256(body).hexdigest() == self.truth(station, asset), name
+            checker = Checker(asset["file:checksum"])
+            checker.update(body)
+            assert checker.met, name
 
     def check_swept(self, collection: str) -> None:
         """Under a collection's prefix lies what its items name and nothing else, and no upload is left."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,9 +17,9 @@ from rs_server.database import open_database
 from rs_server.settings import Settings
 from rs_server.storage import layout
 from rs_server.storage.buckets import open_storage
-from tests.faults.lab import Lab, eventually, some_collection
+from tests.faults.lab import PART_BYTES, Lab, eventually, some_collection
 
-KEPT, OTHER = "lab-kept", "lab-other"
+KEPT, OTHER, LOST = "lab-kept", "lab-other", "lab-lost"
 Rule = Callable[..., None]
 
 
@@ -41,6 +42,47 @@ def staged(lab: Lab, session: str, collection: str, **options: Any) -> dict[str,
     ended = lab.ended(lab.stage("sgs", [session], collection, **options))
     assert ended["status"] == "successful", ended["message"]
     return lab.items(collection)[session]
+
+
+def left_behind(lab: Lab, session: str, collection: str) -> str:
+    """A job that is dismissed with one file carried and one under way, while its worker stands still."""
+    lab.stations["sgs"].fault({"requests": "download", "bytes_per_s": 2_500_000})
+    job = lab.stage("sgs", [session], collection)
+    lab.await_progress(job, size=PART_BYTES)
+    worker = lab.programs["worker"]
+    worker.send(signal.SIGSTOP)
+    with lab.api as api:
+        assert api.delete(f"/jobs/{job}").json()["status"] == "dismissed"
+    lab.stations["sgs"].fault()
+    return job
+
+
+def remove(lab: Lab, bucket: str) -> None:
+    """Somebody takes a bucket away, with all that is in it."""
+    for each in lab.s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
+        lab.s3.abort_multipart_upload(Bucket=bucket, Key=each["Key"], UploadId=each["UploadId"])
+    for each in lab.s3.list_objects_v2(Bucket=bucket).get("Contents", []):
+        lab.s3.delete_object(Bucket=bucket, Key=each["Key"])
+    lab.s3.delete_bucket(Bucket=bucket)
+
+
+def test_a_bucket_that_is_gone_ends_no_worker_and_holds_up_no_other(lab: Lab, rule: Rule) -> None:
+    sessions = [lab.stations["sgs"].add_session(f"2024-12-22T10:00:0{n}Z") for n in range(2)]
+    lost, other = some_collection(), some_collection()
+    rule(LOST, lost)
+    worker = lab.programs["worker"]
+    jobs = []
+    for session, collection in zip(sessions, (lost, other), strict=True):
+        worker.send(signal.SIGCONT)
+        jobs.append(left_behind(lab, session, collection))
+    remove(lab, LOST)
+    worker.send(signal.SIGCONT)
+    unswept = "SELECT key FROM rs.transfers WHERE job = ANY(%s::uuid[]) AND fence > 0 AND (NOT swept OR upload > '')"
+    assert lab.rows(unswept, jobs)
+    eventually("all of it is swept", lambda: lab.rows(unswept, jobs) == [], 40)
+    lab.check_swept(other)
+    assert lab.programs["worker"] is worker
+    assert worker.runs
 
 
 def buckets_of(item: dict[str, Any]) -> set[str]:

@@ -14,8 +14,10 @@ from random import Random
 from threading import Thread
 from uuid import uuid4
 
+import psycopg
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from rs_server.processes.queue import SCHEMA
 from tests.faults.lab import Lab, eventually, some_collection
 
 
@@ -27,6 +29,16 @@ def test_twenty_submits_at_once_are_one_job(lab: Lab) -> None:
         jobs = set(pool.map(lambda _: lab.submit(inputs, **{"Idempotency-Key": key}), range(20)))
     assert len(jobs) == 1
     assert lab.ended(jobs.pop())["status"] == "successful"
+
+
+def test_a_job_that_the_queue_has_forgotten_is_worked_all_the_same(lab: Lab) -> None:
+    session = lab.stations["sgs"].add_session("2024-12-02T11:00:00Z")
+    lab.kill("worker")
+    job = lab.stage("sgs", [session])
+    with psycopg.connect(lab.values["database"]["dsn"], options=f"-c search_path={SCHEMA}") as conn:
+        assert conn.execute("DELETE FROM procrastinate_jobs WHERE queueing_lock = %s", [job]).rowcount == 1
+    lab.start_worker()
+    assert lab.ended(job, within_s=20)["status"] == "successful"
 
 
 def test_a_dismissed_job_stops_within_two_seconds_and_leaves_nothing(lab: Lab) -> None:
@@ -69,6 +81,25 @@ def test_a_small_job_is_not_kept_waiting_by_a_big_one(lab: Lab) -> None:
     assert lab.job(first)["status"] == "running"
     lab.stations["sgs"].fault()
     assert lab.ended(first)["status"] == "successful"
+
+
+def test_jobs_that_are_planned_for_long_keep_no_other_waiting(lab: Lab) -> None:
+    """More of them than a worker works at a time, at a station that takes a second for each of a hundred items."""
+    station = lab.stations["adgs"]
+    station.tell("POST", "publish", {"count": 100})
+    found = lab.get("/auxip/search?limit=100")["features"]
+    assert len(found) == 100
+    session = lab.stations["sgs"].add_session("2024-12-04T12:00:00Z", chunks=1)
+    station.fault({"requests": "query", "latency_s": 1})
+    planned = [lab.stage("adgs", [each["id"] for each in found]) for _ in range(5)]
+    eventually("all slots plan", lambda: all(lab.job(job)["status"] == "running" for job in planned[:4]))
+    begin = time.monotonic()
+    assert lab.ended(lab.stage("sgs", [session]))["status"] == "successful"
+    assert time.monotonic() - begin < 15
+    assert {lab.job(job)["status"] for job in planned} <= {"accepted", "running"}
+    station.fault()
+    for job in planned:
+        assert lab.ended(job)["message"].endswith("100 published")
 
 
 def test_a_standing_order_stages_each_new_item_once(lab: Lab, dice: Random) -> None:

@@ -131,3 +131,22 @@ def test_a_worker_that_sleeps_past_its_lease_publishes_nothing_twice(lab: Lab, s
     lab.check_item("sgs", item)
     lab.check_swept(collection)
     lab.programs.pop("worker-asleep").end()
+
+
+def test_a_worker_lives_through_a_restart_of_the_database_and_goes_on_with_its_files(lab: Lab) -> None:
+    session = lab.stations["sgs"].add_session("2024-11-21T10:00:00Z")
+    collection, worker = some_collection(), lab.programs["worker"]
+    lab.stations["sgs"].tell("DELETE", "requests")
+    lab.stations["sgs"].fault({"requests": "download", "bytes_per_s": 2_000_000})
+    job = lab.stage("sgs", [session], collection)
+    lab.await_progress(job, size=PART_BYTES)
+    lab.kill("postgres")
+    ended = lab.ended(job)
+    assert ended["status"] == "successful", ended["message"]
+    sent = sum(record["sent"] for record in lab.stations["sgs"].tell("GET", "requests?operation=download"))
+    assert ended["bytes_total"] <= sent <= ended["bytes_total"] + PART_BYTES
+    later = lab.stage("sgs", [session], some_collection())
+    assert lab.ended(later)["status"] == "successful"  # the queue is worked again
+    assert lab.programs["worker"] is worker
+    assert worker.runs
+    right_end(lab, job, collection)

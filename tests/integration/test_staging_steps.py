@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,10 +13,11 @@ from rs_server.access.policy import Principal
 from rs_server.catalog.names import CollectionName
 from rs_server.database import Database, open_database
 from rs_server.errors import Conflict, StationUnavailable
-from rs_server.processes.model import Failure, Outcome, Pause
+from rs_server.processes.model import Ended, Failure, Outcome, Pause, Turn
 from rs_server.processes.rows import JobRows
 from rs_server.processes.run import Run
 from rs_server.settings import DatabaseSettings, StagingSettings
+from rs_server.staging.found import SESSIONS_AT_ONCE
 from rs_server.staging.process import Staging
 from rs_server.staging.rows import StagingRows
 from rs_server.stations.station import Collection
@@ -25,7 +27,7 @@ from tests.conftest import Platform
 from tests.integration.databases import own_database
 from tests.unit.staging.station import SESSION, Station, asset, item, name_of
 
-TABLES = ("20", "21", "22", "23", "24", "50", "60", "61", "62", "63", "64")
+TABLES = ("20", "21", "22", "23", "24", "50", "60", "61", "62", "63", "64", "73")
 HOST = "http://127.0.0.1:8000"
 ANN = Principal("ann", roles=frozenset({"rs_cadip_*_read", "rs_cadip_*_download"}))
 PATH = f"/cadip/collections/s1-sgs/items/{SESSION}"
@@ -77,10 +79,17 @@ class Catalog:
 
 
 class TwoStations(Station):
-    """Beside the station with the session, another one with an item that is whole; ``told`` are totals of channels."""
+    """Beside the station with the session, another one with an item that is whole, and one with any number of them.
+
+    ``told`` are totals of channels.
+    """
 
     told: Sequence[Mapping[str, Any]] = ()
     meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
 
     async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         if self.meanwhile is not None:
@@ -88,12 +97,15 @@ class TwoStations(Station):
         return [*self.told]
 
     async def item(self, service: str, collection: str, item_id: str) -> dict[str, Any]:
+        if collection == "s1-many":
+            self.asked.append(item_id)
+            return {**item(), "id": item_id}
         if collection == "s1-mti":
             return {**item(), "id": "OTHER"}
         return await super().item(service, collection, item_id)
 
     def station_of(self, service: str, collection: str) -> str:
-        return "mti" if collection == "s1-mti" else super().station_of(service, collection)
+        return "mti" if collection in ("s1-mti", "s1-many") else super().station_of(service, collection)
 
     def collections(self, service: str) -> list[Collection]:
         raise NotImplementedError
@@ -110,7 +122,7 @@ class Bench:
         self.staging = Staging(
             self.station,
             self.catalog,
-            StagingRows(database, "own"),
+            StagingRows(database, "own", 60),
             Place("own", "http://s3", "r", HOST),
             Buckets("own"),
             StagingSettings(follow_idle_s=IDLE_S, patience_s=IDLE_S),
@@ -126,7 +138,7 @@ class Bench:
         made, _ = await self.rows.add("staging", ANN, request, None)
         self.id = made.id
 
-    async def step(self) -> Outcome | Failure | Pause:
+    async def step(self) -> Ended:
         await self.ask("UPDATE rs.jobs SET held_until = NULL WHERE id = %s", self.id)
         job = await self.rows.begin(self.id)
         assert job is not None
@@ -312,3 +324,18 @@ async def test_a_session_that_fails_while_it_is_looked_at_stays_failed(bench: Be
     await bench.step()
     assert "late.raw" not in await bench.files()
     assert (await bench.items())[SESSION][0] == "failed"
+
+
+async def test_a_plan_that_takes_long_lets_others_have_their_turn(bench: Bench) -> None:
+    number = 2 * SESSIONS_AT_ONCE + 1
+    paths = [f"/cadip/collections/s1-many/items/I{n}" for n in range(number)]
+    bench.staging = replace(bench.staging, plan_s=0.0)
+    await bench.job(*paths)
+    for planned in (SESSIONS_AT_ONCE, 2 * SESSIONS_AT_ONCE, number):
+        assert isinstance(await bench.step(), Turn)
+        assert len(await bench.items()) == planned
+        await bench.carry()  # what is planned is carried; the job does not end with it
+    assert bench.station.asked == [f"I{n}" for n in range(number)]  # none of them twice
+    assert isinstance(await bench.step(), Outcome)
+    assert len(bench.catalog.there) == number
+    assert (await bench.log())[0].startswith(f"staging {4 * number} files of {number} items")

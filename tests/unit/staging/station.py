@@ -15,7 +15,7 @@ from rs_server.stations.client import Page
 from rs_server.stations.filters import conjunction
 from rs_server.stations.search import SearchRequest
 from rs_server.stations.station import Collection
-from rs_server.storage.multipart import NoSuchUpload
+from rs_server.storage.multipart import InvalidPart, NoSuchUpload
 
 SESSION = "S1A_20241114143038056552"
 CADU = bytes.fromhex("1acffc1d") + bytes(2040)
@@ -215,6 +215,8 @@ class Bucket:
         """Make the object of the parts."""
         if upload not in self.uploads:
             raise NoSuchUpload("no such upload")
+        if any(etag != f"etag-{number}" for number, etag in parts.items()):
+            raise InvalidPart("another part")
         there = self.uploads.pop(upload)
         self.objects[key] = b"".join(there[number] for number in sorted(parts))
 
@@ -233,11 +235,6 @@ class Bucket:
     async def read(self, key: str) -> AsyncIterator[bytes]:
         """The bytes of an object."""
         yield self.objects[key]
-
-    async def delete(self, keys: list[str]) -> None:
-        """Forget objects."""
-        for key in keys:
-            self.objects.pop(key, None)
 
 
 class Uploads:

@@ -107,3 +107,63 @@ async def test_a_file_that_fails_does_not_hold_up_the_others(monkeypatch: pytest
     ended = await carried([transfer(number) for number in (1, 2, 3)], work, monkeypatch)
     states = {each.transfer.id: each.state for each in ended}
     assert states == {1: State.DONE, 2: State.PAUSED, 3: State.DONE}
+
+
+async def test_lanes_that_end_while_something_is_written_are_written_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Rows):
+        """Notes which transfers were written together."""
+
+        batches: list[list[int]]
+
+        async def end(self, ended: list[Ended]) -> set[Any]:
+            await asyncio.sleep(0.02)
+            self.batches.append([each.transfer.id for each in ended])
+            return await super().end(ended)
+
+    monkeypatch.setattr(carrier, "carry", Work().carry)
+    rows = Slow()
+    rows.batches = []
+    of = Carrier(*cast("Any", (rows, Health(), None, {}, StagingSettings(), None, None)))
+    for number in range(6):
+        of._begin([transfer(number)])
+        await asyncio.sleep(0.001)
+    await asyncio.gather(*of._lanes)
+    assert sorted(number for batch in rows.batches for number in batch) == list(range(6))
+    assert len(rows.batches) <= 3
+    assert of._running == {}
+
+
+async def test_a_worker_that_stops_gives_back_only_what_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    work, rows = Work(), Rows()
+    monkeypatch.setattr(carrier, "carry", work.carry)
+    of = Carrier(*cast("Any", (rows, Health(), None, {}, StagingSettings(), None, None)))
+    of._begin([transfer(1)])
+    of._begin([transfer(number, size=10_000_000) for number in (2, 3)])
+    of._notes._waiting.append(Ended(transfer(1), State.DONE, "1e201"))
+    await asyncio.sleep(0.001)
+    await of._leave()
+    assert [(each.transfer.id, each.state) for each in rows.ended] == [
+        (1, State.DONE),
+        *((number, State.WAITING) for number in (1, 2, 3)),
+    ]
+
+
+async def test_a_job_that_cannot_be_woken_now_is_woken_next_time() -> None:
+    job, others = uuid4(), [uuid4(), uuid4()]
+    asked: list[Any] = []
+
+    async def wake(wanted: Any) -> bool:
+        asked.append(wanted)
+        if wanted == others[0] and len(asked) < 4:
+            of._whole.add(wanted)  # more has come meanwhile
+        return wanted != job or len(asked) > 3
+
+    of = Carrier(*cast("Any", (Rows(), Health(), None, {}, StagingSettings(), wake, None)))
+    of._whole |= {job, *others}
+    await of._wake_all()
+    assert sorted(asked, key=str) == sorted([job, *others], key=str)
+    assert of._whole == {job, others[0]}
+    assert of._due.is_set()
+    await of._wake_all()
+    assert of._whole == set()
+    assert not of._due.is_set()

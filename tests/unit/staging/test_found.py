@@ -1,49 +1,60 @@
-"""A search of the catalog that is staged means what it means to the catalog's own routes."""
+"""A search goes on at the page that the one before named: what a step of a job has planned is not asked again."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import pytest
 
-from rs_server.errors import BadInput
-from rs_server.staging.found import as_stored
+from rs_server.access.policy import Principal
+from rs_server.staging.found import Catalog, Finder
 from rs_server.staging.inputs import Search
+from rs_server.stations.client import Page
+from rs_server.stations.paging import Cursor
+from rs_server.stations.search import SearchRequest
+from tests.unit.staging.station import Station, item
 
-OF_A = {"op": "=", "args": [{"property": "platform"}, "sentinel-1a"]}
-ORBIT = {"op": ">", "args": [{"property": "sat:absolute_orbit"}, 7]}
-NEVER = {"op": "=", "args": [{"property": "id"}, ""]}
-POINT = {"type": "Point", "coordinates": [1, 2]}
-
-
-@pytest.mark.parametrize(
-    ("body", "stored"),
-    [
-        ({}, {}),
-        ({"ids": ["a"], "filter-lang": "cql2-text"}, {"ids": ["a"]}),
-        ({"bbox": [1, 2, 0, 3, 4, 9]}, {"bbox": [1, 2, 3, 4]}),
-        ({"filter": "platform = 'sentinel-1a'", "filter-lang": "cql2-text"}, {"filter": OF_A}),
-        ({"filter": OF_A, "filter-lang": "cql2-json"}, {"filter": OF_A}),
-        ({"query": {"platform": {"eq": "sentinel-1a"}}}, {"filter": OF_A}),
-        (
-            {"query": {"platform": {"eq": "sentinel-1a"}}, "filter": ORBIT},
-            {"filter": {"op": "and", "args": [OF_A, ORBIT]}},
-        ),
-        ({"filter": {"op": "or", "args": [OF_A, True]}}, {}),
-        (
-            {"filter": {"op": "in", "args": [{"property": "id"}, []]}},
-            {"filter": NEVER},
-        ),
-        (
-            {"filter": {"op": "s_within", "args": [POINT, {"property": "geometry"}]}},
-            {"filter": {"op": "s_contains", "args": [{"property": "geometry"}, POINT]}},
-        ),
-    ],
-)
-def test_it_is_said_in_the_words_of_the_database(body: dict[str, Any], stored: dict[str, Any]) -> None:
-    language = {"filter-lang": "cql2-json"} if "filter" in stored else {}
-    assert as_stored(Search(service="catalog", body=body)) == {**stored, **language}
+ANN = Principal("ann", roles=frozenset({"rs_cadip_*_read", "rs_cadip_*_download"}))
+PAGES = 4
 
 
-@pytest.mark.parametrize("filter_", [{"op": "nonsense", "args": [1]}, {"property": "x"}, "platform = 'x'"])
-def test_what_the_catalog_does_not_take_is_refused(filter_: Any) -> None:
-    with pytest.raises(BadInput):
-        as_stored(Search(service="catalog", body={"filter": filter_, "filter-lang": "cql2-json"}))
+def found(number: int, collection: str) -> dict[str, Any]:
+    """The only item of a page."""
+    return {**item(), "id": f"I{number}", "collection": collection}
+
+
+class Paging(Station):
+    """A station whose search has several pages."""
+
+    async def search(self, service: str, request: SearchRequest, collections: Sequence[str]) -> Page:
+        number = int(request.cursor.id) if request.cursor else 0
+        last = number == PAGES - 1
+        following = None if last else Cursor(("2024-11-14", 3, None, 0.1), "s1-sgs", str(number + 1))
+        if request.cursor:
+            assert request.cursor.values == ("2024-11-14", 3, None, 0.1)
+        return Page([found(number, "s1-sgs")], next=following)
+
+
+class PagingCatalog:
+    """A catalog whose search has several pages."""
+
+    async def collection_ids(self) -> list[str]:
+        return ["ann_x"]
+
+    async def search(self, body: Mapping[str, Any], collections: Sequence[str]) -> dict[str, Any]:
+        number = int(body.get("token", "next:0").partition(":")[2])
+        links = [{"rel": "next", "href": f"http://x?token=next:{number + 1}"}] if number < PAGES - 1 else []
+        return {"features": [found(number, "ann_x")], "links": links}
+
+
+@pytest.mark.parametrize("service", ["cadip", "catalog"])
+async def test_a_search_goes_on_at_any_of_its_pages(service: Any) -> None:
+    finder, search = Finder(Paging(), cast("Catalog", PagingCatalog())), Search(service=service, body={})
+    pages = [page async for page in finder.pages(ANN, search)]
+    ids = [source.item for page in pages for source, _ in page.found]
+    assert ids == [f"I{number}" for number in range(PAGES)]
+    for number, page in enumerate(pages[:-1], 1):
+        rest = [each async for each in finder.pages(ANN, search, page.after)]
+        assert [source.item for each in rest for source, _ in each.found] == ids[number:]
+    assert pages[-1].after is None

@@ -11,6 +11,7 @@ import pytest
 
 from rs_server.errors import NotFound, StationRefused, StationUnavailable
 from rs_server.processes.references import Reference
+from rs_server.staging import transfer
 from rs_server.staging.checksum import Checker
 from rs_server.staging.fetch import Connections
 from rs_server.staging.rows import Lost, Transfer
@@ -56,7 +57,7 @@ class Case:
     async def carry(self) -> str:
         asset = self.station.session["assets"][NAME]
         asset["file:size"] = self.size
-        transfer = Transfer(
+        asked = Transfer(
             *(1, self.fence, uuid4(), Reference("cadip", "s1-sgs", SESSION), "sgs", "alice", NAME, asset),
             *("rs-data", KEY, self.size, self.checksum, self.width, 0, 0),
             *(self.notes.upload, PART if self.notes.upload else None, self.notes.validator, self.notes.ranges, None),
@@ -70,7 +71,7 @@ class Case:
             pause_s=0,
         )
         self.connections = Connections(self.width, self._spare)
-        return await carry(transfer, world, Meter(), self.connections)
+        return await carry(asked, world, Meter(), self.connections)
 
     def _spare(self, connections: int) -> None:
         self.spared += connections
@@ -213,7 +214,43 @@ async def test_what_was_completed_already_is_read_and_not_fetched() -> None:
     case.bucket.objects[KEY] = bytes(LARGE)
     with pytest.raises(Changed, match="checksum"):
         await case.carry()
-    assert case.bucket.objects == {}
+    assert case.bucket.objects == {KEY: bytes(LARGE)}  # it is swept, unless somebody names it
+
+
+async def test_who_was_taken_for_dead_takes_nothing_away_from_the_next() -> None:
+    case = Case(Station(at({1}, flipped)), checksum=checksum(content(NAME, LARGE)))
+    with pytest.raises(Changed):
+        await case.carry()
+    case = Case(Station(at({1}, flipped)), checksum=case.checksum)
+    case.notes = Notes(lost_after=LARGE // PART + 1)  # the upload and its parts are noted: it has one more to ask
+    with pytest.raises(Lost):
+        await case.carry()
+    assert list(case.bucket.uploads) == [case.notes.upload]
+
+
+@pytest.mark.parametrize(("long_s", "puts"), [(60.0, 1), (-1.0, 0)])
+async def test_who_took_long_asks_before_a_small_file_is_put(
+    monkeypatch: pytest.MonkeyPatch, long_s: float, puts: int
+) -> None:
+    monkeypatch.setattr(transfer, "_LONG_S", long_s)
+    case = Case(size=SMALL, notes=Notes(lost_after=0))
+    if puts:
+        await case.carry()
+    else:
+        with pytest.raises(Lost):
+            await case.carry()
+    assert len(case.bucket.objects) == puts
+
+
+async def test_parts_that_somebody_else_has_written_make_no_object() -> None:
+    case = Case(notes=Notes(lost_after=4))
+    with pytest.raises(Lost):
+        await case.carry()
+    case.notes.lost_after = None
+    case.notes.there[1] = "etag of another"
+    with pytest.raises(Changed, match="not those written"):
+        await case.carry()
+    assert (case.bucket.objects, case.bucket.uploads) == ({}, {})
 
 
 async def test_a_file_that_is_another_by_now_begins_anew() -> None:
