@@ -23,6 +23,7 @@ from rs_server.processes import description
 from rs_server.processes.events import Changes, versions
 from rs_server.processes.jobs import Jobs
 from rs_server.processes.model import Job, NoSuchJob, ResultNotReady, Status
+from rs_server.processes.reading import ReadRoute
 from rs_server.processes.rows import Selection
 
 _SPEC = "http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf"
@@ -170,13 +171,15 @@ def landing_page(public_url: str) -> dict[str, Any]:
 
 def create_router(public_url: str) -> APIRouter:
     """The routes, to be included at the root; the lifespan state holds the engine as ``jobs``."""
-    router = APIRouter(tags=["Processes"])
+    router = APIRouter(tags=["Processes"], route_class=ReadRoute)
     _add_landing(router, public_url)
     _add_processes(router, public_url)
     _add_execution(router, public_url)
     _add_jobs(router, public_url)
     _add_job(router, public_url)
-    _add_events(router, public_url)
+    streams = APIRouter()  # no HEAD: what never ends has no size to tell
+    _add_events(streams, public_url)
+    router.include_router(streams)
     return router
 
 

@@ -13,6 +13,7 @@ from rs_server.access import audit, policy
 from rs_server.access.guards import Caller, require, require_visible
 from rs_server.access.policy import OTHERS_JOBS, Principal, Right, Service
 from rs_server.errors import NotFound
+from rs_server.processes.reading import ReadRoute
 from rs_server.staging.figures import Figures
 from rs_server.staging.inputs import Options, ServiceName, checked
 from rs_server.staging.process import Staging
@@ -64,7 +65,7 @@ class SubscriptionList(BaseModel):
 
 def create_router() -> APIRouter:
     """The routes, to be included at the root; the lifespan state holds ``staging`` and ``subscriptions``."""
-    router = APIRouter(tags=["Processes"])
+    router = APIRouter(tags=["Processes"], route_class=ReadRoute)
     _add_subscriptions(router)
     _add_state(router)
     return router

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any, Protocol
 
 from rs_server.access import policy
 from rs_server.access.guards import require, require_visible
 from rs_server.access.policy import Principal, Right, Service
+from rs_server.catalog import filters
 from rs_server.catalog.names import CollectionName, resolve
 from rs_server.errors import BadInput, NotFound
 from rs_server.processes.references import Reference
 from rs_server.staging.inputs import Search
+from rs_server.stations import oldquery
 from rs_server.stations.client import Page
 from rs_server.stations.kinds import KINDS
 from rs_server.stations.paging import Cursor
@@ -22,6 +24,9 @@ from rs_server.stations.search import SearchRequest
 from rs_server.stations.station import Collection
 
 _PAGE_ITEMS = 200
+_SOLID = 6  # numbers of a box that has heights
+_CONDITIONS = frozenset({"filter", "filter-lang", "filter-crs", "query"})
+_NEVER = {"op": "=", "args": [{"property": "id"}, ""]}
 SESSIONS_AT_ONCE = 16  # each is asked for by itself, or its quality records: a slow station takes seconds for so many
 
 Found = tuple[Reference, dict[str, Any]]
@@ -122,7 +127,7 @@ class Finder:
         """
         collections = await self.collections(who, search)
         if search.service == "catalog":
-            await self.catalog.search({**search.body, "limit": 1}, collections)
+            await self.catalog.search({**as_stored(search), "limit": 1}, collections)
 
     async def pages(self, who: Principal, search: Search, begin: str | None = None) -> AsyncIterator[FoundPage]:
         """All that a search finds and the caller may fetch, page by page, from the page on that one before named."""
@@ -144,9 +149,9 @@ class Finder:
             request = replace(request, cursor=page.next)
 
     async def _in_catalog(self, search: Search, collections: Sequence[str], begin: str | None) -> AsyncIterator[_Page]:
-        token = begin
+        asked, token = {**as_stored(search), "limit": _PAGE_ITEMS}, begin
         while True:
-            body = {**search.body, "limit": _PAGE_ITEMS, **({"token": token} if token else {})}
+            body = {**asked, **({"token": token} if token else {})}
             page = await self.catalog.search(body, collections)
             after = next((link["href"] for link in page["links"] if link["rel"] == "next"), None)
             token = after and after.partition("token=")[2]
@@ -194,3 +199,26 @@ def understood(search: Search) -> SearchRequest:
     if search.service not in KINDS:
         raise BadInput(f"this server has no stations of the kind {search.service}")
     return SearchBody.model_validate(search.body).understood(KINDS[search.service])
+
+
+def as_stored(search: Search) -> dict[str, Any]:
+    """A search of the catalog in the words of the database, to find what the catalog's own routes do; ``BadInput``."""
+    body = {name: value for name, value in search.body.items() if name not in _CONDITIONS}
+    if len(box := body.get("bbox") or ()) == _SOLID:
+        body["bbox"] = [*box[:2], *box[3:5]]  # items lie on the ground
+    terms = [*_conditions(search.body)]
+    if not terms:
+        return body
+    whole = filters.calculated(filters.checked(terms[0] if len(terms) == 1 else {"op": "and", "args": terms}))
+    if whole is True:
+        return body
+    return {**body, "filter": whole or _NEVER, "filter-lang": "cql2-json"}
+
+
+def _conditions(body: Mapping[str, Any]) -> Iterator[Any]:
+    if (query := body.get("query")) is not None:
+        yield oldquery.as_cql2(query)
+    if isinstance(given := body.get("filter"), str):
+        yield filters.parsed(given, body.get("filter-lang"))
+    elif given is not None:
+        yield given

@@ -10,6 +10,7 @@ when it was given.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -89,7 +90,7 @@ class Subscriptions:
 
         The same one again, while it stands, is found; whether it is new. ``Conflict`` if it is one too many.
         """
-        await self._finder.check(who, search)
+        await self._finder.check(who, _since(search, since or datetime.now(UTC)))
         values = {
             "owner": who.login,
             "principal": Jsonb(who.as_json()),
@@ -282,6 +283,8 @@ def _since(search: Search, begin: datetime) -> Search:
     moment = begin.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     newer = {"op": ">=", "args": [{"property": "published"}, {"timestamp": moment}]}
     given = search.body.get("filter")
+    if isinstance(given, str) and search.body.get("filter-lang") != "cql2-text":
+        given = _read(given)
     if isinstance(given, str):
         both: Any = f"({given}) AND published >= TIMESTAMP('{moment}')"
     else:
@@ -289,6 +292,14 @@ def _since(search: Search, begin: datetime) -> Search:
     language = {} if given else {"filter-lang": "cql2-json"}
     order = [{"field": "published", "direction": "asc"}]
     return Search(service=search.service, body={**search.body, **language, "filter": both, "sortby": order})
+
+
+def _read(text: str) -> Any:
+    """A filter whose JSON is given as a text."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise BadInput(f"the filter is not CQL2 JSON: {error}", hint="filter-lang=cql2-text?") from error
 
 
 def _published(item: Mapping[str, Any]) -> datetime:

@@ -320,6 +320,21 @@ class TestStandard:
         forgotten = alice.get("/jobs", params={"after": str(uuid4())})
         assert (forgotten.status_code, forgotten.json()["detail"][:6]) == (400, "after:")
 
+    def test_what_is_read_by_get_is_read_by_head(self, platform: Any, alice: httpx.Client) -> None:
+        job_id = accepted(stage(alice, some_collection()))
+        ended(alice, job_id)
+        job = f"/jobs/{job_id}"
+        staging = ("/processes/staging", "/processes/staging/state", "/processes/staging/subscriptions")
+        for path in ("/", "/conformance", "/processes", *staging, "/jobs?limit=1", job, f"{job}/results", f"{job}/log"):
+            head, get = alice.head(path), alice.get(path)
+            assert (head.status_code, head.content) == (200, b"")
+            assert head.headers["content-type"] == get.headers["content-type"]
+            assert head.headers["content-length"] == str(len(get.content)) or "state" in path
+        assert alice.head("/jobs/x").status_code == 404
+        assert alice.head(f"{job}/events").status_code == alice.head("/processes/staging/execution").status_code == 405
+        with httpx.Client(base_url=platform.url("rs-server"), trust_env=False) as nobody:
+            assert nobody.head("/jobs").status_code == 401
+
     def test_processes_are_listed_by_pages(self, alice: httpx.Client) -> None:
         known = [process["id"] for process in alice.get("/processes").json()["processes"]]
         path, found = "/processes?limit=2", []
@@ -331,6 +346,26 @@ class TestStandard:
             path = next((link["href"] for link in page["links"] if link["rel"] == "next"), "")
         assert found == known
         assert alice.get("/processes", params={"limit": 0}).status_code == 400
+
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ("filter=platform='sentinel-1a'", 1),
+            ("filter=platform='sentinel-9z'", 0),
+            ('query={"platform":{"eq":"sentinel-1a"}}', 1),
+            ("bbox=-180,-90,0,180,90,9", 0),  # a session lies nowhere
+        ],
+    )
+    def test_a_search_of_the_catalog_finds_what_it_finds_there(
+        self, alice: httpx.Client, query: str, found: int
+    ) -> None:
+        full = f"alice_{(collection := some_collection())}"
+        ended(alice, accepted(stage(alice, collection)))
+        address = f"/catalog/search?collections={full}&{query}"
+        assert len(alice.get(address).json()["features"]) == found
+        inputs = {"items": {"href": address}, "collection": some_collection()}
+        job = ended(alice, accepted(alice.post("/processes/staging/execution", json={"inputs": inputs})))
+        assert len(alice.get(f"/jobs/{job['jobID']}/results").json()["items"]) == found
 
     def test_a_search_that_the_catalog_cannot_read_is_refused(self, alice: httpx.Client) -> None:
         full = f"alice_{(collection := some_collection())}"

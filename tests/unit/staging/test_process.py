@@ -15,7 +15,7 @@ from rs_server.storage.stac import Place
 from tests.unit.staging.station import SESSION, Station, name_of
 
 HOST = "http://127.0.0.1:8000"
-NONSENSE = {"op": "nonsense", "args": []}
+NONSENSE = {"op": "=", "args": [{"property": "datetime"}, "nonsense"]}
 SGS = f"{HOST}/cadip/collections/s1-sgs/items/{SESSION}"
 PRODUCER = frozenset({"rs_cadip_*_read", "rs_cadip_*_download"})
 
