@@ -34,6 +34,7 @@ from rs_server.processes.model import QUEUE
 from rs_server.processes.queue import Chore
 from rs_server.resources import Resources, open_carrier, open_resources, open_sweeper
 from rs_server.settings import Settings, load
+from rs_server.staging.archive import Abandoned
 from rs_server.staging.retention import Retention
 from rs_server.staging.rows import CHANNEL
 
@@ -73,6 +74,7 @@ async def work(settings: Settings, environment: WorkerEnvironment) -> None:
             _carry(resources),
             _sweep_staging(resources),
             _look_for_subscriptions(resources),
+            _withdraw_orders(resources),
             _sweep_keys(resources),
             _sweep_leftovers(resources),
             resources.orders.tend(),
@@ -184,6 +186,12 @@ async def _look_for_subscriptions(resources: Resources) -> NoReturn:
     """Stage what standing orders are about."""
     await asyncio.sleep(_LOOK_S)
     await _again_and_again(resources.subscriptions.look, _LOOK_S, "subscriptions_not_looked_for")
+
+
+async def _withdraw_orders(resources: Resources) -> NoReturn:
+    """Take back what jobs that are over have ordered."""
+    abandoned = Abandoned(resources.database, resources.orders)
+    await _again_and_again(abandoned.withdraw, _SWEEP_S, "orders_not_withdrawn")
 
 
 async def _sweep_keys(resources: Resources) -> NoReturn:
