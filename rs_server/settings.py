@@ -200,7 +200,11 @@ class StagingSettings(Section):
 class JobSettings(Section):
     """How long what is over is remembered, in days."""
 
-    keep_days: int = Field(90, ge=1, description="Jobs, with their logs and results, after their end")
+    keep_days: int = Field(
+        90,
+        ge=1,
+        description="Jobs, with their logs and results, and orders after their end; what standing orders found",
+    )
     keep_files_days: int = Field(7, ge=1, description="The rows of the files of ended staging jobs")
 
 

@@ -126,11 +126,13 @@ def _performing(resources: Resources) -> Callable[[UUID], Awaitable[None]]:
 
 def _chores(resources: Resources) -> tuple[Chore, ...]:
     """What keeps order: files that no item names go, items whose time is over are withdrawn, old jobs forgotten."""
-    removal, expiry = Removal(resources.database, resources.storage), Expiry(resources.database)
+    database, settings = resources.database, resources.settings
+    removal, expiry = Removal(database, resources.storage), Expiry(database)
+    retention = Retention(database, settings.jobs, settings.staging.overlap_s)
     return (
         Chore("withdraw_items", "*/5 * * * *", expiry.run),
         Chore("remove_files", "* * * * *", removal.sweep),
-        Chore("prune_rows", "17 * * * *", Retention(resources.database, resources.settings.jobs).prune),
+        Chore("prune_rows", "17 * * * *", retention.prune),
     )
 
 

@@ -79,7 +79,7 @@ def _add_subscriptions(router: APIRouter) -> None:
         search = checked(wanted.service, wanted.search, "search")
         options = wanted.model_dump(mode="json", exclude={"service", "search", "since"})
         made = await _subscriptions(request).add(
-            who, search, options | {"collection": target.full}, wanted.since or datetime.now(UTC)
+            who, search, options | {"collection": target.full}, wanted.since or datetime.now(UTC).replace(microsecond=0)
         )
         await audit.record(request.state.database, who, "subscription.create", str(made.id), process="staging")
         response.headers["Location"] = f"{request.state.settings.public_url}{_PATH}/{made.id}"

@@ -28,7 +28,7 @@ from rs_server.storage.multipart import Unfinished
 from tests.conftest import Platform
 from tests.integration.databases import own_database
 
-TABLES = ("20", "21", "22", "23", "24", "50", "60", "61", "62", "63", "67")
+TABLES = ("20", "21", "22", "23", "24", "40", "50", "52", "60", "61", "62", "63", "67", "70", "72")
 LIMITS = {"sgs": Limits(100, 100), "": Limits(100, 100)}
 
 
@@ -390,13 +390,13 @@ async def test_what_is_long_over_is_forgotten(database: Database, rows: StagingR
             days,
             which,
         )
-    assert await Retention(database, JobSettings()).prune() == (2, 1)
+    assert await Retention(database, JobSettings(), 0.0).prune() == (2, 1)
     kept = await ask(database, "SELECT DISTINCT job FROM rs.transfers")
     assert {each["job"] for each in kept} == {fresh, unswept}
     left = {each["id"] for each in await ask(database, "SELECT id FROM rs.jobs")}
     assert left == {fresh, files_over, unswept, parent, child}  # the parent waits for its child
     await ask(database, "UPDATE rs.jobs SET finished = finished - interval '100 days' WHERE id = %s", child)
-    assert await Retention(database, JobSettings()).prune() == (0, 2)
+    assert await Retention(database, JobSettings(), 0.0).prune() == (0, 2)
 
 
 async def test_whoever_notes_and_wakes_does_not_wait_for_a_step_that_publishes(database: Database) -> None:
