@@ -16,7 +16,7 @@ import structlog
 from rs_server import tracing
 from rs_server.access.policy import Service
 from rs_server.database import persistently
-from rs_server.errors import RsError, StationError, StationTimeout, StationUnavailable, Unavailable
+from rs_server.errors import NotOnline, RsError, StationError, StationTimeout, StationUnavailable, Unavailable
 from rs_server.settings import StagingSettings
 from rs_server.staging.claim import SMALL_BYTES, Limits
 from rs_server.staging.fetch import Connections
@@ -275,6 +275,8 @@ class Carrier:
         match error:
             case Gone() if transfer.source.service == Service.LTA and transfer.wrong + 1 < _MOST_WRONG:
                 return Ended(transfer, State.ORDERED, reason=error.detail, wrong=True)  # it is offline again
+            case NotOnline() if transfer.source.service == Service.LTA:
+                return Ended(transfer, State.ORDERED, reason=error.detail)  # whatever the archive says of it
             case Gone():
                 return Ended(transfer, State.GONE, reason=error.detail)
             case StationUnavailable() | StationTimeout():

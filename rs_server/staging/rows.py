@@ -413,15 +413,21 @@ class StagingRows:
         assert row is not None  # an aggregate always answers
         return row["files"], row["bytes"]
 
-    async def ordered(self, job: UUID) -> list[tuple[StagedItem, UUID | None, str]]:
-        """Items whose files must be ordered first, with their order if there is one, and their station."""
+    async def ordered(self, job: UUID) -> list[tuple[StagedItem, UUID | None, str, bool]]:
+        """Items whose files must be ordered first, with their order if there is one, and their station.
+
+        And whether it was tried to fetch a file of theirs.
+        """
         async with self._database.connection() as conn:
             found = await conn.execute(
-                "SELECT DISTINCT ON (i.id) i.*, t.station FROM rs.staging_items i JOIN rs.transfers t ON t.item = i.id "
-                "WHERE t.job = %s AND t.state = 'ordered' ORDER BY i.id LIMIT 1000",
+                "SELECT DISTINCT ON (i.id) i.*, t.station, t.fence > 0 AS tried FROM rs.staging_items i "
+                "JOIN rs.transfers t ON t.item = i.id "
+                "WHERE t.job = %s AND t.state = 'ordered' ORDER BY i.id, tried DESC LIMIT 1000",
                 [job],
             )
-            return [(self._item(row), row["archive_order"], row["station"]) for row in await found.fetchall()]
+            return [
+                (self._item(row), row["archive_order"], row["station"], row["tried"]) for row in await found.fetchall()
+            ]
 
     async def note_order(self, conn: AsyncConnection[Row], item: int, asked: Asked) -> None:
         """Note the order of an item's files and what it waits for; with nothing left to wait for they are fetched."""
