@@ -21,7 +21,8 @@ from rs_server.settings import StagingSettings
 from rs_server.staging.claim import SMALL_BYTES, Limits
 from rs_server.staging.fetch import Connections
 from rs_server.staging.health import Health
-from rs_server.staging.rows import Ended, Lost, Pulse, Spared, StagingRows, State, Transfer
+from rs_server.staging.model import Ended, Lost, Pulse, Spared, State, Transfer
+from rs_server.staging.rows import StagingRows
 from rs_server.staging.source import Changed, Gone
 from rs_server.staging.transfer import Meter, World, carry
 

@@ -42,9 +42,10 @@ from rs_server.staging import found as finding
 from rs_server.staging.archive import Asked
 from rs_server.staging.found import Finder, Found
 from rs_server.staging.inputs import StagingInputs, StagingRequest, sorted_out
+from rs_server.staging.model import Carried, ItemState, NewItem, Order, StagedItem
 from rs_server.staging.plan import Existing, Planned, Target, is_complete, is_growing, same, transfers
 from rs_server.staging.publish import catalog_item, superseded
-from rs_server.staging.rows import Carried, ItemState, NewItem, Order, StagedItem, StagingRows
+from rs_server.staging.rows import StagingRows
 from rs_server.staging.transfer import Reached, nowhere
 from rs_server.storage import layout
 from rs_server.storage.layout import Buckets, Location

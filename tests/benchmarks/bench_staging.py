@@ -42,7 +42,8 @@ from rs_server.database import open_database
 from rs_server.settings import DatabaseSettings
 from rs_server.staging.claim import Limits
 from rs_server.staging.fetch import parts_in_memory
-from rs_server.staging.rows import Ended, StagingRows, State
+from rs_server.staging.model import Ended, State
+from rs_server.staging.rows import StagingRows
 
 RS = Path(sys.prefix) / "bin" / "rs"
 MB, GB = 1_000_000, 1_000_000_000

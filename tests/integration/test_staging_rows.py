@@ -20,9 +20,10 @@ from rs_server.processes.rows import JobRows
 from rs_server.settings import DatabaseSettings, JobSettings
 from rs_server.staging.claim import Limits
 from rs_server.staging.health import Health, Pace
+from rs_server.staging.model import Ended, ItemState, Lost, NewItem, Order, Pulse, Spared, State, Transfer
 from rs_server.staging.plan import Planned
 from rs_server.staging.retention import Retention
-from rs_server.staging.rows import Ended, ItemState, Lost, NewItem, Order, Pulse, Spared, StagingRows, State, Transfer
+from rs_server.staging.rows import StagingRows
 from rs_server.staging.sweep import Sweeper
 from rs_server.stations.turns import BookedTurns
 from rs_server.storage.multipart import Unfinished

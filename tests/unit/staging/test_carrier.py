@@ -16,7 +16,7 @@ from rs_server.settings import StagingSettings
 from rs_server.staging import carrier
 from rs_server.staging.carrier import Carrier
 from rs_server.staging.fetch import Connections
-from rs_server.staging.rows import Ended, State, Transfer
+from rs_server.staging.model import Ended, State, Transfer
 from rs_server.staging.source import Changed
 from rs_server.staging.transfer import Meter, World
 
