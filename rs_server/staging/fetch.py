@@ -54,15 +54,17 @@ class InOrder:
         self._inspector = inspector
         self._next = 1
         self._early: dict[int, bytearray] = {}
-        self._lock = asyncio.Lock()
+        self._seen = asyncio.Condition()
 
     async def show(self, number: int, data: bytearray) -> None:
-        """Take a part; it has been seen when those before it have come."""
+        """Take a part; back when it has been seen, and is needed no more: those before it come first."""
         self._early[number] = data
-        async with self._lock:
+        async with self._seen:
             while self._next in self._early:
                 await asyncio.to_thread(self._inspector.update, self._early.pop(self._next))
                 self._next += 1
+                self._seen.notify_all()
+            await self._seen.wait_for(lambda: self._next > number)
 
 
 @dataclass(slots=True)

@@ -9,6 +9,8 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -22,6 +24,7 @@ from rs_server.processes.references import Reference
 log = structlog.get_logger(__name__)
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_ONE_SECOND = timedelta(seconds=1)
 _BARREN = 4  # connections in a row that bring nothing, until the file is put back
 _SLOW_S = 20.0
 _SLOW_BYTES_PER_S = 4_000
@@ -116,17 +119,18 @@ class File:
         ``alone`` says that nothing else is read of the file meanwhile: a station that ignores ranges is then borne
         with, by passing over what comes before ``start``; else it raises ``RangesIgnored``.
         """
-        at, barren = start, 0
-        while at < end:
+        at, barren, asked = start, 0, False
+        while at < end or not (self.size or asked):  # an empty file is asked for as well: it may be gone, or have grown
             before, error = at, None
             try:
                 async with aclosing(self._once(at, end, alone=alone)) as chunks:
                     async for chunk in chunks:
                         at += len(chunk)
                         yield chunk
+                asked = True
             except (StationUnavailable, StationTimeout) as broken:
                 error = broken
-            if at >= end:
+            if at >= end and (asked or self.size):
                 return
             barren = 0 if at > before else barren + 1
             reason = error or StationUnavailable(self.station, f"it ended {self.name} early")
@@ -140,8 +144,11 @@ class File:
         async with self._open(start, end) as download:
             skip = start - self._begins(download, start, alone=alone)
             wanted = end - start
+            longer = _end_of(download) != end
             async with aclosing(_steady(download.chunks, self.station)) as chunks:
                 async for chunk in chunks:
+                    if self.turns.is_paced(self.station):  # whatever they are
+                        await self.turns.after_bytes(self.station, self.owner, len(chunk))
                     view = chunk[skip:] if skip else chunk
                     skip = max(0, skip - len(chunk))
                     if len(view) > wanted and end == self.size:
@@ -150,10 +157,8 @@ class File:
                         )
                     if view := view[:wanted]:
                         wanted -= len(view)
-                        if self.turns.is_paced(self.station):
-                            await self.turns.after_bytes(self.station, self.owner, len(view))
                         yield view
-                    if not wanted and end < self.size and download.status != HTTPStatus.PARTIAL_CONTENT:
+                    if not wanted and end < self.size and longer:
                         return  # a part is read to its end, though nothing comes any more: its connection is used again
 
     @asynccontextmanager
@@ -197,8 +202,7 @@ class File:
     def _recognize(self, download: Download) -> None:
         if download.headers.get("content-type", "").startswith("text/html"):
             raise StationRefused(self.station, f"it sends a web page instead of {self.name}")
-        strong = download.headers.get("etag", "")
-        now = strong if strong.startswith('"') else download.headers.get("last-modified")
+        now = _validator(download.headers)
         if self.validator and now and now != self.validator:
             raise Changed(f"station {self.station}: {self.name} is another file than before")
         self.validator = self.validator or now
@@ -206,6 +210,33 @@ class File:
     def _check_size(self, told: str) -> None:
         if told != "*" and told != str(self.size):
             raise Changed(f"station {self.station}: {self.name} has {told} bytes, not the {self.size} announced")
+
+
+def _end_of(download: Download) -> int | None:
+    """Where a part of a file ends; None for a whole one."""
+    found = _CONTENT_RANGE.fullmatch(download.headers.get("content-range", ""))
+    return int(found[2]) + 1 if found and download.status == HTTPStatus.PARTIAL_CONTENT else None
+
+
+def _validator(headers: Mapping[str, str]) -> str | None:
+    """What names the bytes of an answer: a strong ETag, or a date that is one (RFC 9110 §8.8.2.2 and §13.1.5).
+
+    Of a file that was written in the second in which it is sent, another may have the same date.
+    """
+    if (etag := headers.get("etag", "")).startswith('"'):
+        return etag
+    dates = [_date(headers.get(name, "")) for name in ("last-modified", "date")]
+    written, sent = dates
+    strong = written is not None and sent is not None and sent - written >= _ONE_SECOND
+    return headers["last-modified"] if strong else None
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return date.replace(tzinfo=date.tzinfo or UTC)
 
 
 async def _steady(chunks: AsyncIterator[bytes], station: str) -> AsyncGenerator[bytes]:

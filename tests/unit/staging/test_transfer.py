@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
@@ -13,7 +15,7 @@ from rs_server.errors import NotFound, StationRefused, StationUnavailable
 from rs_server.processes.references import Reference
 from rs_server.staging import transfer
 from rs_server.staging.checksum import Checker
-from rs_server.staging.fetch import Connections
+from rs_server.staging.fetch import Connections, parts_in_memory
 from rs_server.staging.model import Lost, Transfer
 from rs_server.staging.source import Changed, Gone
 from rs_server.staging.transfer import Meter, World, carry
@@ -293,3 +295,91 @@ async def test_an_evicted_file_is_gone() -> None:
 
     with pytest.raises(Gone, match="any more"):
         await Case(Station(evicted)).carry()
+
+
+class Slow(Station):
+    """The connection that asks for the first part stalls until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
+
+    @asynccontextmanager
+    async def download(self, *asked: Any, range_: str | None = None, **more: Any) -> AsyncIterator[Answer]:
+        async with super().download(*asked, range_=range_, **more) as answer:
+            if range_ and range_.startswith("bytes=0-"):
+                await self.go.wait()
+            yield answer
+
+
+async def test_a_slow_connection_keeps_no_more_in_memory_than_was_said() -> None:
+    station = Slow()
+    case = Case(station, width=4, size=PART * 60, checksum=checksum(content(NAME, PART * 60)))
+    carrying = asyncio.create_task(case.carry())
+    for _ in range(300):
+        await asyncio.sleep(0.001)
+    assert len(station.requests) <= parts_in_memory(4)
+    station.go.set()
+    assert await carrying == case.checksum
+    assert case.bucket.objects == {KEY: case.data}
+
+
+async def test_an_answer_is_read_no_further_than_was_asked_for() -> None:
+    read = 0
+
+    def longer(number: int, answer: Answer) -> Answer:
+        """All of the file from the first byte asked for on."""
+        nonlocal read
+        first = int(answer.headers["content-range"].removeprefix("bytes ").partition("-")[0])
+        headers = {**answer.headers, "content-range": f"bytes {first}-{LARGE - 1}/{LARGE}"}
+        return Counted(206, headers, content(NAME, LARGE)[first:])
+
+    class Counted(Answer):
+        async def _chunks(self) -> AsyncIterator[bytes]:
+            nonlocal read
+            async for chunk in super()._chunks():
+                read += len(chunk)
+                yield chunk
+
+    case = Case(Station(longer), width=3)
+    await case.carry()
+    assert case.bucket.objects == {KEY: case.data}
+    assert read < 1.5 * LARGE
+
+
+@pytest.mark.parametrize("fault", ["gone", "grown"])
+async def test_an_empty_file_is_asked_for_as_well(fault: str) -> None:
+    def other(_number: int, answer: Answer) -> Answer:
+        if fault == "gone":
+            raise NotFound("it was evicted")
+        return Answer(200, {"content-length": "5"}, b"grown")
+
+    case = Case(Station(other), size=0)
+    case.station.session["assets"][NAME]["roles"] = ["data"]
+    with pytest.raises(Gone if fault == "gone" else Changed):
+        await case.carry()
+    assert case.bucket.objects == {}
+    assert case.station.requests == ["whole"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "validator"),
+    [
+        ({"etag": '"a"', "last-modified": "x"}, '"a"'),
+        ({"etag": 'W/"a"'}, None),
+        ({"last-modified": "Thu, 14 Nov 2024 14:30:44 GMT", "date": "Thu, 14 Nov 2024 14:30:45 GMT"}, "date"),
+        ({"last-modified": "Thu, 14 Nov 2024 14:30:44 GMT", "date": "Thu, 14 Nov 2024 14:30:44 GMT"}, None),
+        ({"last-modified": "Thu, 14 Nov 2024 14:30:44 GMT"}, None),
+        ({"last-modified": "yesterday", "date": "Thu, 14 Nov 2024 14:30:44 GMT"}, None),
+    ],
+)
+async def test_a_part_is_asked_for_under_a_name_that_only_its_file_has(
+    headers: dict[str, str], validator: str | None
+) -> None:
+    def named(_number: int, answer: Answer) -> Answer:
+        size = {name: answer.headers[name] for name in ("content-range", "content-length") if name in answer.headers}
+        return replace(answer, headers={**size, **headers})
+
+    case = Case(Station(named))
+    await case.carry()
+    assert case.notes.validator == (headers["last-modified"] if validator == "date" else validator)
