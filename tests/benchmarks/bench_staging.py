@@ -178,11 +178,11 @@ class Bench:
 
 
 @contextmanager
-def far(bench: Bench, bytes_per_s: int = 0, latency_s: float = 0.0, **station: Any) -> Iterator[str]:
-    """A station with these properties; its address."""
+def far(bench: Bench, bytes_per_s: int = 0, latency_s: float = 0.0, slow: int = 0, **station: Any) -> Iterator[str]:
+    """A station with these properties; its address. ``slow`` is the speed of the one with a file's first part."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    process = bench.run("tests.benchmarks.far", str(port), str(bytes_per_s), str(latency_s))
+    process = bench.run("tests.benchmarks.far", str(port), str(bytes_per_s), str(latency_s), str(slow))
     url = f"http://127.0.0.1:{port}/odata/v1"
     bench.write(url=url, **station)
     try:
@@ -280,15 +280,24 @@ def memory(bench: Bench) -> None:
             bench.clear()
 
 
+def slow(bench: Bench) -> None:
+    """Whether memory keeps to its bound when one of several connections to a file is slower than the others."""
+    with far(bench, slow=10 * MB, ranges=4, downloads_at_once=4), worker(bench) as process:
+        idle = process.memory_info().rss
+        bench.ended(bench.job([GB]))
+        say_memory("1 GB, one of 4 connections slow", idle, most_memory(process), 1, 4)
+        bench.clear()
+
+
 def most_memory(process: psutil.Process) -> int:
     """The most that a process has had in memory, in bytes."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
-def say_memory(name: str, idle: int, peak: int, files: int) -> None:
+def say_memory(name: str, idle: int, peak: int, files: int, width: int = 1) -> None:
     """Memory of a worker: idle, at most, and what of that is neither."""
-    parts = files * parts_in_memory(1) * PART
+    parts = files * parts_in_memory(width) * PART
     say(f"{name}: memory of the worker, idle", idle / MB, "MB")
     say(f"{name}: memory of the worker, at most", peak / MB, "MB")
     say(f"{name}: beyond idle and the parts in flight (<= 64)", (peak - idle - parts) / MB, "MB")
@@ -422,7 +431,15 @@ def say(name: str, value: float, unit: str) -> None:
     sys.stdout.flush()
 
 
-ALL = {"queue": queue, "first_byte": first_byte, "large": large, "capped": capped, "small": small, "memory": memory}
+ALL = {
+    "queue": queue,
+    "first_byte": first_byte,
+    "large": large,
+    "capped": capped,
+    "small": small,
+    "slow": slow,
+    "memory": memory,
+}
 
 
 def main() -> None:

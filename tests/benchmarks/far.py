@@ -1,7 +1,8 @@
 """A station that does as little as it can: it serves bytes, so that what is measured is who fetches them.
 
-``python -m tests.benchmarks.far PORT BYTES_PER_S LATENCY_S`` answers ``GET /odata/v1/…(<id>)/$value``: the id ends
-with the file's size in hexadecimal; ranges are served. Each connection is held to the speed; 0: none is.
+``python -m tests.benchmarks.far PORT BYTES_PER_S LATENCY_S [SLOW]`` answers ``GET /odata/v1/…(<id>)/$value``: the id
+ends with the file's size in hexadecimal; ranges are served. Each connection is held to the speed; 0: none is. The
+connection that is asked for the first part of a file is held to ``SLOW`` bytes per second, if that is given.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ def content(size: int) -> bytes:
     return (_BLOCK * (size // len(_BLOCK) + 1))[:size]
 
 
-async def serve(port: int, bytes_per_s: int, latency_s: float) -> None:
+async def serve(port: int, bytes_per_s: int, latency_s: float, slow: int = 0) -> None:
     """Serve for ever."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        speed = bytes_per_s
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 await asyncio.sleep(latency_s)
-                await _answer(head, writer, bytes_per_s)
+                if slow and b"bytes=0-" in head:
+                    speed = slow
+                await _answer(head, writer, speed)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -64,4 +68,4 @@ async def _answer(head: bytes, writer: asyncio.StreamWriter, bytes_per_s: int) -
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
+    asyncio.run(serve(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), *map(int, sys.argv[4:])))
