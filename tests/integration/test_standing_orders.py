@@ -16,6 +16,7 @@ from rs_server.database import Database, open_database
 from rs_server.errors import Conflict, Forbidden
 from rs_server.processes.references import Reference
 from rs_server.settings import DatabaseSettings, StagingSettings
+from rs_server.staging.found import FoundPage
 from rs_server.staging.inputs import Search
 from rs_server.staging.subscriptions import MOST_ORDERS, Subscription, Subscriptions
 from tests.conftest import Platform
@@ -57,11 +58,11 @@ class World:
     async def collections(self, who: Principal, search: Search) -> list[str]:
         return ["a", "b"]
 
-    async def pages(self, who: Principal, search: Search) -> AsyncIterator[list[tuple[Reference, dict[str, Any]]]]:
+    async def pages(self, who: Principal, search: Search, begin: str | None = None) -> AsyncIterator[FoundPage]:
         self.begun.append(search.body["filter"]["args"][1]["timestamp"])
         properties = {} if self.times is None else {"published": self.times.isoformat()}
         for page in self.pages_found:
-            yield [(each, {"properties": properties}) for each in page]
+            yield FoundPage([(each, {"properties": properties}) for each in page], None)
 
     async def submit(self, who: Principal, inputs: Mapping[str, Any], key: str) -> UUID:
         self.submitted.append((who, [each["href"] for each in inputs["items"]]))
