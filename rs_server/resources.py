@@ -42,6 +42,7 @@ from rs_server.staging.transfer import Reached, World, nowhere
 from rs_server.stations.client import Stations, open_stations
 from rs_server.stations.orders import Orders
 from rs_server.stations.renewal import Renewal
+from rs_server.stations.turns import BookedTurns
 from rs_server.storage.buckets import Storage, open_storage
 from rs_server.storage.credentials import CredentialIssuer, key_maker
 from rs_server.storage.layout import Buckets
@@ -84,7 +85,12 @@ async def open_resources(settings: Settings, reached: Reached = nowhere) -> Asyn
     buckets = Buckets(settings.storage.bucket, settings.catalog.lifecycle)
     async with (
         open_database(settings.database) as database,
-        open_stations(settings.stations, public_url=settings.public_url, issuer=settings.access.issuer) as stations,
+        open_stations(
+            settings.stations,
+            public_url=settings.public_url,
+            issuer=settings.access.issuer,
+            book=BookedTurns(database).book,
+        ) as stations,
         _renewed(stations, settings.source) as renewal,
         open_storage(settings.storage, buckets.all) as storage,
         open_queue(settings.database) as queue,

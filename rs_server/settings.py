@@ -151,8 +151,13 @@ class StationSettings(Section):
     timeout_s: float = Field(30, gt=0, description="Longest time until a whole answer to a query, in seconds")
     idle_s: float = Field(15, gt=0, description="Longest silence of an answer or a download, in seconds")
     answer_bytes: int = Field(256_000_000, ge=1, description="Longest answer to a query")
-    queries_at_once: int = Field(8, ge=1)
-    queries_per_s: float | None = Field(None, gt=0, description="Unset: as fast as they are answered")
+    queries_at_once: int = Field(8, ge=1, description="Of each process: of the server, and of each worker")
+    queries_per_s: float | None = Field(
+        None,
+        gt=0,
+        description="Of all processes together, with retries and redirects; not counted is the one request that is "
+        "repeated when a token was refused. Unset: as fast as they are answered",
+    )
     downloads_at_once: int = Field(4, ge=1, description="Of all workers together, and of a server beside them")
     failures: int = Field(5, ge=1, description="After so many failures in a row the station is left alone …")
     pause_s: float = Field(30, gt=0, description="… for so many seconds")
@@ -200,7 +205,11 @@ class StagingSettings(Section):
 class JobSettings(Section):
     """How long what is over is remembered, in days."""
 
-    keep_days: int = Field(90, ge=1, description="Jobs, with their logs and results, after their end")
+    keep_days: int = Field(
+        90,
+        ge=1,
+        description="Jobs, with their logs and results, and orders after their end; what standing orders found",
+    )
     keep_files_days: int = Field(7, ge=1, description="The rows of the files of ended staging jobs")
 
 

@@ -34,6 +34,7 @@ from rs_server.processes.model import QUEUE
 from rs_server.processes.queue import Chore
 from rs_server.resources import Resources, open_carrier, open_resources, open_sweeper
 from rs_server.settings import Settings, load
+from rs_server.staging.archive import Abandoned
 from rs_server.staging.retention import Retention
 from rs_server.staging.rows import CHANNEL
 
@@ -73,6 +74,7 @@ async def work(settings: Settings, environment: WorkerEnvironment) -> None:
             _carry(resources),
             _sweep_staging(resources),
             _look_for_subscriptions(resources),
+            _withdraw_orders(resources),
             _sweep_keys(resources),
             _sweep_leftovers(resources),
             resources.orders.tend(),
@@ -124,11 +126,13 @@ def _performing(resources: Resources) -> Callable[[UUID], Awaitable[None]]:
 
 def _chores(resources: Resources) -> tuple[Chore, ...]:
     """What keeps order: files that no item names go, items whose time is over are withdrawn, old jobs forgotten."""
-    removal, expiry = Removal(resources.database, resources.storage), Expiry(resources.database)
+    database, settings = resources.database, resources.settings
+    removal, expiry = Removal(database, resources.storage), Expiry(database)
+    retention = Retention(database, settings.jobs, settings.staging.overlap_s)
     return (
         Chore("withdraw_items", "*/5 * * * *", expiry.run),
         Chore("remove_files", "* * * * *", removal.sweep),
-        Chore("prune_rows", "17 * * * *", Retention(resources.database, resources.settings.jobs).prune),
+        Chore("prune_rows", "17 * * * *", retention.prune),
     )
 
 
@@ -184,6 +188,12 @@ async def _look_for_subscriptions(resources: Resources) -> NoReturn:
     """Stage what standing orders are about."""
     await asyncio.sleep(_LOOK_S)
     await _again_and_again(resources.subscriptions.look, _LOOK_S, "subscriptions_not_looked_for")
+
+
+async def _withdraw_orders(resources: Resources) -> NoReturn:
+    """Take back what jobs that are over have ordered."""
+    abandoned = Abandoned(resources.database, resources.orders)
+    await _again_and_again(abandoned.withdraw, _SWEEP_S, "orders_not_withdrawn")
 
 
 async def _sweep_keys(resources: Resources) -> NoReturn:

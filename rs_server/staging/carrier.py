@@ -16,12 +16,13 @@ import structlog
 from rs_server import tracing
 from rs_server.access.policy import Service
 from rs_server.database import persistently
-from rs_server.errors import RsError, StationError, StationTimeout, StationUnavailable, Unavailable
+from rs_server.errors import NotOnline, RsError, StationError, StationTimeout, StationUnavailable, Unavailable
 from rs_server.settings import StagingSettings
 from rs_server.staging.claim import SMALL_BYTES, Limits
 from rs_server.staging.fetch import Connections
 from rs_server.staging.health import Health
-from rs_server.staging.rows import Ended, Lost, Pulse, Spared, StagingRows, State, Transfer
+from rs_server.staging.model import Ended, Lost, Pulse, Spared, State, Transfer
+from rs_server.staging.rows import StagingRows
 from rs_server.staging.source import Changed, Gone
 from rs_server.staging.transfer import Meter, World, carry
 
@@ -275,6 +276,8 @@ class Carrier:
         match error:
             case Gone() if transfer.source.service == Service.LTA and transfer.wrong + 1 < _MOST_WRONG:
                 return Ended(transfer, State.ORDERED, reason=error.detail, wrong=True)  # it is offline again
+            case NotOnline() if transfer.source.service == Service.LTA:
+                return Ended(transfer, State.ORDERED, reason=error.detail)  # whatever the archive says of it
             case Gone():
                 return Ended(transfer, State.GONE, reason=error.detail)
             case StationUnavailable() | StationTimeout():

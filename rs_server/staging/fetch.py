@@ -11,8 +11,8 @@ from typing import Any
 
 from rs_server.errors import RsError
 from rs_server.staging.inspection import Inspector
+from rs_server.staging.model import Lost
 from rs_server.staging.parts import Part
-from rs_server.staging.rows import Lost
 from rs_server.staging.source import File
 
 Put = Callable[[Part, bytearray], Coroutine[Any, Any, None]]

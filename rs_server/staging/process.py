@@ -42,9 +42,10 @@ from rs_server.staging import found as finding
 from rs_server.staging.archive import Asked
 from rs_server.staging.found import Finder, Found
 from rs_server.staging.inputs import StagingInputs, StagingRequest, sorted_out
+from rs_server.staging.model import Carried, ItemState, NewItem, Order, StagedItem
 from rs_server.staging.plan import Existing, Planned, Target, is_complete, is_growing, same, transfers
 from rs_server.staging.publish import catalog_item, superseded
-from rs_server.staging.rows import Carried, ItemState, NewItem, Order, StagedItem, StagingRows
+from rs_server.staging.rows import StagingRows
 from rs_server.staging.transfer import Reached, nowhere
 from rs_server.storage import layout
 from rs_server.storage.layout import Buckets, Location
@@ -97,8 +98,11 @@ class Stations(finding.Stations, Protocol):
 class Ordering(Protocol):
     """Brings files back that are not at hand at their station."""
 
-    async def ask(self, who: Principal, source: Reference, order: UUID | None) -> Asked:
-        """How far the order of an item is, placed if there is none yet; an error when its files will not come."""
+    async def ask(self, who: Principal, source: Reference, order: UUID | None, *, tried: bool) -> Asked:
+        """How far the order of an item is, placed if there is none yet; an error when its files will not come.
+
+        With ``tried`` it is not at hand, whatever its station says.
+        """
         ...
 
 
@@ -412,9 +416,9 @@ class _Step:
     async def _ask_archive(self) -> list[StationError]:
         """Ask for all files that must be brought back; what kept us from it, where a station does not answer."""
         away: list[StationError] = []
-        for item, order, station in await self.of.rows.ordered(self.run.id):
+        for item, order, station, tried in await self.of.rows.ordered(self.run.id):
             try:
-                asked = await self._asked(item, order, station)
+                asked = await self._asked(item, order, station, tried=tried)
             except (StationUnavailable, StationTimeout) as error:
                 away.append(error)
             except Unavailable:
@@ -426,10 +430,10 @@ class _Step:
                     await self.of.rows.note_order(conn, item.id, asked)
         return away
 
-    async def _asked(self, item: StagedItem, order: UUID | None, station: str) -> Asked:
+    async def _asked(self, item: StagedItem, order: UUID | None, station: str, *, tried: bool) -> Asked:
         if self.of.archive is None:
             raise BadInput(f"station {station} must bring it back first, and this server cannot order")
-        return await self.of.archive.ask(self.run.who, item.source, order)
+        return await self.of.archive.ask(self.run.who, item.source, order, tried=tried)
 
     # Publishing: what is whole.
 

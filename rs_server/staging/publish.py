@@ -8,7 +8,7 @@ from typing import Any
 
 from rs_server.catalog.names import CollectionName
 from rs_server.processes.references import Reference
-from rs_server.staging.rows import Carried
+from rs_server.staging.model import Carried
 from rs_server.storage import layout
 from rs_server.storage.layout import Location
 from rs_server.storage.stac import (

@@ -7,21 +7,33 @@ while the fence is its own: one that was taken for dead learns so at its next wr
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from rs_server.database import Database, Row
 from rs_server.processes.model import Progress
 from rs_server.processes.references import Reference
-from rs_server.staging import claim
+from rs_server.staging import claim, ends, turns
 from rs_server.staging.archive import Asked
-from rs_server.staging.claim import Busy, Lane, Limits, Line
+from rs_server.staging.claim import Busy, Lane, Limits
+from rs_server.staging.model import (
+    Carried,
+    Ended,
+    ItemState,
+    Lost,
+    NewItem,
+    Order,
+    Pulse,
+    Remains,
+    Spared,
+    StagedItem,
+    Transfer,
+    Upload,
+)
 from rs_server.staging.plan import Planned
 from rs_server.storage.layout import Location
 
@@ -34,8 +46,6 @@ _UNWOKEN = (
     "SELECT 1 FROM rs.staging_items WHERE job = j.id AND state = ANY(CASE WHEN coalesce((j.request->>'strict')::bool, "
     "false) THEN ARRAY['failed', 'gone'] ELSE ARRAY['whole'] END)))"
 )
-# Where a file goes that is carried anew: nobody who carried it before, and sleeps, writes there.
-_KEY_ANEW = r"regexp_replace(t.key, '(~\d+)?/([^/]+)$', '~' || (t.fence + 1) || '/\2')"
 _TRIES = 3  # of a file, at least, before it is given up: it may have waited for its turn all the time
 _CLAIMING = 0x7273_636C_6169  # any number, the same in every worker: one at a time asks whose turn it is
 
@@ -52,163 +62,6 @@ _NEW = (
     "%(sizes)s::bigint[], %(checksums)s::text[], %(states)s::text[], %(expire)s::timestamptz[]) "
     "AS new (item, station, name, asset, key, size, checksum, state, expires)"
 )
-
-
-class Lost(Exception):
-    """The transfer is no longer this carrier's: its job has ended, or another carrier has taken it up."""
-
-
-class ItemState(StrEnum):
-    """What has become of an item."""
-
-    GROWING = "growing"
-    CARRYING = "carrying"
-    WHOLE = "whole"
-    PUBLISHED = "published"
-    SKIPPED = "skipped"
-    FAILED = "failed"
-    GONE = "gone"
-
-    @property
-    def open(self) -> bool:
-        """Whether something is still to be done."""
-        return self in (ItemState.GROWING, ItemState.CARRYING, ItemState.WHOLE)
-
-
-class State(StrEnum):
-    """What has become of a transfer."""
-
-    WAITING = "waiting"
-    PAUSED = "paused"
-    ORDERED = "ordered"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    GONE = "gone"
-    CANCELLED = "cancelled"
-
-
-@dataclass(frozen=True, slots=True)
-class NewItem:
-    """An item to be noted."""
-
-    source: Reference
-    document: Mapping[str, Any]
-    state: ItemState
-    reason: str | None = None
-    bucket: str = ""  # where its files go, if any do
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """On whose behalf files are carried."""
-
-    job: UUID
-    owner: str
-    priority: int
-
-
-@dataclass(frozen=True, slots=True)
-class StagedItem:
-    """An item of a job."""
-
-    id: int
-    source: Reference
-    document: Mapping[str, Any]
-    state: ItemState
-    reason: str | None
-    bucket: str
-
-
-@dataclass(frozen=True, slots=True)
-class Carried:
-    """A file that is in the object storage, whole; ``digest`` is its checksum as a multihash."""
-
-    name: str
-    asset: Mapping[str, Any]
-    key: str
-    size: int
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """A transfer that a carrier has taken up."""
-
-    id: int
-    fence: int
-    job: UUID
-    source: Reference
-    station: str
-    owner: str
-    name: str
-    asset: Mapping[str, Any]
-    bucket: str
-    key: str
-    size: int
-    checksum: str | None
-    width: int
-    tries: int
-    wrong: int
-    upload: str | None
-    part_size: int | None
-    validator: str | None
-    ranges: bool
-    trace: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Pulse:
-    """How far a running transfer is: bytes there, and bytes per second."""
-
-    id: int
-    fence: int
-    bytes_done: int
-    rate: float
-
-
-@dataclass(frozen=True, slots=True)
-class Spared:
-    """How many connections a running transfer still has: over the others all its bytes have come that were to come."""
-
-    transfer: int
-    fence: int
-    left: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What became of a transfer: ``state`` is its end, or PAUSED for ``pause_s`` seconds, or WAITING for another turn.
-
-    ``wrong`` counts bytes that were not those announced; with ``anew``, none of them was kept.
-    """
-
-    transfer: Transfer
-    state: State
-    digest: str | None = None
-    reason: str | None = None
-    pause_s: float = 0.0
-    wrong: bool = False
-    anew: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A multipart upload that nobody wants any more."""
-
-    transfer: int
-    bucket: str
-    key: str
-    upload: str
-
-
-@dataclass(frozen=True, slots=True)
-class Remains:
-    """An object that may be left over, and the item of the catalog that may name it."""
-
-    place: Location
-    collection: str
-    item: str
 
 
 class StagingRows:
@@ -259,7 +112,7 @@ class StagingRows:
         """Note what has become of an item; of one that failed, no more files are carried."""
         await conn.execute("UPDATE rs.staging_items SET state = %s, reason = %s WHERE id = %s", [state, reason, item])
         if state in (ItemState.FAILED, ItemState.GONE):
-            await _cancel_others(conn, item, reason)
+            await ends.cancel_others(conn, item, reason)
 
     async def add_transfers(
         self, conn: AsyncConnection[Row], order: Order, planned: Sequence[tuple[int, Planned]]
@@ -312,7 +165,7 @@ class StagingRows:
         await self._set_aside(conn, rows)
         await conn.execute(
             "UPDATE rs.transfers t SET asset = new.asset, size = new.size, checksum = new.checksum, "  # noqa: S608
-            f"state = new.state, expires = new.expires, key = {_KEY_ANEW}, fence = t.fence + 1, bytes_done = 0, "
+            f"state = new.state, expires = new.expires, key = {ends.KEY_ANEW}, fence = t.fence + 1, bytes_done = 0, "
             "digest = NULL, upload = NULL, validator = NULL, lane = NULL, lease_until = NULL, rate = NULL "
             f"FROM {_NEW} WHERE t.item = new.item AND t.name = new.name AND t.id = ANY(%(ids)s)",
             {**new, "ids": ids},
@@ -413,15 +266,21 @@ class StagingRows:
         assert row is not None  # an aggregate always answers
         return row["files"], row["bytes"]
 
-    async def ordered(self, job: UUID) -> list[tuple[StagedItem, UUID | None, str]]:
-        """Items whose files must be ordered first, with their order if there is one, and their station."""
+    async def ordered(self, job: UUID) -> list[tuple[StagedItem, UUID | None, str, bool]]:
+        """Items whose files must be ordered first, with their order if there is one, and their station.
+
+        And whether it was tried to fetch a file of theirs.
+        """
         async with self._database.connection() as conn:
             found = await conn.execute(
-                "SELECT DISTINCT ON (i.id) i.*, t.station FROM rs.staging_items i JOIN rs.transfers t ON t.item = i.id "
-                "WHERE t.job = %s AND t.state = 'ordered' ORDER BY i.id LIMIT 1000",
+                "SELECT DISTINCT ON (i.id) i.*, t.station, t.fence > 0 AS tried FROM rs.staging_items i "
+                "JOIN rs.transfers t ON t.item = i.id "
+                "WHERE t.job = %s AND t.state = 'ordered' ORDER BY i.id, tried DESC LIMIT 1000",
                 [job],
             )
-            return [(self._item(row), row["archive_order"], row["station"]) for row in await found.fetchall()]
+            return [
+                (self._item(row), row["archive_order"], row["station"], row["tried"]) for row in await found.fetchall()
+            ]
 
     async def note_order(self, conn: AsyncConnection[Row], item: int, asked: Asked) -> None:
         """Note the order of an item's files and what it waits for; with nothing left to wait for they are fetched."""
@@ -452,17 +311,21 @@ class StagingRows:
             async with conn.pipeline():  # all that is asked is sent at once
                 await conn.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIMING])
                 if spared:
-                    await _narrow(conn, spared)
-                asked = await _lines(conn, claim.lines_of_user(limits, free)), await _busy(conn), await _closed(conn)
+                    await turns.narrow(conn, spared)
+                asked = (
+                    await turns.lines(conn, claim.lines_of_user(limits, free)),
+                    await turns.busy(conn),
+                    await turns.closed(conn),
+                )
                 stood, busy, closed = [await each.fetchall() for each in asked]
-            lines = [_stood(row) for row in stood]
+            lines = [turns.stood(row) for row in stood]
             given = claim.choose(
                 [each.line for each in lines if each.open],
                 [Busy(**row) for row in busy],
-                _open(limits, closed),
+                turns.open_now(limits, closed),
                 free,
             )
-            waiting = await _waiting(conn, given)
+            waiting = await turns.waiting(conn, given)
             lanes: list[Lane] = []
             for (job, station), connections in given.items():
                 sizes = waiting[job, station]
@@ -471,10 +334,10 @@ class StagingRows:
                 place for place, connections in given.items() if len(waiting[place]) < claim.candidates(connections)
             }
             async with conn.pipeline():  # and all that is written, with its commit
-                taking = await _take(conn, lanes, lease_s)
-                await _clear(conn, [each for each in lines if not each.open or each.place in done])
+                taking = await turns.take(conn, lanes, lease_s)
+                await turns.clear(conn, [each for each in lines if not each.open or each.place in done])
                 await conn.commit()
-            taken = {row["id"]: _transfer(row, self._bucket) for row in await taking.fetchall()}
+            taken = {row["id"]: turns.transfer(row, self._bucket) for row in await taking.fetchall()}
             return [[taken[file] for file in lane.files] for lane in lanes]
 
     async def widen(self, limits: Mapping[str, Limits], transfers: Sequence[Transfer], free: int) -> set[int]:
@@ -489,8 +352,8 @@ class StagingRows:
                 [[each.id for each in transfers], [each.fence for each in transfers]],
             )
             running = {row.pop("id"): Busy(**row) for row in await found.fetchall()}
-            busy, closed = [await (await ask(conn)).fetchall() for ask in (_busy, _closed)]
-            chosen = claim.widened(running, [Busy(**row) for row in busy], _open(limits, closed), free)
+            busy, closed = [await (await ask(conn)).fetchall() for ask in (turns.busy, turns.closed)]
+            chosen = claim.widened(running, [Busy(**row) for row in busy], turns.open_now(limits, closed), free)
             await conn.execute("UPDATE rs.transfers SET width = width + 1 WHERE id = ANY(%s)", [chosen])
             return set(chosen)
 
@@ -564,11 +427,11 @@ class StagingRows:
         """Note what became of transfers; the jobs that have something to do with it now."""
         async with self._database.connection() as conn:
             await self._aside_before(conn, [each.transfer for each in ended if each.anew])
-            rows = await _end(conn, ended)
+            rows = await ends.note(conn, ended)
             if not rows:
                 return set()
             await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
-            return await _settle_items(conn, rows)
+            return await ends.settle(conn, rows)
 
     async def _aside_before(self, conn: AsyncConnection[Row], anew: Sequence[Transfer]) -> None:
         """Of those transfers that are still the carrier's, and begin anew, what was written is of no use."""
@@ -638,7 +501,7 @@ class StagingRows:
             await self._wait_again(conn)
             unwoken = await conn.execute(_UNWOKEN)
             jobs = {row["id"] for row in await unwoken.fetchall()}
-            return jobs | await _settle_items(conn, failed)
+            return jobs | await ends.settle(conn, failed)
 
     async def _out_of_patience(self, conn: AsyncConnection[Row], patience_s: float) -> list[Row]:
         """Give files up that did not come on for too long, and all that wait for a station that is down for so long.
@@ -646,7 +509,7 @@ class StagingRows:
         What a station said when it was down long ago says nothing of now: it counts while it is left alone for it. Nor
         does the time count alone in which a file waited for its turn.
         """
-        failed = f"RETURNING {', '.join(f't.{name}' for name in _OF_END)}"
+        failed = f"RETURNING {', '.join(f't.{name}' for name in ends.OF_END)}"
         values = {"patience": patience_s, "tries": _TRIES}
         stuck = await conn.execute(
             "UPDATE rs.transfers t SET state = 'failed', rate = NULL "  # noqa: S608 - constants of ours
@@ -680,7 +543,7 @@ class StagingRows:
         await self._set_aside(conn, anew)
         await conn.execute(
             "UPDATE rs.transfers t SET state = 'waiting', lane = NULL, lease_until = NULL, rate = NULL, "  # noqa: S608
-            f"key = CASE WHEN t.id = ANY(%s) THEN {_KEY_ANEW} ELSE t.key END WHERE t.id = ANY(%s)",
+            f"key = CASE WHEN t.id = ANY(%s) THEN {ends.KEY_ANEW} ELSE t.key END WHERE t.id = ANY(%s)",
             [[row["id"] for row in anew], [row["id"] for row in rows]],
         )
         await conn.execute("SELECT pg_notify(%s, '')", [CHANNEL])
@@ -771,235 +634,6 @@ class StagingRows:
             return await (await conn.execute(query, values)).fetchone()
 
 
-@dataclass(frozen=True, slots=True)
-class _Stood:
-    """A line as the table has it; one that is not ``open`` is of a job that has ended."""
-
-    line: Line
-    version: int
-    open: bool
-
-    @property
-    def place(self) -> tuple[UUID, str]:
-        return self.line.job, self.line.station
-
-
-async def _lines(conn: AsyncConnection[Row], most: int) -> AsyncCursor[Row]:
-    """The lines whose turn it may be, ``most`` of each user at each station: however many others there are.
-
-    Of one user's, those with files that their source is about to take away come first, then the urgent and the old.
-    """
-    return await conn.execute(
-        "WITH RECURSIVE place AS ((SELECT owner, station FROM rs.lines ORDER BY owner, station LIMIT 1) "
-        "UNION ALL SELECT next.* FROM place, LATERAL (SELECT owner, station FROM rs.lines "
-        "WHERE (owner, station) > (place.owner, place.station) ORDER BY owner, station LIMIT 1) AS next), "
-        "head AS (SELECT l.*, 1 AS urgent FROM place, LATERAL (SELECT * FROM rs.lines WHERE owner = place.owner "
-        "AND station = place.station AND expires < now() + %(soon)s ORDER BY expires LIMIT %(most)s) AS l "
-        "UNION ALL SELECT l.*, 0 AS urgent FROM place, LATERAL (SELECT * FROM rs.lines WHERE owner = place.owner "
-        "AND station = place.station ORDER BY priority DESC, since, job LIMIT %(most)s) AS l) "
-        "SELECT DISTINCT ON (since, job, station) head.*, j.status IS NOT NULL AS open FROM head "
-        "LEFT JOIN rs.jobs j ON j.id = head.job AND j.status IN ('accepted', 'running') "
-        "ORDER BY since, job, station, urgent DESC",
-        {"soon": claim.SOON, "most": most},
-    )
-
-
-def _stood(row: Row) -> _Stood:
-    priority = claim.BEFORE_ALL if row["urgent"] else row["priority"]
-    return _Stood(Line(row["job"], row["owner"], row["station"], priority), row["version"], row["open"])
-
-
-async def _clear(conn: AsyncConnection[Row], lines: Sequence[_Stood]) -> None:
-    """Take lines away in which nobody stands any more.
-
-    Who joins one at this moment either holds its row, and it stays, or has changed its version, or makes it anew.
-    """
-    if not lines:
-        return
-    await conn.execute(
-        "DELETE FROM rs.lines WHERE (job, station) IN (SELECT l.job, l.station FROM rs.lines l JOIN "
-        "unnest(%s::uuid[], %s::text[], %s::bigint[]) AS seen (job, station, version) USING (job, station, version) "
-        "WHERE NOT EXISTS (SELECT 1 FROM rs.transfers t JOIN rs.jobs j ON j.id = t.job "
-        "WHERE t.state = 'waiting' AND t.job = l.job AND t.station = l.station "
-        "AND j.status IN ('accepted', 'running')) "
-        "FOR UPDATE OF l SKIP LOCKED)",
-        [[each.line.job for each in lines], [each.line.station for each in lines], [each.version for each in lines]],
-    )
-
-
-async def _narrow(conn: AsyncConnection[Row], spared: Sequence[Spared]) -> None:
-    """Transfers have fewer connections; one that has none left is in no lane."""
-    await conn.execute(
-        "UPDATE rs.transfers t SET width = least(width, s.kept), lane = CASE WHEN s.kept > 0 THEN lane END "
-        "FROM unnest(%s::bigint[], %s::int[], %s::int[]) AS s (id, fence, kept) "
-        "WHERE t.id = s.id AND t.fence = s.fence AND t.state = 'running'",
-        [[each.transfer for each in spared], [each.fence for each in spared], [each.left for each in spared]],
-    )
-
-
-async def _busy(conn: AsyncConnection[Row]) -> AsyncCursor[Row]:
-    """The connections in use: one step along an index for each lane, however many files it has.
-
-    A file that has no lane any more is fetched, and only its last parts are on their way into the object storage.
-    """
-    return await conn.execute(
-        "WITH RECURSIVE each AS ((SELECT lane, job, owner, station, width FROM rs.transfers WHERE state = 'running' "
-        "AND lane IS NOT NULL ORDER BY lane LIMIT 1) UNION ALL SELECT next.* FROM each, "
-        "LATERAL (SELECT lane, job, owner, station, width FROM rs.transfers WHERE state = 'running' "
-        "AND lane > each.lane ORDER BY lane LIMIT 1) AS next) "
-        "SELECT job, owner, station, sum(width)::int AS connections FROM each GROUP BY job, owner, station"
-    )
-
-
-async def _closed(conn: AsyncConnection[Row]) -> AsyncCursor[Row]:
-    """The stations that are left alone, or were until now."""
-    return await conn.execute(
-        "SELECT name, closed_until > now() AS closed FROM rs.stations WHERE closed_until IS NOT NULL"
-    )
-
-
-def _open(limits: Mapping[str, Limits], closed: Sequence[Row]) -> dict[str, Limits]:
-    """The limits as they are now: nothing at a station that is closed, one connection to see whether it is back."""
-    now = dict(limits)
-    for row in closed:
-        if row["closed"]:
-            now.pop(row["name"], None)
-        elif row["name"] in now:
-            now[row["name"]] = Limits(1, 1)
-    return now
-
-
-async def _waiting(
-    conn: AsyncConnection[Row], given: Mapping[tuple[UUID, str], int]
-) -> dict[tuple[UUID, str], dict[int, int]]:
-    """The first files of each line, with their sizes: those that their source takes away first, then in order."""
-    waiting: dict[tuple[UUID, str], dict[int, int]] = {place: {} for place in given}
-    if not given:
-        return waiting
-    found = await conn.execute(
-        "SELECT line.job, line.station, file.id, file.size "
-        "FROM unnest(%s::uuid[], %s::text[], %s::int[]) AS line (job, station, most), "
-        "LATERAL (SELECT id, size FROM rs.transfers WHERE state = 'waiting' AND job = line.job "
-        "AND station = line.station ORDER BY expires, id LIMIT line.most FOR UPDATE SKIP LOCKED) AS file",
-        [
-            [job for job, _ in given],
-            [station for _, station in given],
-            [claim.candidates(connections) for connections in given.values()],
-        ],
-    )
-    for row in await found.fetchall():
-        waiting[row["job"], row["station"]][row["id"]] = row["size"]
-    return waiting
-
-
-async def _take(conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: float) -> AsyncCursor[Row]:
-    """The files of the lanes are at work, under new fences."""
-    return await conn.execute(
-        "UPDATE rs.transfers t SET state = 'running', fence = fence + 1, lane = c.lane, width = c.width, "  # noqa: S608
-        "lease_until = now() + make_interval(secs => %(lease)s), reason = NULL, not_before = NULL "
-        "FROM unnest(%(ids)s::bigint[], %(lanes)s::uuid[], %(widths)s::int[]) AS c (id, lane, width), "
-        "rs.staging_items i, rs.jobs j WHERE t.id = c.id AND i.id = t.item AND j.id = t.job "
-        f"RETURNING {_TAKEN}, i.service, i.collection, i.item AS source_item, i.bucket, j.trace",
-        {
-            "ids": [file for lane in lanes for file in lane.files],
-            "lanes": [lane.id for lane in lanes for _ in lane.files],
-            "widths": [lane.width for lane in lanes for _ in lane.files],
-            "lease": lease_s,
-        },
-    )
-
-
-async def _end(conn: AsyncConnection[Row], ended: Sequence[Ended]) -> list[Row]:
-    found = await conn.execute(
-        "UPDATE rs.transfers t SET state = CASE WHEN i.state IN ('failed', 'gone') AND e.state IN "  # noqa: S608
-        "('paused', 'waiting', 'ordered') THEN 'cancelled' ELSE e.state END, "
-        "digest = e.digest, reason = e.reason, rate = NULL, lane = NULL, "
-        "lease_until = NULL, not_before = now() + make_interval(secs => e.pause_s), wrong = t.wrong + e.wrong, "
-        "tries = CASE WHEN e.state = 'paused' THEN t.tries + 1 ELSE 0 END, "
-        "stuck_since = CASE WHEN e.state = 'paused' THEN coalesce(t.stuck_since, now()) END, "
-        "bytes_done = CASE WHEN e.state = 'done' THEN t.size "
-        "WHEN t.upload IS NULL OR e.anew THEN 0 ELSE t.bytes_done END, "
-        "upload = CASE WHEN e.state = 'done' OR e.anew THEN NULL ELSE t.upload END, "
-        f"key = CASE WHEN e.anew THEN {_KEY_ANEW} ELSE t.key END, "
-        "validator = CASE WHEN e.anew THEN NULL ELSE t.validator END "
-        "FROM unnest(%(ids)s::bigint[], %(fences)s::int[], %(states)s::text[], %(digests)s::text[], "
-        "%(reasons)s::text[], %(pauses)s::float[], %(wrongs)s::int[], %(anews)s::bool[]) "
-        "AS e (id, fence, state, digest, reason, pause_s, wrong, anew), rs.staging_items i "
-        "WHERE t.id = e.id AND t.fence = e.fence AND t.state = 'running' AND i.id = t.item "
-        f"RETURNING e.anew, {', '.join(f't.{name}' for name in _OF_END)}",
-        {
-            "ids": [each.transfer.id for each in ended],
-            "fences": [each.transfer.fence for each in ended],
-            "states": [str(each.state) for each in ended],
-            "digests": [each.digest for each in ended],
-            "reasons": [each.reason and each.reason.replace("\0", "\ufffd") for each in ended],  # PostgreSQL has no NUL
-            "pauses": [each.pause_s for each in ended],
-            "wrongs": [int(each.wrong) for each in ended],
-            "anews": [each.anew for each in ended],
-        },
-    )
-    rows = await found.fetchall()
-    if again := [row["item"] for row in rows if row["state"] == "ordered"]:
-        await conn.execute("UPDATE rs.staging_items SET archive_order = NULL WHERE id = ANY(%s)", [again])
-    if done := [row["id"] for row in rows if row["state"] == "done" or row["anew"]]:
-        await conn.execute("DELETE FROM rs.parts WHERE transfer = ANY(%s)", [done])
-    return rows
-
-
-async def _settle_items(conn: AsyncConnection[Row], rows: Sequence[Row]) -> set[UUID]:
-    """What the ends of transfers mean for their items: whole with the last file, failed with the first that failed."""
-    final = [row for row in rows if row["state"] in ("done", "failed", "gone")]
-    if not final:
-        return set()
-    items = sorted({row["item"] for row in final})
-    # In one order, and each under a lock: of two carriers that end its last two files, the second sees both.
-    await conn.execute("SELECT 1 FROM rs.staging_items WHERE id = ANY(%s) ORDER BY id FOR UPDATE", [items])
-    changed = await conn.execute(
-        "UPDATE rs.staging_items i SET state = 'whole' WHERE id = ANY(%s) AND state = 'carrying' "
-        "AND NOT EXISTS (SELECT 1 FROM rs.transfers WHERE item = i.id AND state <> 'done') RETURNING job",
-        [items],
-    )
-    jobs = {row["job"] for row in await changed.fetchall()}
-    for row in final:
-        if row["state"] != "done":
-            jobs.add(row["job"])
-            await _fail_item(conn, row)
-    await _count(conn, final)  # last, for all carriers count in the same rows
-    return jobs
-
-
-async def _fail_item(conn: AsyncConnection[Row], row: Row) -> None:
-    await conn.execute(
-        "UPDATE rs.staging_items SET state = %s, reason = %s WHERE id = %s AND state IN ('growing', 'carrying')",
-        [row["state"], f"{row['name']}: {row['reason']}", row["item"]],
-    )
-    await _cancel_others(conn, row["item"], "another file of its item failed")
-
-
-async def _cancel_others(conn: AsyncConnection[Row], item: int, reason: str | None) -> None:
-    """No more files of an item are carried; those under way keep their connections until their carriers have let go."""
-    await conn.execute(
-        "UPDATE rs.transfers SET state = 'cancelled', reason = %s WHERE item = %s "
-        "AND state IN ('waiting', 'paused', 'ordered')",
-        [reason, item],
-    )
-
-
-async def _count(conn: AsyncConnection[Row], rows: Sequence[Row]) -> None:
-    totals: dict[tuple[str, str], list[int]] = {}
-    for row in rows:
-        files_bytes = totals.setdefault((row["station"], row["state"]), [0, 0])
-        files_bytes[0] += 1
-        files_bytes[1] += row["size"]
-    for (station, outcome), (files, size) in sorted(totals.items()):
-        await conn.execute(
-            "INSERT INTO rs.staging_totals AS mine (station, outcome, files, bytes) VALUES (%s, %s, %s, %s) "
-            "ON CONFLICT (station, outcome) DO UPDATE "
-            "SET files = mine.files + excluded.files, bytes = mine.bytes + excluded.bytes",
-            [station, outcome, files, size],
-        )
-
-
 def _progress(row: Row, station: Row | None) -> Progress:
     """The last percent is the publication."""
     return Progress(
@@ -1030,18 +664,3 @@ def _waits_for(row: Row, station: Row | None) -> str | None:
 
 def _called(station: str) -> str:
     return f"station {station}" if station else "the object storage"
-
-
-_OF_TRANSFER = (
-    *("id", "fence", "job", "station", "owner", "name", "asset", "key", "size", "checksum", "width", "tries", "wrong"),
-    *("upload", "part_size", "validator", "ranges"),
-)
-_OF_END = ("id", "item", "job", "state", "reason", "station", "size", "name")
-_TAKEN = ", ".join(f"t.{name}" for name in _OF_TRANSFER)
-
-
-def _transfer(row: Row, bucket: str) -> Transfer:
-    """``bucket`` is that of items which name none."""
-    source = Reference(row["service"], row["collection"], row["source_item"])
-    known = {name: row[name] for name in _OF_TRANSFER}
-    return Transfer(source=source, bucket=row["bucket"] or bucket, trace=row["trace"], **known)

@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 MOST_ORDERS = 100  # of one owner at a time: each is looked for every few seconds
 _FAILED_S = 60.0
+_HELD_S = 15.0  # by the worker that looks, from page to page; two that look at once do no harm
 
 Submit = Callable[[Principal, Mapping[str, Any], str], Awaitable[UUID]]
 """Ask for a staging job with these inputs, once under this key; its id."""
@@ -153,8 +154,8 @@ class Subscriptions:
             found = await conn.execute(
                 "UPDATE rs.subscriptions SET next_look = now() + make_interval(secs => %s) WHERE id IN "
                 "(SELECT id FROM rs.subscriptions WHERE ended IS NULL AND next_look <= now() "
-                "ORDER BY next_look LIMIT 10 FOR UPDATE SKIP LOCKED) RETURNING *, 0 AS items",
-                [_FAILED_S],
+                "ORDER BY next_look LIMIT 10 FOR UPDATE SKIP LOCKED) RETURNING *, 0 AS noted",
+                [_HELD_S],
             )
             return [_subscription(row) for row in await found.fetchall()]
 
@@ -163,13 +164,14 @@ class Subscriptions:
         await self._permit(order.who, order.options["collection"])
         await self._finder.collections(order.who, order.search)
         await self._ask_for_noted(order)
-        newest = order.cursor
+        newest, now = order.cursor, datetime.now(UTC)
         async for page in self._finder.pages(order.who, _since(order.search, self._begin(order))):
             for sources in _apart(source for source, _ in page.found):
                 await self._note(order, sources)
             await self._ask_for_noted(order)
             newest = max([newest, *(_published(item) for _, item in page.found)])
-        await self._looked(order, newest, None)
+        # What bears a date to come does not move the cursor there: what is published until then would not be seen.
+        await self._looked(order, max(order.since, min(newest, now)), None)
 
     def _begin(self, order: Subscription) -> datetime:
         """From when on it is looked: a stretch before the cursor, as far as the order goes back."""
@@ -192,7 +194,7 @@ class Subscriptions:
             )
             await conn.execute(
                 "UPDATE rs.subscriptions SET next_look = now() + make_interval(secs => %s) WHERE id = %s",
-                [_FAILED_S, order.id],
+                [_HELD_S, order.id],
             )
 
     async def _ask_for_noted(self, order: Subscription) -> None:
@@ -244,7 +246,7 @@ class Subscriptions:
 
 
 _SELECT = (
-    "SELECT s.*, (SELECT count(*)::int FROM rs.subscription_items WHERE subscription = s.id) AS items "
+    "SELECT s.*, (SELECT count(*)::int FROM rs.subscription_items WHERE subscription = s.id) AS noted "
     "FROM rs.subscriptions s"
 )
 
@@ -256,7 +258,8 @@ _SAME = (
 _NEW = (
     "INSERT INTO rs.subscriptions (owner, principal, service, search, options, since, cursor) "
     "SELECT %(owner)s, %(principal)s, %(service)s, %(search)s, %(options)s, begin.at, begin.at "
-    "FROM (SELECT coalesce(%(since)s, now()) AS at) AS begin RETURNING *, 0 AS items"
+    # Stations may date by whole seconds: what is published in this one is wanted.
+    "FROM (SELECT coalesce(%(since)s, date_trunc('second', now())) AS at) AS begin RETURNING *, 0 AS noted"
 )
 
 
@@ -307,9 +310,10 @@ def _published(item: Mapping[str, Any]) -> datetime:
 
 
 def _subscription(row: Row) -> Subscription:
-    same = ("id", "owner", "options", "since", "cursor", "jobs", "items", "looked", "reason", "created", "ended")
+    same = ("id", "owner", "options", "since", "cursor", "jobs", "looked", "reason", "created", "ended")
     return Subscription(
         **{name: row[name] for name in same},
+        items=row["noted"] + row["forgotten"],
         who=Principal.from_json(row["principal"]),
         search=Search(service=row["service"], body=row["search"]),
     )

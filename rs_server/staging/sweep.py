@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import structlog
 
 from rs_server.errors import Unavailable
-from rs_server.staging.rows import Remains, StagingRows
+from rs_server.staging.model import Remains
+from rs_server.staging.rows import StagingRows
 from rs_server.storage import layout
 from rs_server.storage.layout import Location
 from rs_server.storage.multipart import Unfinished

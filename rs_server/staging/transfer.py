@@ -22,8 +22,8 @@ from rs_server.database import persistently
 from rs_server.errors import Unavailable
 from rs_server.staging.fetch import Connections, Fetch
 from rs_server.staging.inspection import Inspector
+from rs_server.staging.model import Transfer
 from rs_server.staging.parts import Cut, Part, cut
-from rs_server.staging.rows import Transfer
 from rs_server.staging.source import Changed, File, Gone, RangesIgnored, Source, Turns
 from rs_server.storage import layout
 from rs_server.storage.multipart import InvalidPart, NoSuchUpload

@@ -22,6 +22,7 @@ from rs_server.settings import StationSettings
 from rs_server.stations import filters, instants, odata
 from rs_server.stations.items import COMPLETE, disagreements, incomplete, sizes_of, value_at
 from rs_server.stations.kinds import KINDS
+from rs_server.stations.manners import Book
 from rs_server.stations.metrics import StationMetrics
 from rs_server.stations.model import Orders, StationKind
 from rs_server.stations.odata import compared
@@ -370,17 +371,19 @@ async def open_stations(
     issuer: str | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     kinds: Mapping[str, StationKind] = KINDS,
+    book: Book | None = None,
 ) -> AsyncIterator[Stations]:
     """The stations of the settings, closed at the end; nothing is sent to them yet.
 
     ``ValueError`` names a station or collection that cannot be honoured. ``issuer`` is where callers log in.
-    ``transport`` stands in for the network.
+    ``transport`` stands in for the network. With ``book``, queries keep the pace of all who book in the same place.
     """
     metrics = StationMetrics()
 
     async def opener(name: str, each: StationSettings) -> Opened:
         async with AsyncExitStack() as stack:
-            session = await stack.enter_async_context(open_session(name, each, transport=transport, metrics=metrics))
+            opened = open_session(name, each, transport=transport, metrics=metrics, book=book)
+            session = await stack.enter_async_context(opened)
             return Opened(_station(name, each, session, kinds, issuer), each, stack.pop_all())
 
     stations = Stations(opener, public_url.rstrip("/"), metrics)

@@ -7,14 +7,23 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from rs_server.errors import StationUnavailable
+import structlog
+
+from rs_server.errors import StationUnavailable, Unavailable
+
+log = structlog.get_logger(__name__)
 
 Clock = Callable[[], float]
 Sleep = Callable[[float], Awaitable[None]]
+Book = Callable[[str, float, float], Awaitable[float | None]]
+"""Book the next turn of a station, of so many seconds, unless it begins later than in so many: how soon it begins."""
 
 
 class Gate:
-    """Lets so many requests through at a time, and so many a second; the others wait in order, but not for ever."""
+    """Lets so many requests through at a time, and so many a second; the others wait in order, but not for ever.
+
+    Their pace is that of all processes that ``book`` turns in the same place, else, or while that is away, of this one.
+    """
 
     def __init__(
         self,
@@ -23,10 +32,12 @@ class Gate:
         *,
         per_second: float | None = None,
         patience_s: float,
+        book: Book | None = None,
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._station = station
+        self._book = book
         self._free = asyncio.Semaphore(at_once)
         self._interval_s = 1 / per_second if per_second else 0.0
         self._patience_s = patience_s
@@ -47,21 +58,35 @@ class Gate:
                 hint="try again later",
             ) from error
         try:
-            await self._turn()
+            await self.turn()
             yield
         finally:
             self._free.release()
 
-    async def _turn(self) -> None:
-        now = self._clock()
-        begin = max(now, self._next)
-        if begin - now > self._patience_s:
+    async def turn(self) -> None:
+        """Wait until one more request may be sent; ``StationUnavailable`` when that is too late."""
+        if not self._interval_s:
+            return
+        wait = await self._booked()
+        if wait is None:
             raise StationUnavailable(
                 self._station, "it may be asked only so often, and too much is waiting", hint="try again later"
             )
+        if wait > 0:
+            await self._sleep(wait)
+
+    async def _booked(self) -> float | None:
+        if self._book is not None:
+            try:
+                return await self._book(self._station, self._interval_s, self._patience_s)
+            except Unavailable as error:
+                log.warning("turn_not_booked", station=self._station, reason=error.detail)
+        now = self._clock()
+        begin = max(now, self._next)
+        if begin - now > self._patience_s:
+            return None
         self._next = begin + self._interval_s
-        if begin > now:
-            await self._sleep(begin - now)
+        return begin - now
 
 
 class Breaker:

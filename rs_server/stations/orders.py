@@ -49,6 +49,7 @@ STAC_STATUS: Mapping[Status, str] = {  # STAC order extension 1.1
 
 _SENT_AGAIN_AFTER_S = 120  # longer than a station may take to answer
 _PRIORITY = 50
+_WITHDRAWN = "what it was ordered for is over"
 _CLOCKS_S = 300  # how far the clock of a station may be from ours
 _NEVER = frozenset({400, 404, 409, 410, 422})  # answers that will be the same next time
 _MOST_SHOWN = 1_000
@@ -75,6 +76,7 @@ class Order:
     completed: datetime | None
     expires: datetime | None
     tried: datetime | None
+    withdrawn: bool  # cancelled, as what it was placed for is over
 
     @property
     def alive(self) -> bool:
@@ -108,19 +110,32 @@ class Orders:
         self._settings = settings
         self._held: dict[str, datetime] = {}  # stations that take no more orders, until when
 
-    async def place(self, who: Principal, service: str, collection: str, item: str) -> tuple[Order, bool]:
+    async def place(
+        self,
+        who: Principal,
+        service: str,
+        collection: str,
+        item: str,
+        *,
+        by_hand: bool = True,
+        online: Literal["believed", "unbelieved"] = "believed",
+    ) -> tuple[Order, bool]:
         """Order an item, and whether that is new: who asks for what is on its way is told of the same order.
 
-        An item that is online needs none: its order is completed at once.
+        An item that is online needs none: its order is completed at once, if its station is to be believed. One that
+        is not placed ``by_hand`` may be withdrawn.
         """
         station = self._stations.station_of(service, collection)
         require_visible(who, service, station, f"collection {collection}")
         require(who, Right.DOWNLOAD, service, station)
         found = await self._stations.item(service, collection, item)
-        product, online = str(found["properties"]["externalIds"][0]["value"]), found["properties"].get("rs:online")
+        product = str(found["properties"]["externalIds"][0]["value"])
+        needless = online == "believed" and found["properties"].get("rs:online")
         if not self._stations.takes_orders(service, collection):
             raise BadInput(f"items of {collection} need no order", hint="download them")
-        joined = await self._one(_JOIN, {"login": who.login, "station": station, "product": product})
+        joined = await self._one(
+            _JOIN, {"login": who.login, "station": station, "product": product, "by_hand": by_hand}
+        )
         if joined:
             return joined, False
         values = {
@@ -130,11 +145,13 @@ class Orders:
             "item": found["id"],
             "product": product,
             "login": who.login,
-            "status": "completed" if online else "waiting",
-            "reason": "it is online" if online else "",
+            "by_hand": by_hand,
+            "status": "completed" if needless else "waiting",
+            "reason": "it is online" if needless else "",
         }
-        made = await self._one(_INSERT, values)
-        return (made, True) if made else await self.place(who, service, collection, item)  # somebody was faster
+        if made := await self._one(_INSERT, values):
+            return made, True
+        return await self.place(who, service, collection, item, by_hand=by_hand, online=online)  # somebody was faster
 
     async def get(self, who: Principal, order_id: UUID) -> Order:
         """An order of the caller's, else ``NotFound``."""
@@ -154,16 +171,25 @@ class Orders:
         if not order.alive:
             raise Conflict(f"order {order_id} is {order.status} already")
         login = who.login if who.login in order.owners else order.owners[0]
-        found = await self._one(_LEAVE, {"id": order_id, "login": login})
+        found = await self._one(_LEAVE, {"id": order_id, "login": login, "reason": "", "by_hand": True})
         if found is None:
             return await self.get(who, order_id)
-        return await self._call_off(found) if found.status == "cancelled" and found.station_order else found
+        return await self._left(found)
+
+    async def withdraw(self, login: str, order_id: UUID) -> None:
+        """Want it no more on behalf of somebody who did not place it by hand; nothing happens when it is over."""
+        found = await self._one(_LEAVE, {"id": order_id, "login": login, "reason": _WITHDRAWN, "by_hand": False})
+        if found is not None:
+            await self._left(found)
+
+    async def _left(self, order: Order) -> Order:
+        return await self._call_off(order) if order.status == "cancelled" and order.station_order else order
 
     async def _call_off(self, order: Order) -> Order:
         """Tell the station; the order says whether it was told."""
         try:
             known = await self._stations.cancel(order.station, str(order.station_order))
-            reason = "" if known else "cancelled here; the station knows no cancelling, and may go on with it"
+            reason = order.reason if known else "cancelled here; the station knows no cancelling, and may go on with it"
         except (StationError, TooManyRequests) as error:
             reason = f"cancelled here; the station could not be told, and may go on with it: {error.detail}"
         return await self._one(_REASON, {"id": order.id, "reason": reason}) or order
@@ -308,14 +334,18 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _ALIVE = {"alive": list(ALIVE)}
 _JOIN: LiteralString = """
     UPDATE rs.orders
-    SET owners = CASE WHEN %(login)s = ANY(owners) THEN owners ELSE owners || %(login)s::text END
+    SET owners = CASE WHEN %(login)s = ANY(owners) THEN owners ELSE owners || %(login)s::text END,
+        by_hand = CASE WHEN %(by_hand)s AND NOT %(login)s = ANY(by_hand) THEN by_hand || %(login)s::text
+                  ELSE by_hand END
     WHERE station = %(station)s AND product = %(product)s
       AND status IN ('waiting', 'sending', 'queued', 'in_progress')
     RETURNING *"""
 _INSERT: LiteralString = """
-    INSERT INTO rs.orders (service, station, collection, item, product, owners, status, reason, completed)
-    VALUES (%(service)s, %(station)s, %(collection)s, %(item)s, %(product)s, ARRAY[%(login)s::text], %(status)s,
-            %(reason)s, CASE WHEN %(status)s = 'completed' THEN now() END)
+    INSERT INTO rs.orders (service, station, collection, item, product, owners, by_hand, status, reason,
+                           completed)
+    VALUES (%(service)s, %(station)s, %(collection)s, %(item)s, %(product)s, ARRAY[%(login)s::text],
+            CASE WHEN %(by_hand)s THEN ARRAY[%(login)s::text] ELSE '{}' END, %(status)s, %(reason)s,
+            CASE WHEN %(status)s = 'completed' THEN now() END)
     ON CONFLICT DO NOTHING
     RETURNING *"""
 _MINE: LiteralString = """
@@ -325,9 +355,11 @@ _LEAVE: LiteralString = """
     UPDATE rs.orders
     SET owners = CASE WHEN cardinality(owners) > 1 THEN array_remove(owners, %(login)s::text) ELSE owners END,
         status = CASE WHEN cardinality(owners) > 1 THEN status ELSE 'cancelled' END,
-        reason = CASE WHEN cardinality(owners) > 1 THEN reason ELSE '' END,
-        updated = now()
-    WHERE id = %(id)s AND status IN ('waiting', 'sending', 'queued', 'in_progress')
+        reason = CASE WHEN cardinality(owners) > 1 THEN reason ELSE %(reason)s END,
+        by_hand = array_remove(by_hand, %(login)s::text), updated = now(),
+        withdrawn = cardinality(owners) = 1 AND NOT %(by_hand)s
+    WHERE id = %(id)s AND %(login)s = ANY(owners) AND (%(by_hand)s OR NOT %(login)s = ANY(by_hand))
+      AND status IN ('waiting', 'sending', 'queued', 'in_progress')
     RETURNING *"""
 _ABOUT: LiteralString = """
     SELECT DISTINCT ON (product) * FROM rs.orders

@@ -42,7 +42,8 @@ from rs_server.database import open_database
 from rs_server.settings import DatabaseSettings
 from rs_server.staging.claim import Limits
 from rs_server.staging.fetch import parts_in_memory
-from rs_server.staging.rows import Ended, StagingRows, State
+from rs_server.staging.model import Ended, State
+from rs_server.staging.rows import StagingRows
 
 RS = Path(sys.prefix) / "bin" / "rs"
 MB, GB = 1_000_000, 1_000_000_000
@@ -135,6 +136,16 @@ class Bench:
                     return
                 assert row[0] == "running", row
                 time.sleep(0.02)
+
+    def all_parts(self, job: str, number: int) -> None:
+        """Wait until all parts of a job's file are in the object storage."""
+        with psycopg.connect(self.dsn, autocommit=True) as conn:
+            while conn.execute(
+                "SELECT state <> 'done' AND (SELECT count(*) FROM rs.parts WHERE transfer = t.id) < %s "
+                "FROM rs.transfers t WHERE job = %s",
+                [number, job],
+            ).fetchone() == (True,):
+                time.sleep(0.01)
 
     def clear(self) -> None:
         """Delete what was copied."""
@@ -284,17 +295,27 @@ def say_memory(name: str, idle: int, peak: int, files: int) -> None:
 
 
 def capped(bench: Bench) -> None:
-    """P3, capped as real stations are: 4 connections of 40 MB/s."""
+    """P3, capped as real stations are: 4 connections of 40 MB/s.
+
+    Of one file nothing can be fetched while the object storage makes the object of its parts, and VersityGW copies
+    them; where that is a matter of names, as in most, the end is soon after the last part.
+    """
     cap = 4 * 40 * MB
     for name, sizes in (("one large file", [GB]), ("38 x 64 MB", [64 * MB] * 38)):
-        times = []
+        times, fetched = [], []
         with far(bench, bytes_per_s=cap // 4, downloads_at_once=4, ranges=4), worker(bench):
             for _ in range(ROUNDS):
                 begin = time.monotonic()
-                bench.ended(bench.job(sizes))
+                job = bench.job(sizes)
+                if len(sizes) == 1:
+                    bench.all_parts(job, -(-sizes[0] // PART))
+                    fetched.append(time.monotonic() - begin)
+                bench.ended(job)
                 times.append(time.monotonic() - begin)
                 bench.clear()
         say(f"capped, {name}: to the cap of 160 MB/s (>= 0.95)", sum(sizes) / min(times) / cap, "")
+        if fetched:
+            say(f"capped, {name}: the same up to its last part", sum(sizes) / min(fetched) / cap, "")
     say("completing an upload of one large file, by the object storage alone", min(_completing(bench)), "s")
 
 

@@ -137,6 +137,15 @@ def test_a_standing_order_stages_each_new_item_once(lab: Lab, dice: Random) -> N
     assert staged == []
 
 
+def test_a_standing_order_begins_with_the_second_in_which_it_is_given(lab: Lab) -> None:
+    """Some stations date by whole seconds: what they publish next would be before it."""
+    with lab.api as api:
+        wanted = {"service": "auxip", "search": {"collections": ["aux"]}, "collection": some_collection()}
+        order = api.post("/processes/staging/subscriptions", json=wanted).json()
+        assert datetime.fromisoformat(order["since"]).microsecond == 0
+        assert api.delete(f"/processes/staging/subscriptions/{order['id']}").status_code == 204
+
+
 def test_an_item_that_is_there_is_skipped_replaced_or_failed(lab: Lab) -> None:
     session = lab.stations["sgs"].add_session("2024-12-05T10:00:00Z")
     collection = some_collection()

@@ -54,6 +54,29 @@ def test_a_kill_at_a_named_point(lab: Lab, session: str, victim: str, point: str
     right_end(lab, job, collection)
 
 
+def dismissals() -> list[str]:
+    """The points before publication: all, or two of them in the short form."""
+    before = [point for point in POINTS if point != "after publish"]
+    return before if LONG else Random(f"{SEED} dismissal").sample(before, 2)
+
+
+@pytest.mark.parametrize("point", dismissals())
+def test_a_job_dismissed_at_a_named_point_publishes_nothing(lab: Lab, session: str, point: str, dice: Random) -> None:
+    lab.kill("worker")
+    worker = lab.start_worker(stop_at=f"{point}:{dice.randint(1, POINTS[point])}")
+    collection = some_collection()
+    job = lab.stage("sgs", [session], collection)
+    eventually("the worker came to the point", lambda: worker.stands_still)
+    with lab.api as api:
+        assert api.delete(f"/jobs/{job}").json()["status"] == "dismissed"
+    worker.send(signal.SIGCONT)
+    time.sleep(1)
+    lab.check_swept(collection)
+    assert lab.items(collection) == {}
+    assert lab.job(job)["status"] == "dismissed"
+    assert lab.rows("SELECT 1 FROM rs.transfers WHERE job = %s AND state IN ('waiting', 'running')", job) == []
+
+
 @pytest.mark.parametrize("number", range(RANDOM_ROUNDS))
 @pytest.mark.parametrize("victim", ["worker", *OTHERS])
 def test_a_kill_at_any_time(lab: Lab, session: str, victim: str, number: int, dice: Random) -> None:

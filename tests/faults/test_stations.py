@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import accumulate
 from random import Random
 from typing import Any
 
@@ -176,20 +177,26 @@ def _seconds(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
-def test_the_stations_pace_is_kept_by_all_workers_together(lab: Lab) -> None:
-    paced = {**lab.values["stations"], "adgs": {**lab.values["stations"]["adgs"], "downloads_per_s": 10}}
+def test_the_stations_limits_are_kept_by_all_workers_together(lab: Lab) -> None:
+    """So many requests in a second, and so many connections at once: also while files are evicted amid the others."""
+    limits = {"downloads_per_s": 10, "downloads_at_once": 3}
+    paced = {**lab.values["stations"], "adgs": {**lab.values["stations"]["adgs"], **limits}}
     before = lab.values["stations"]
     lab.stations["adgs"].tell("POST", "publish", {"count": 20})
     lab.write(stations=paced)
     lab.restart("worker")
     lab.start_worker("worker-2")
     try:
+        slow = {"requests": "download", "stall_at": 100, "stall_s": 0.5}
+        lab.stations["adgs"].fault(slow, {"requests": "download", "evict": True, "skip": 5, "times": 2})
         lab.stations["adgs"].tell("DELETE", "requests")
         assert lab.ended(lab.submit({"items": {"service": "auxip", "search": {}}, "collection": some_collection()}))
         asked = lab.stations["adgs"].tell("GET", "requests?operation=download")
         assert len(asked) >= 20
         assert most_in_a_second(asked) <= allowed(10)
+        assert most_at_once([each for each in asked if each["status"] == 200]) == 3  # others are not listened to
     finally:
+        lab.stations["adgs"].fault()
         lab.write(stations=before)
         lab.programs.pop("worker-2").end()
         lab.restart("worker")
@@ -198,6 +205,13 @@ def test_the_stations_pace_is_kept_by_all_workers_together(lab: Lab) -> None:
 def allowed(per_second: int) -> int:
     """Requests that may come within one second: each may be held up on its way by a fifth of one, at either end."""
     return per_second + 2 + per_second // 5
+
+
+def most_at_once(requests: list[dict[str, Any]]) -> int:
+    """How many of these requests were under way at a time, at most; the station hears late of the end of each."""
+    moments = [(each["began"], 1) for each in requests]
+    moments += [(each["began"] + max(0.0, each["seconds"] - 0.05), -1) for each in requests]
+    return max(accumulate(step for _, step in sorted(moments)))
 
 
 def most_in_a_second(requests: list[dict[str, Any]]) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -27,7 +27,10 @@ from schemathesis.core.result import Ok
 from rs_server.access.policy import Principal
 from rs_server.database import Database, open_database
 from rs_server.errors import Forbidden, NotAuthenticated, NotFound
+from rs_server.processes.references import Reference
 from rs_server.settings import DatabaseSettings, OrderSettings, Settings, StationSettings
+from rs_server.staging.archive import Abandoned
+from rs_server.staging.archive import Archive as Brought
 from rs_server.stations.app import create_app
 from rs_server.stations.client import Stations, open_stations
 from rs_server.stations.kinds import KINDS
@@ -44,7 +47,7 @@ PUBLIC_URL = "http://server.test"
 QUICK = OrderSettings(at_once=4, at_once_each=2, poll_s=0.001, again_s=0.001, tend_s=0.01)
 RIGHTS = ("read", "download")
 DOCUMENTED = frozenset({200, 201, 400, 404, 405, 409})
-TABLE = ("40", "52")
+TABLES = ("20", "21", "22", "23", "24", "40", "50", "52", "60", "61", "62", "63", "64", "67", "70", "71")
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,8 @@ class World:
 
 @pytest.fixture(scope="module")
 def orders_database(platform: Platform) -> Iterator[DatabaseSettings]:
-    """A database with the table of orders alone: the platform's worker ends orders of stations that it cannot know."""
-    with own_database(platform, "orders", TABLE) as made:
+    """A database with the tables of orders and of staging alone: the platform's worker knows none of the stations."""
+    with own_database(platform, "orders", TABLES) as made:
         yield made
 
 
@@ -96,6 +99,7 @@ async def world(orders_database: DatabaseSettings) -> AsyncIterator[World]:
         yield World(name, archive, database, stations, Orders(database, stations, QUICK))
         async with database.connection() as conn:
             await conn.execute("DELETE FROM rs.orders WHERE station = %s", [name])
+            await conn.execute("DELETE FROM rs.jobs")
 
 
 async def test_an_order_lives_until_its_product_is_online(world: World) -> None:
@@ -137,6 +141,74 @@ async def test_a_product_is_ordered_once_whoever_asks(world: World) -> None:
     assert world.archive.orders[str(first_at(world))]["Status"] == "cancelled"
     await world.orders.round()
     assert (await world.now(gone)).status == "cancelled"
+
+
+async def test_what_is_said_to_be_online_and_is_not_is_ordered(world: World) -> None:
+    world.archive.products[0]["Online"] = True
+    assert (await world.order("alice", 0)).status == "completed"
+    item, who = (await world.items())[0], world.caller("alice")
+    order, new = await world.orders.place(who, "lta", world.station, item, by_hand=False, online="unbelieved")
+    assert (order.status, new) == ("waiting", True)
+    await world.orders.round()
+    assert (await world.now(order)).status == "queued"
+
+
+async def waits(world: World, login: str, number: int, *, by_hand: bool = False) -> tuple[UUID, UUID]:
+    """A job of staging that waits for a product, and its order."""
+    item = (await world.items())[number]
+    if by_hand:
+        await world.order(login, number)
+    order, _ = await world.orders.place(world.caller(login), "lta", world.station, item, by_hand=False)
+    async with world.database.connection() as conn:
+        made = await conn.execute(
+            "WITH job AS (INSERT INTO rs.jobs (process, owner, principal, request, status) "
+            "VALUES ('staging', %s, '{}', '{}', 'running') RETURNING id) "
+            "INSERT INTO rs.staging_items (job, service, collection, item, document, state, archive_order) "
+            "SELECT id, 'lta', %s, %s, '{}', 'carrying', %s FROM job RETURNING job",
+            [login, world.station, item, order.id],
+        )
+        row = await made.fetchone()
+    assert row is not None
+    return row["job"], order.id
+
+
+async def dismissed(world: World, job: UUID) -> None:
+    """The job is over, and what it has ordered is looked at."""
+    async with world.database.connection() as conn:
+        await conn.execute("UPDATE rs.jobs SET status = 'dismissed' WHERE id = %s", [job])
+    abandoned = Abandoned(world.database, world.orders)
+    assert await abandoned.withdraw() == 1
+    assert await abandoned.withdraw() == 0
+
+
+async def test_a_dismissed_job_withdraws_what_nobody_else_waits_for(world: World) -> None:
+    job, placed = await waits(world, "alice", 0)
+    await world.orders.round()
+    await dismissed(world, job)
+    order = await world.orders.get(world.caller("alice"), placed)
+    assert (order.status, order.withdrawn) == ("cancelled", True)
+    assert world.archive.orders[str(order.station_order)]["Status"] == "cancelled"
+    source = Reference("lta", world.station, order.item)
+    again = await Brought(world.orders).ask(world.caller("alice"), source, placed, tried=False)
+    assert again.order != placed  # a job that was about to wait for it has it ordered again
+
+
+async def test_an_order_that_others_wait_for_or_that_was_placed_by_hand_stays(world: World) -> None:
+    job, placed = await waits(world, "alice", 1)
+    await waits(world, "bob", 1)
+    await dismissed(world, job)
+    order = await world.orders.get(world.caller("bob"), placed)
+    assert (order.status, order.owners) == ("waiting", ("bob",))
+    job, placed = await waits(world, "alice", 2, by_hand=True)
+    await dismissed(world, job)
+    order = await world.orders.get(world.caller("alice"), placed)
+    assert (order.status, order.owners) == ("waiting", ("alice",))
+    job, placed = await waits(world, "carol", 3)
+    await waits(world, "carol", 3)  # in another job of hers
+    async with world.database.connection() as conn:
+        await conn.execute("UPDATE rs.jobs SET status = 'dismissed' WHERE id = %s", [job])
+    assert await Abandoned(world.database, world.orders).withdraw() == 0
+    assert (await world.orders.get(world.caller("carol"), placed)).status == "waiting"
 
 
 async def test_a_user_with_many_orders_does_not_starve_another(world: World) -> None:
@@ -256,6 +328,7 @@ _ROUND = """
 import asyncio, sys
 from pydantic import SecretStr
 from rs_server.database import open_database
+from rs_server.processes.references import Reference
 from rs_server.settings import DatabaseSettings, OrderSettings, StationSettings
 from rs_server.stations.client import open_stations
 from rs_server.stations.orders import Orders

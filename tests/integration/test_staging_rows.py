@@ -20,15 +20,17 @@ from rs_server.processes.rows import JobRows
 from rs_server.settings import DatabaseSettings, JobSettings
 from rs_server.staging.claim import Limits
 from rs_server.staging.health import Health, Pace
+from rs_server.staging.model import Ended, ItemState, Lost, NewItem, Order, Pulse, Spared, State, Transfer
 from rs_server.staging.plan import Planned
 from rs_server.staging.retention import Retention
-from rs_server.staging.rows import Ended, ItemState, Lost, NewItem, Order, Pulse, Spared, StagingRows, State, Transfer
+from rs_server.staging.rows import StagingRows
 from rs_server.staging.sweep import Sweeper
+from rs_server.stations.turns import BookedTurns
 from rs_server.storage.multipart import Unfinished
 from tests.conftest import Platform
 from tests.integration.databases import own_database
 
-TABLES = ("20", "21", "22", "23", "24", "50", "60", "61", "62", "63", "67", "73")
+TABLES = ("20", "21", "22", "23", "24", "40", "50", "52", "60", "61", "62", "63", "67", "70", "71", "72", "73")
 LIMITS = {"sgs": Limits(100, 100), "": Limits(100, 100)}
 
 
@@ -314,6 +316,16 @@ async def test_nobody_is_forgotten_in_a_line_while_others_join_and_leave(databas
     assert sorted(taken) == sorted(f"{number}-{turn}" for number in range(4) for turn in range(25))
 
 
+async def test_processes_share_the_turns_of_a_station(database: Database) -> None:
+    """And one that would have to wait too long takes none."""
+    turns = [BookedTurns(database), BookedTurns(database)]
+    waits = await asyncio.gather(*(turns[n % 2].book("sgs", 1.0, 5.5) for n in range(12)))
+    begun = sorted(wait for wait in waits if wait is not None)
+    assert len(begun) in (6, 7)  # the last of which was booked up to half a second after the first
+    assert all(abs(wait - number) < 0.5 for number, wait in enumerate(begun))
+    assert await turns[0].book("mti", 1.0, 5.5) == pytest.approx(0, abs=0.1)
+
+
 async def test_bytes_are_booked_in_slices_and_none_is_forgotten(database: Database) -> None:
     health = Health(database, {"sgs": Pace(bytes_per_s=1_000_000)})
     begin = time.monotonic()
@@ -391,13 +403,13 @@ async def test_what_is_long_over_is_forgotten(database: Database, rows: StagingR
             days,
             which,
         )
-    assert await Retention(database, JobSettings()).prune() == (2, 1)
+    assert await Retention(database, JobSettings(), 0.0).prune() == (2, 1)
     kept = await ask(database, "SELECT DISTINCT job FROM rs.transfers")
     assert {each["job"] for each in kept} == {fresh, unswept}
     left = {each["id"] for each in await ask(database, "SELECT id FROM rs.jobs")}
     assert left == {fresh, files_over, unswept, parent, child}  # the parent waits for its child
     await ask(database, "UPDATE rs.jobs SET finished = finished - interval '100 days' WHERE id = %s", child)
-    assert await Retention(database, JobSettings()).prune() == (0, 2)
+    assert await Retention(database, JobSettings(), 0.0).prune() == (0, 2)
 
 
 async def test_files_of_an_item_that_failed_keep_their_connections_until_they_are_let_go(

@@ -15,14 +15,15 @@ from rs_server.access.policy import Principal
 from rs_server.database import Database, open_database
 from rs_server.errors import Conflict, Forbidden
 from rs_server.processes.references import Reference
-from rs_server.settings import DatabaseSettings, StagingSettings
+from rs_server.settings import DatabaseSettings, JobSettings, StagingSettings
 from rs_server.staging.found import FoundPage
 from rs_server.staging.inputs import Search
+from rs_server.staging.retention import Retention
 from rs_server.staging.subscriptions import MOST_ORDERS, Subscription, Subscriptions
 from tests.conftest import Platform
 from tests.integration.databases import own_database
 
-TABLES = ("20", "21", "22", "23")
+TABLES = ("20", "21", "22", "23", "24", "40", "50", "52", "61", "62", "70", "72")
 ANN = Principal("ann", roles=frozenset({"then"}))
 SINCE = datetime(2026, 11, 25, tzinfo=UTC)
 SEARCH = Search(service="auxip", body={})
@@ -58,7 +59,7 @@ class World:
     async def collections(self, who: Principal, search: Search) -> list[str]:
         return ["a", "b"]
 
-    async def pages(self, who: Principal, search: Search, begin: str | None = None) -> AsyncIterator[FoundPage]:
+    async def pages(self, who: Principal, search: Search) -> AsyncIterator[FoundPage]:
         self.begun.append(search.body["filter"]["args"][1]["timestamp"])
         properties = {} if self.times is None else {"published": self.times.isoformat()}
         for page in self.pages_found:
@@ -178,3 +179,85 @@ async def test_the_end_of_an_order_is_its_first(orders: Subscriptions) -> None:
 async def due(orders: Subscriptions) -> None:
     """Let the time come at which those are looked for again that failed."""
     await orders._one("UPDATE rs.subscriptions SET next_look = %s RETURNING id", datetime.now(UTC) - timedelta(days=1))
+
+
+async def test_a_date_to_come_does_not_move_the_cursor_there(orders: Subscriptions, world: World) -> None:
+    made = await given(orders)
+    world.pages_found, world.times = [[ref("one")]], datetime.now(UTC) + timedelta(days=40)
+    await orders.look()
+    assert SINCE < (await orders.get(made.id, "ann")).cursor <= datetime.now(UTC)
+
+
+async def test_a_cursor_in_time_to_come_is_fetched_back(orders: Subscriptions, database: Database) -> None:
+    made, late = await given(orders), datetime.now(UTC) + timedelta(days=40)
+    later = await given(orders, late)
+    async with database.connection() as conn:
+        await conn.execute("UPDATE rs.subscriptions SET cursor = %s", [late])
+    await orders.look()
+    assert (await orders.get(made.id, "ann")).cursor <= datetime.now(UTC)
+    assert (await orders.get(later.id, "ann")).cursor == late  # it wants nothing before
+
+
+async def test_what_was_seen_is_forgotten_when_it_is_not_looked_for_any_more(
+    database: Database, orders: Subscriptions, world: World
+) -> None:
+    made = await given(orders)
+    ended = await given(orders, collection="ann_y")
+    world.pages_found = [[ref("old"), ref("young")]]
+    await orders.look()
+    overlap_s, keep = 86_400.0, timedelta(days=90)
+    retention = Retention(database, JobSettings(), overlap_s)
+    for item, age in (("old", timedelta(days=200)), ("young", timedelta(days=1))):
+        async with database.connection() as conn:
+            await conn.execute(
+                "UPDATE rs.subscription_items SET at = now() - %s::interval WHERE item = %s", [age, item]
+            )
+    async with database.connection() as conn:
+        await conn.execute("UPDATE rs.subscriptions SET cursor = now() - interval '200 days'")
+    await retention.prune()  # no look has succeeded since: both are looked for still
+    assert await noted(database) == {(made.id, "old"), (made.id, "young"), (ended.id, "old"), (ended.id, "young")}
+    async with database.connection() as conn:
+        await conn.execute("UPDATE rs.subscriptions SET cursor = now() WHERE id = %s", [made.id])
+        await conn.execute("UPDATE rs.subscriptions SET ended = now() - %s::interval WHERE id = %s", [keep, ended.id])
+    await retention.prune()
+    assert await noted(database) == {(made.id, "young"), (ended.id, "young")}
+    assert [(each.id, each.items) for each in await orders.of("ann")] == [(ended.id, 2), (made.id, 2)]
+    async with database.connection() as conn:
+        await conn.execute("UPDATE rs.subscription_items SET at = now() - %s::interval", [2 * keep])
+    await retention.prune()
+    assert [each.id for each in await orders.of("ann")] == [made.id]
+
+
+async def noted(database: Database) -> set[tuple[UUID, str]]:
+    """What orders remember that they have seen."""
+    async with database.connection() as conn:
+        found = await conn.execute("SELECT subscription, item FROM rs.subscription_items")
+        return {(row["subscription"], row["item"]) for row in await found.fetchall()}
+
+
+async def test_orders_of_archives_are_forgotten_when_they_are_over(database: Database) -> None:
+    async with database.connection() as conn:
+        for number, (status, days, expires) in enumerate(
+            (("completed", 100, -1), ("completed", 100, 1), ("queued", 100, None), ("failed", 10, None))
+        ):
+            await conn.execute(
+                "INSERT INTO rs.orders (service, station, collection, item, product, owners, status, updated, expires) "
+                "VALUES ('lta', 's', 'c', %s, %s, '{ann}', %s, now() - make_interval(days => %s), "
+                "now() + make_interval(days => %s))",
+                [str(number), str(number), status, days, expires],
+            )
+    await Retention(database, JobSettings(), 0.0).prune()
+    async with database.connection() as conn:
+        found = await conn.execute("SELECT item FROM rs.orders ORDER BY item")
+        assert [row["item"] for row in await found.fetchall()] == ["1", "2", "3"]
+
+
+async def test_the_order_of_a_worker_that_died_is_taken_up_within_seconds(
+    orders: Subscriptions, database: Database
+) -> None:
+    await given(orders)
+    assert len(await orders._due()) == 1
+    assert await orders.look() == 0
+    async with database.connection() as conn:
+        await conn.execute("UPDATE rs.subscriptions SET next_look = next_look - interval '16 s'")
+    assert await orders.look() == 1

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from rs_server.errors import NotFound, StationUnavailable
-from rs_server.staging.rows import Lost, Transfer
+from rs_server.staging.model import Lost, Transfer
 from rs_server.stations.client import Page
 from rs_server.stations.filters import conjunction
 from rs_server.stations.search import SearchRequest

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 
+from rs_server.errors import NotOnline
 from rs_server.processes.references import Reference
 from rs_server.settings import StagingSettings
 from rs_server.staging import carrier
 from rs_server.staging.carrier import Carrier
 from rs_server.staging.fetch import Connections
-from rs_server.staging.rows import Ended, State, Transfer
+from rs_server.staging.model import Ended, State, Transfer
 from rs_server.staging.source import Changed
 from rs_server.staging.transfer import Meter, World
 
@@ -107,6 +109,14 @@ async def test_a_file_that_fails_does_not_hold_up_the_others(monkeypatch: pytest
     ended = await carried([transfer(number) for number in (1, 2, 3)], work, monkeypatch)
     states = {each.transfer.id: each.state for each in ended}
     assert states == {1: State.DONE, 2: State.PAUSED, 3: State.DONE}
+
+
+async def test_a_file_of_an_archive_that_is_not_there_is_ordered_and_not_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    archived = replace(transfer(1), source=Reference("lta", "c", "item"), wrong=4)
+    (ended,) = await carried([archived], Work({1: NotOnline("it is not online")}), monkeypatch)
+    assert (ended.state, ended.wrong, ended.reason) == (State.ORDERED, False, "it is not online")
 
 
 async def test_lanes_that_end_while_something_is_written_are_written_together(monkeypatch: pytest.MonkeyPatch) -> None:

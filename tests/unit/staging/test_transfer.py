@@ -14,7 +14,7 @@ from rs_server.processes.references import Reference
 from rs_server.staging import transfer
 from rs_server.staging.checksum import Checker
 from rs_server.staging.fetch import Connections
-from rs_server.staging.rows import Lost, Transfer
+from rs_server.staging.model import Lost, Transfer
 from rs_server.staging.source import Changed, Gone
 from rs_server.staging.transfer import Meter, World, carry
 from tests.unit.staging.station import (

@@ -12,7 +12,15 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from rs_server.errors import NotFound, RsError, StationRefused, StationTimeout, StationUnavailable, TooManyRequests
+from rs_server.errors import (
+    NotFound,
+    RsError,
+    StationRefused,
+    StationTimeout,
+    StationUnavailable,
+    TooManyRequests,
+    Unavailable,
+)
 from rs_server.settings import StationSettings
 from rs_server.stations.login import StationToken, login
 from rs_server.stations.manners import Gate
@@ -66,6 +74,9 @@ async def session(script: Script, clock: Clock | None = None, **more: Any) -> As
     auth = StationToken("far", TOKEN, {"grant_type": "client_credentials"}, clock=clock)
     async with httpx.AsyncClient(auth=auth, transport=script) as http:
         yield Session("far", settings, http, sleep=clock.sleep, clock=clock)
+
+
+EMPTY = httpx.Response(200, json={"value": []})
 
 
 def ok(_: httpx.Request) -> httpx.Response:
@@ -261,6 +272,50 @@ async def test_only_so_many_queries_a_second() -> None:
         answers = await asyncio.gather(*(far.query("Sessions", {}) for _ in range(8)), return_exceptions=True)
     assert clock.slept == [0.25, 0.5, 0.75]
     assert sum(isinstance(answer, StationUnavailable) for answer in answers) == 4
+
+
+async def test_a_redirect_to_the_station_and_a_retry_take_turns_of_their_own() -> None:
+    moved = httpx.Response(302, headers={"location": f"{ROOT}/elsewhere"})
+    clock = Clock()
+    async with session(Script(scripted(moved, EMPTY)), clock, queries_per_s=4) as far:
+        await far.query("Sessions", {})
+    assert clock.slept == [0.25]
+    clock = Clock()
+    async with session(Script(scripted(httpx.Response(500), EMPTY)), clock, queries_per_s=4) as far:
+        await far.query("Sessions", {})
+    assert clock.slept[1:] == [0.25]  # after the pause before the retry
+
+
+async def test_turns_are_booked_where_others_book_theirs() -> None:
+    booked: list[tuple[str, float, float]] = []
+    waits: list[float | None] = [0.0, 2.0, None]
+
+    async def book(station: str, interval_s: float, within_s: float) -> float | None:
+        booked.append((station, interval_s, within_s))
+        return waits.pop(0)
+
+    clock = Clock()
+    gate = Gate("far", 4, per_second=4, patience_s=9, book=book, sleep=clock.sleep)
+    for _ in range(2):
+        async with gate.passed():
+            pass
+    assert clock.slept == [2.0]
+    with pytest.raises(StationUnavailable, match="too much is waiting"):
+        async with gate.passed():
+            pass
+    assert booked == 3 * [("far", 0.25, 9)]
+
+
+async def test_a_process_that_cannot_book_keeps_the_pace_by_itself() -> None:
+    async def book(station: str, interval_s: float, within_s: float) -> float | None:
+        raise Unavailable("the database does not answer")
+
+    clock = Clock()
+    gate = Gate("far", 4, per_second=4, patience_s=9, book=book, clock=clock, sleep=clock.sleep)
+    for _ in range(3):
+        async with gate.passed():
+            pass
+    assert clock.slept == [0.25, 0.5]
 
 
 async def test_who_waits_too_long_for_a_turn_is_told() -> None:
