@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 MOST_ORDERS = 100  # of one owner at a time: each is looked for every few seconds
 _FAILED_S = 60.0
+_HELD_S = 15.0  # by the worker that looks, from page to page; two that look at once do no harm
 
 Submit = Callable[[Principal, Mapping[str, Any], str], Awaitable[UUID]]
 """Ask for a staging job with these inputs, once under this key; its id."""
@@ -154,7 +155,7 @@ class Subscriptions:
                 "UPDATE rs.subscriptions SET next_look = now() + make_interval(secs => %s) WHERE id IN "
                 "(SELECT id FROM rs.subscriptions WHERE ended IS NULL AND next_look <= now() "
                 "ORDER BY next_look LIMIT 10 FOR UPDATE SKIP LOCKED) RETURNING *, 0 AS noted",
-                [_FAILED_S],
+                [_HELD_S],
             )
             return [_subscription(row) for row in await found.fetchall()]
 
@@ -193,7 +194,7 @@ class Subscriptions:
             )
             await conn.execute(
                 "UPDATE rs.subscriptions SET next_look = now() + make_interval(secs => %s) WHERE id = %s",
-                [_FAILED_S, order.id],
+                [_HELD_S, order.id],
             )
 
     async def _ask_for_noted(self, order: Subscription) -> None:

@@ -250,3 +250,14 @@ async def test_orders_of_archives_are_forgotten_when_they_are_over(database: Dat
     async with database.connection() as conn:
         found = await conn.execute("SELECT item FROM rs.orders ORDER BY item")
         assert [row["item"] for row in await found.fetchall()] == ["1", "2", "3"]
+
+
+async def test_the_order_of_a_worker_that_died_is_taken_up_within_seconds(
+    orders: Subscriptions, database: Database
+) -> None:
+    await given(orders)
+    assert len(await orders._due()) == 1
+    assert await orders.look() == 0
+    async with database.connection() as conn:
+        await conn.execute("UPDATE rs.subscriptions SET next_look = next_look - interval '16 s'")
+    assert await orders.look() == 1
