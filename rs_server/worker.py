@@ -62,8 +62,8 @@ class WorkerEnvironment(BaseSettings):
 async def work(settings: Settings, environment: WorkerEnvironment) -> None:
     """Work until told to stop."""
     async with (
-        told_to_stop() as stop,
         open_resources(settings, Struck(kill=environment.kill_at, stop=environment.stop_at).reached) as resources,
+        told_to_stop() as stop,
     ):
         if environment.metrics is not None:
             _serve_metrics(environment.metrics, resources)

@@ -158,6 +158,8 @@ class Queue:
                 )
             except ConnectorException as error:
                 log.warning("queue_lost", queue=queue, reason=str(error.__cause__ or error))
+                if (me := asyncio.current_task()) is not None and me.cancelling():
+                    raise asyncio.CancelledError from error  # it was told to stop when the connection was lost
             await asyncio.sleep(_AGAIN_S)
 
     async def tend(self, lost: Callable[[float], Awaitable[list[tuple[UUID, str]]]]) -> None:

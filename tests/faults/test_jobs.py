@@ -86,7 +86,7 @@ def test_a_small_job_is_not_kept_waiting_by_a_big_one(lab: Lab) -> None:
 def test_jobs_that_are_planned_for_long_keep_no_other_waiting(lab: Lab) -> None:
     """More of them than a worker works at a time, at a station that takes a second for each of a hundred items."""
     station = lab.stations["adgs"]
-    station.tell("POST", "publish", {"count": 100})
+    station.tell("POST", "publish", {"count": 100, "late_s": 7200})  # before what other tests look for
     found = lab.get("/auxip/search?limit=100")["features"]
     assert len(found) == 100
     session = lab.stations["sgs"].add_session("2024-12-04T12:00:00Z", chunks=1)
