@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from rs_server.database import Database, Row
 from rs_server.processes.model import Progress
 from rs_server.processes.references import Reference
-from rs_server.staging import claim, ends, turns
+from rs_server.staging import claim, claiming, ends
 from rs_server.staging.archive import Asked
 from rs_server.staging.claim import Busy, Lane, Limits
 from rs_server.staging.model import (
@@ -311,21 +311,21 @@ class StagingRows:
             async with conn.pipeline():  # all that is asked is sent at once
                 await conn.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIMING])
                 if spared:
-                    await turns.narrow(conn, spared)
+                    await claiming.narrow(conn, spared)
                 asked = (
-                    await turns.lines(conn, claim.lines_of_user(limits, free)),
-                    await turns.busy(conn),
-                    await turns.closed(conn),
+                    await claiming.lines(conn, claim.lines_of_user(limits, free)),
+                    await claiming.busy(conn),
+                    await claiming.closed(conn),
                 )
                 stood, busy, closed = [await each.fetchall() for each in asked]
-            lines = [turns.stood(row) for row in stood]
+            lines = [claiming.stood(row) for row in stood]
             given = claim.choose(
                 [each.line for each in lines if each.open],
                 [Busy(**row) for row in busy],
-                turns.open_now(limits, closed),
+                claiming.open_now(limits, closed),
                 free,
             )
-            waiting = await turns.waiting(conn, given)
+            waiting = await claiming.waiting(conn, given)
             lanes: list[Lane] = []
             for (job, station), connections in given.items():
                 sizes = waiting[job, station]
@@ -334,10 +334,10 @@ class StagingRows:
                 place for place, connections in given.items() if len(waiting[place]) < claim.candidates(connections)
             }
             async with conn.pipeline():  # and all that is written, with its commit
-                taking = await turns.take(conn, lanes, lease_s)
-                await turns.clear(conn, [each for each in lines if not each.open or each.place in done])
+                taking = await claiming.take(conn, lanes, lease_s)
+                await claiming.clear(conn, [each for each in lines if not each.open or each.place in done])
                 await conn.commit()
-            taken = {row["id"]: turns.transfer(row, self._bucket) for row in await taking.fetchall()}
+            taken = {row["id"]: claiming.transfer(row, self._bucket) for row in await taking.fetchall()}
             return [[taken[file] for file in lane.files] for lane in lanes]
 
     async def widen(self, limits: Mapping[str, Limits], transfers: Sequence[Transfer], free: int) -> set[int]:
@@ -352,8 +352,8 @@ class StagingRows:
                 [[each.id for each in transfers], [each.fence for each in transfers]],
             )
             running = {row.pop("id"): Busy(**row) for row in await found.fetchall()}
-            busy, closed = [await (await ask(conn)).fetchall() for ask in (turns.busy, turns.closed)]
-            chosen = claim.widened(running, [Busy(**row) for row in busy], turns.open_now(limits, closed), free)
+            busy, closed = [await (await ask(conn)).fetchall() for ask in (claiming.busy, claiming.closed)]
+            chosen = claim.widened(running, [Busy(**row) for row in busy], claiming.open_now(limits, closed), free)
             await conn.execute("UPDATE rs.transfers SET width = width + 1 WHERE id = ANY(%s)", [chosen])
             return set(chosen)
 
