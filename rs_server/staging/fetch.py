@@ -53,18 +53,15 @@ class InOrder:
     def __init__(self, inspector: Inspector) -> None:
         self._inspector = inspector
         self._next = 1
-        self._early: dict[int, bytearray] = {}
         self._seen = asyncio.Condition()
 
     async def show(self, number: int, data: bytearray) -> None:
-        """Take a part; back when it has been seen, and is needed no more: those before it come first."""
-        self._early[number] = data
+        """Show a part, as soon as all before it have been seen; back when it is needed no more."""
         async with self._seen:
-            while self._next in self._early:
-                await asyncio.to_thread(self._inspector.update, self._early.pop(self._next))
-                self._next += 1
-                self._seen.notify_all()
-            await self._seen.wait_for(lambda: self._next > number)
+            await self._seen.wait_for(lambda: self._next == number)
+            await asyncio.to_thread(self._inspector.update, data)
+            self._next += 1
+            self._seen.notify_all()
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,8 @@ from rs_server.errors import NotFound, StationRefused, StationUnavailable
 from rs_server.processes.references import Reference
 from rs_server.staging import transfer
 from rs_server.staging.checksum import Checker
-from rs_server.staging.fetch import Connections, parts_in_memory
+from rs_server.staging.fetch import Connections, InOrder, parts_in_memory
+from rs_server.staging.inspection import Inspector
 from rs_server.staging.model import Lost, Transfer
 from rs_server.staging.source import Changed, Gone
 from rs_server.staging.transfer import Meter, World, carry
@@ -383,3 +385,39 @@ async def test_a_part_is_asked_for_under_a_name_that_only_its_file_has(
     case = Case(Station(named))
     await case.carry()
     assert case.notes.validator == (headers["last-modified"] if validator == "date" else validator)
+
+
+@pytest.mark.parametrize("joins", [0, 3])
+@pytest.mark.parametrize("width", [1, 4])
+async def test_more_parts_than_there_is_memory_for_come_in_any_order(width: int, joins: int) -> None:
+    """Connections that break off at many places hold parts back, but none for ever."""
+    size = PART * 60
+    station = Station(lambda number, answer: replace(answer, data=answer.data[: 700 * (number % 13)]))
+    case = Case(station, size=size, width=width, joins=joins, checksum=checksum(content(NAME, size)))
+    async with asyncio.timeout(20):
+        assert await case.carry() == case.checksum
+    assert case.bucket.objects == {KEY: case.data}
+
+
+async def test_a_part_is_needed_no_more_once_it_has_been_seen_itself() -> None:
+    last = threading.Event()
+
+    class Checking(Inspector):
+        """The second part takes its time."""
+
+        def update(self, data: bytes | bytearray) -> None:
+            if data == b"b":
+                last.wait(10)
+            super().update(data)
+
+    inspector = Checking("x.raw", {"roles": ["data"]}, 2, None)
+    order = InOrder(inspector)
+    second = asyncio.create_task(order.show(2, bytearray(b"b")))
+    await asyncio.sleep(0)
+    try:
+        await asyncio.wait_for(order.show(1, bytearray(b"a")), 5)
+        assert not second.done()
+    finally:
+        last.set()
+    await second
+    assert inspector.verdict() == own_checksum(b"ab")
