@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _ONE_SECOND = timedelta(seconds=1)
+_WEAK = "W/"  # before a date as before an ETag: two answers may have the same, and be of different bytes
 _BARREN = 4  # connections in a row that bring nothing, until the file is put back
 _SLOW_S = 20.0
 _SLOW_BYTES_PER_S = 4_000
@@ -99,7 +100,10 @@ class Turns(Protocol):
 
 @dataclass(slots=True)
 class File:
-    """One file at its station. ``validator`` names the bytes that were met first: all others must be of the same."""
+    """One file at its station. ``validator`` names the bytes that were met first: all others must be of the same.
+
+    A weak one, marked by ``W/``, only tells when they are not: no part is asked for under it.
+    """
 
     stations: Source
     turns: Turns
@@ -172,7 +176,7 @@ class File:
                     self.reference.collection,
                     self.asset,
                     range_=None if whole or not self.ranges else f"bytes={start}-{end - 1}",
-                    if_range=None if whole else self.validator,
+                    if_range=None if whole or _is_weak(self.validator) else self.validator,
                     again=partial(self.turns.before_request, self.station),
                 ) as download:
                     yield download
@@ -203,9 +207,10 @@ class File:
         if download.headers.get("content-type", "").startswith("text/html"):
             raise StationRefused(self.station, f"it sends a web page instead of {self.name}")
         now = _validator(download.headers)
-        if self.validator and now and now != self.validator:
+        if self.validator and now and now.removeprefix(_WEAK) != self.validator.removeprefix(_WEAK):
             raise Changed(f"station {self.station}: {self.name} is another file than before")
-        self.validator = self.validator or now
+        if now and (self.validator is None or _is_weak(self.validator)):
+            self.validator = now
 
     def _check_size(self, told: str) -> None:
         if told != "*" and told != str(self.size):
@@ -219,22 +224,28 @@ def _end_of(download: Download) -> int | None:
 
 
 def _validator(headers: Mapping[str, str]) -> str | None:
-    """What names the bytes of an answer: a strong ETag, or a date that is one (RFC 9110 §8.8.2.2 and §13.1.5).
+    """What names the bytes of an answer: a strong ETag, or its date, marked where it is weak.
 
-    Of a file that was written in the second in which it is sent, another may have the same date.
+    A date is strong when the answer is a second younger (RFC 9110 §8.8.2.2 and §13.1.5): of a file that was written in
+    the second in which it is sent, another may have the same date.
     """
     if (etag := headers.get("etag", "")).startswith('"'):
         return etag
-    dates = [_date(headers.get(name, "")) for name in ("last-modified", "date")]
-    written, sent = dates
+    if not (date := headers.get("last-modified")):
+        return None
+    written, sent = _date(date), _date(headers.get("date", ""))
     strong = written is not None and sent is not None and sent - written >= _ONE_SECOND
-    return headers["last-modified"] if strong else None
+    return date if strong else _WEAK + date
+
+
+def _is_weak(validator: str | None) -> bool:
+    return validator is not None and validator.startswith(_WEAK)
 
 
 def _date(text: str) -> datetime | None:
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # of numbers without end
         return None
     return date.replace(tzinfo=date.tzinfo or UTC)
 

@@ -364,27 +364,81 @@ async def test_an_empty_file_is_asked_for_as_well(fault: str) -> None:
     assert case.station.requests == ["whole"]
 
 
+WRITTEN, LATER = "Thu, 14 Nov 2024 14:30:44 GMT", "Thu, 14 Nov 2024 14:30:45 GMT"
+ENDLESS = f"Thu, 14 Nov 2024 14:30:44 +{'9' * 30}"
+
+
 @pytest.mark.parametrize(
     ("headers", "validator"),
     [
         ({"etag": '"a"', "last-modified": "x"}, '"a"'),
         ({"etag": 'W/"a"'}, None),
-        ({"last-modified": "Thu, 14 Nov 2024 14:30:44 GMT", "date": "Thu, 14 Nov 2024 14:30:45 GMT"}, "date"),
-        ({"last-modified": "Thu, 14 Nov 2024 14:30:44 GMT", "date": "Thu, 14 Nov 2024 14:30:44 GMT"}, None),
-        ({"last-modified": "Thu, 14 Nov 2024 14:30:44 GMT"}, None),
-        ({"last-modified": "yesterday", "date": "Thu, 14 Nov 2024 14:30:44 GMT"}, None),
+        ({"last-modified": WRITTEN, "date": LATER}, WRITTEN),
+        ({"last-modified": WRITTEN, "date": WRITTEN}, f"W/{WRITTEN}"),
+        ({"last-modified": WRITTEN}, f"W/{WRITTEN}"),
+        ({"last-modified": "yesterday", "date": WRITTEN}, "W/yesterday"),
+        ({"last-modified": ENDLESS, "date": WRITTEN}, f"W/{ENDLESS}"),
     ],
 )
 async def test_a_part_is_asked_for_under_a_name_that_only_its_file_has(
     headers: dict[str, str], validator: str | None
 ) -> None:
-    def named(_number: int, answer: Answer) -> Answer:
-        size = {name: answer.headers[name] for name in ("content-range", "content-length") if name in answer.headers}
-        return replace(answer, headers={**size, **headers})
-
-    case = Case(Station(named))
+    station = Named(named(headers))
+    case = Case(station, notes=Notes(lost_after=4))
+    with pytest.raises(Lost):
+        await case.carry()
+    assert case.notes.validator == validator
+    case.notes.lost_after = None
     await case.carry()
-    assert case.notes.validator == (headers["last-modified"] if validator == "date" else validator)
+    assert station.conditions == [None, validator if validator and not validator.startswith("W/") else None]
+
+
+@pytest.mark.parametrize("resumed", [True, False])
+@pytest.mark.parametrize("first", [{"last-modified": WRITTEN}, {"last-modified": WRITTEN, "date": LATER}])
+@pytest.mark.parametrize("then", [{"last-modified": LATER}, {"last-modified": LATER, "date": LATER}])
+async def test_another_date_is_another_file_however_fresh(
+    first: dict[str, str], then: dict[str, str], resumed: bool
+) -> None:
+    """A date that does not prove that two answers are of the same bytes still tells that they are not."""
+    case = Case(Named(named(first, then)), width=1 if resumed else 3, notes=Notes(lost_after=4 if resumed else None))
+    if resumed:
+        with pytest.raises(Lost):
+            await case.carry()
+        case.notes.lost_after = None
+    with pytest.raises(Changed, match="another file than before"):
+        await case.carry()
+    assert (case.bucket.objects, case.bucket.uploads) == ({}, {})
+
+
+async def test_a_date_names_the_file_once_an_answer_is_older_than_it() -> None:
+    case = Case(
+        Named(named({"last-modified": WRITTEN, "date": WRITTEN}, {"last-modified": WRITTEN, "date": LATER})), width=3
+    )
+    await case.carry()
+    assert case.notes.validator == WRITTEN
+
+
+def named(first: dict[str, str], then: dict[str, str] | None = None) -> Callable[[int, Answer], Answer]:
+    """The first answer, and all others, say this of the file beside its size."""
+
+    def fault(number: int, answer: Answer) -> Answer:
+        size = {name: answer.headers[name] for name in ("content-range", "content-length") if name in answer.headers}
+        return replace(answer, headers={**size, **(first if number == 1 or then is None else then)})
+
+    return fault
+
+
+@dataclass
+class Named(Station):
+    """It sends any range of the file, whatever file the range was asked of: but it keeps what was asked."""
+
+    conditions: list[str | None] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def download(self, *asked: Any, if_range: str | None = None, **more: Any) -> AsyncIterator[Answer]:
+        self.conditions.append(if_range)
+        async with super().download(*asked, **more) as answer:
+            yield answer
 
 
 @pytest.mark.parametrize("joins", [0, 3])
