@@ -159,6 +159,7 @@ class File:
                         raise Changed(
                             f"station {self.station}: {self.name} has more than the {self.size} bytes announced"
                         )
+                    longer = longer or len(view) > wanted  # whatever its header says
                     if view := view[:wanted]:
                         wanted -= len(view)
                         yield view

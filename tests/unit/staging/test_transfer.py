@@ -49,6 +49,7 @@ class Case:
     checksum: str | None = None
     bucket: Bucket = field(default_factory=Bucket)
     notes: Notes = field(default_factory=Notes)
+    turns: Turns = field(default_factory=Turns)
     fence: int = 1
     connections: Connections = field(default_factory=Connections)
     joins: int = 0  # connections that come to help, one with each part that is put
@@ -69,7 +70,7 @@ class Case:
         self.fence += 1
         there = {"rs-data": self.bucket}
         world = World(
-            *(self.station, Turns(), there.__getitem__, lambda name: Uploads(there[name]), self.notes),
+            *(self.station, self.turns, there.__getitem__, lambda name: Uploads(there[name]), self.notes),
             part_bytes=PART,
             reached=self._reached,
             pause_s=0,
@@ -326,15 +327,29 @@ async def test_a_slow_connection_keeps_no_more_in_memory_than_was_said() -> None
     assert case.bucket.objects == {KEY: case.data}
 
 
-async def test_an_answer_is_read_no_further_than_was_asked_for() -> None:
+class Paced(Turns):
+    """What is counted of a station that has a pace."""
+
+    def __init__(self) -> None:
+        self.counted = 0
+
+    async def after_bytes(self, station: str, owner: str, count: int) -> None:
+        self.counted += count
+
+    def is_paced(self, station: str) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_an_answer_is_read_no_further_than_was_asked_for(told: bool) -> None:
     read = 0
 
     def longer(number: int, answer: Answer) -> Answer:
-        """All of the file from the first byte asked for on."""
-        nonlocal read
-        first = int(answer.headers["content-range"].removeprefix("bytes ").partition("-")[0])
-        headers = {**answer.headers, "content-range": f"bytes {first}-{LARGE - 1}/{LARGE}"}
-        return Counted(206, headers, content(NAME, LARGE)[first:])
+        """All of the file from the first byte asked for on, whether its header tells so or not."""
+        first, last = answer.headers["content-range"].removeprefix("bytes ").partition("/")[0].split("-")
+        last = str(LARGE - 1) if told else last
+        headers = {**answer.headers, "content-range": f"bytes {first}-{last}/{LARGE}"}
+        return Counted(206, headers, content(NAME, LARGE)[int(first) :])
 
     class Counted(Answer):
         async def _chunks(self) -> AsyncIterator[bytes]:
@@ -343,10 +358,10 @@ async def test_an_answer_is_read_no_further_than_was_asked_for() -> None:
                 read += len(chunk)
                 yield chunk
 
-    case = Case(Station(longer), width=3)
+    case = Case(Station(longer), width=3, turns=(paced := Paced()))
     await case.carry()
     assert case.bucket.objects == {KEY: case.data}
-    assert read < 1.5 * LARGE
+    assert paced.counted == read < 1.5 * LARGE
 
 
 @pytest.mark.parametrize("fault", ["gone", "grown"])
