@@ -23,7 +23,7 @@ from rs_server.processes.references import Reference
 
 log = structlog.get_logger(__name__)
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
 _ONE_SECOND = timedelta(seconds=1)
 _WEAK = "W/"  # before a date as before an ETag: two answers may have the same, and be of different bytes
 _BARREN = 4  # connections in a row that bring nothing, until the file is put back
@@ -231,7 +231,7 @@ def _validator(headers: Mapping[str, str]) -> str | None:
     the second in which it is sent, another may have the same date.
     """
     if (etag := headers.get("etag", "")).startswith('"'):
-        return etag
+        return etag if etag.isascii() else _WEAK + etag  # which octets it was written with, nobody knows
     if not (date := headers.get("last-modified")):
         return None
     written, sent = _date(date), _date(headers.get("date", ""))

@@ -39,7 +39,7 @@ MOST_LOOKED_AT = 50  # orders, to find one that may have been taken
 
 _UNKNOWN = frozenset({400, 404, 405, 501})  # how stations say that they do not know an address or an option
 _ENTITY_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

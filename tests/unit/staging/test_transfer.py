@@ -388,6 +388,7 @@ ENDLESS = f"Thu, 14 Nov 2024 14:30:44 +{'9' * 30}"
     [
         ({"etag": '"a"', "last-modified": "x"}, '"a"'),
         ({"etag": 'W/"a"'}, None),
+        ({"etag": '"caf\xe9"'}, 'W/"caf\xe9"'),
         ({"last-modified": WRITTEN, "date": LATER}, WRITTEN),
         ({"last-modified": WRITTEN, "date": WRITTEN}, f"W/{WRITTEN}"),
         ({"last-modified": WRITTEN}, f"W/{WRITTEN}"),
@@ -406,6 +407,16 @@ async def test_a_part_is_asked_for_under_a_name_that_only_its_file_has(
     case.notes.lost_after = None
     await case.carry()
     assert station.conditions == [None, validator if validator and not validator.startswith("W/") else None]
+
+
+@pytest.mark.parametrize("range_", [f"bytes 0-{'9' * 5000}/*", f"bytes {'9' * 5000}-1/1", "bytes a-b/c", ""])
+async def test_a_part_that_is_said_to_be_no_part_is_refused(range_: str) -> None:
+    def said(_number: int, answer: Answer) -> Answer:
+        return replace(answer, headers={**answer.headers, "content-range": range_})
+
+    case = Case(Station(said), width=3)
+    with pytest.raises(StationRefused, match="that was not asked for"):
+        await case.carry()
 
 
 @pytest.mark.parametrize("resumed", [True, False])
