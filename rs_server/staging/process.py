@@ -43,7 +43,7 @@ from rs_server.staging.archive import Asked
 from rs_server.staging.found import Finder, Found
 from rs_server.staging.inputs import StagingInputs, StagingRequest, sorted_out
 from rs_server.staging.model import Carried, ItemState, NewItem, Order, StagedItem
-from rs_server.staging.plan import Existing, Planned, Target, is_complete, is_growing, same, transfers
+from rs_server.staging.plan import Existing, Planned, Target, is_complete, is_growing, same, transfers, unchecked
 from rs_server.staging.publish import catalog_item, superseded
 from rs_server.staging.rows import StagingRows
 from rs_server.staging.transfer import Reached, nowhere
@@ -238,13 +238,13 @@ class _Step:
     async def _plan(self) -> bool:
         """Note what was asked for, as much as there is time for in one step; whether that is all of it."""
         begin, noted = time.monotonic(), _SoFar.read(self.run.memory.get(_SO_FAR))
-        so_far = noted
+        so_far, unknown = noted, noted.unchecked
         async for found, so_far in self._wanted(noted):
             if so_far.items > _MOST_ITEMS:
                 raise BadInput(f"more than {_MOST_ITEMS} items are too many for one job", hint="narrow the search")
-            await self._note(found)
+            unknown += await self._note(found)
             if time.monotonic() - begin > self.of.plan_s:
-                await self.run.remember(**{_SO_FAR: so_far.written})
+                await self.run.remember(**{_SO_FAR: replace(so_far, unchecked=unknown).written})
                 await self.run.settle(await self.of.rows.progress(self.run.id))
                 return False
         progress = await self.of.rows.progress(self.run.id)
@@ -252,6 +252,9 @@ class _Step:
         if so_far.unfinished and not self.request.follow:
             growing = f"{so_far.unfinished} of the sessions are still growing"
             await self.run.tell(f"{growing}, and only what is there now is staged")
+        if unknown:
+            strange = f"{unknown} of the files have checksums of no known kind"
+            await self.run.tell(f"{strange}: their sizes alone are checked")
         what = f"{progress.files_total} files of {so_far.items} items, {progress.bytes_total} bytes"
         await self.run.say(f"staging {what}")
         await self.run.remember(**{PLANNED: "yes", _SO_FAR: None})
@@ -287,7 +290,8 @@ class _Step:
         except RsError as error:
             return NewItem(source, {}, ItemState.FAILED, error.detail)
 
-    async def _note(self, found: Sequence[Found | NewItem]) -> None:
+    async def _note(self, found: Sequence[Found | NewItem]) -> int:
+        """Note some of what was asked for; of how many files the checksum cannot be checked."""
         ids = [each[0].item for each in found if isinstance(each, tuple)]
         there = await self.of.catalog.items(self.target.full, ids)
         doubts = await _gathered(self._doubt_of(each) for each in found)
@@ -302,6 +306,7 @@ class _Step:
             )
             planned = [(item, each) for source, item in made.items() for each in files[source]]
             await self.of.rows.add_transfers(conn, self._order(), planned)
+        return sum(unchecked(each.asset) is not None for _, each in planned)
 
     def _decided(
         self,
@@ -594,6 +599,7 @@ class _SoFar:
     page: str | None = None
     items: int = 0
     unfinished: int = 0  # sessions that grow
+    unchecked: int = 0  # files whose checksum cannot be checked
 
     @classmethod
     def read(cls, written: str | None) -> _SoFar:

@@ -339,3 +339,11 @@ async def test_a_plan_that_takes_long_lets_others_have_their_turn(bench: Bench) 
     assert isinstance(await bench.step(), Outcome)
     assert len(bench.catalog.there) == number
     assert (await bench.log())[0].startswith(f"staging {4 * number} files of {number} items")
+
+
+async def test_the_log_says_whose_checksums_cannot_be_checked(bench: Bench) -> None:
+    bench.station.session["assets"][name_of(1, 1)]["file:checksum"] = "99aa"
+    bench.station.session["assets"][name_of(1, 2)]["file:checksum"] = "d50110" + "a" * 32
+    await bench.job(PATH)
+    await bench.step()
+    assert "1 of the files have checksums of no known kind: their sizes alone are checked" in await bench.log()
