@@ -196,6 +196,9 @@ class StagingSettings(Section):
     lease_s: float = Field(10, gt=0, description="A worker that has not shown itself for so long is taken for dead")
     patience_s: float = Field(3600, gt=0, description="How long a file may fail to come on before it is given up")
     follow_every_s: float = Field(3, gt=0, description="Between two looks at a session that grows")
+    totals_s: float = Field(
+        300, ge=0, description="How long the totals of a session that is followed, and looks complete, are waited for"
+    )
     follow_idle_s: float = Field(1800, gt=0, description="A session that has not grown for so long never ends")
     subscriptions_every_s: float = Field(10, gt=0, description="Between two looks for a standing order")
     overlap_s: float = Field(86_400, ge=0, description="How late stations publish items under an earlier date")

@@ -85,7 +85,7 @@ class Stations(Protocol):
         """An item, or ``NotFound``."""
         ...
 
-    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
         """What the station counted of a session, by channel."""
         ...
 
@@ -311,7 +311,7 @@ class Preparation:
                     counted = await self.stations.quality(source.service, source.collection, document)
                 except (StationError, NotFound, BadInput):
                     return []
-                return [dict(each) for each in counted]
+                return [dict(each) for each in counted or ()]
         return []
 
     # --- staging ------------------------------------------------------------------------------------------------------

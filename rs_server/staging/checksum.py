@@ -1,53 +1,33 @@
-"""Checksums as STAC writes them: a multihash, that is a code, a length and the digest, in hexadecimal."""
+"""The checksum of a file that is carried, and whether its bytes are CADUs."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from typing import Protocol
-
-from blake3 import blake3
+from rs_server.storage import checksums
+from rs_server.storage.checksums import BLAKE3, MD5, Multihash
 
 CADU_BYTES = 2044  # sync marker and codeblock, as stations deliver them
 _SYNC_MARKER = bytes.fromhex("1acffc1d")  # CCSDS 131.0-B, 9.3.3
 _NOISY = 0.5  # a bad pass has CADUs whose marker is damaged; bytes that are no CADUs have next to no markers
 
 
-class Digest(Protocol):
-    """A hash under way."""
+def announced(checksum: str | None) -> Multihash | None:
+    """The checksum that a source names, or None where it names none of a known kind.
 
-    def update(self, data: bytes | bytearray, /) -> object:
-        """Take more bytes."""
-        ...
-
-    def hexdigest(self) -> str:
-        """The digest of all bytes taken."""
-        ...
-
-
-def _md5() -> Digest:
-    return hashlib.md5(usedforsecurity=False)  # what stations name; it finds accidents, not attackers
-
-
-# https://github.com/multiformats/multicodec: code and length of the digest
-_KNOWN: tuple[tuple[str, Callable[[], Digest]], ...] = (
-    ("d50110", _md5),
-    ("1220", hashlib.sha256),
-    ("1620", hashlib.sha3_256),
-    ("1e20", blake3),
-)
-_OWN = ("1e20", blake3)  # where the source names none that we know: the fastest
+    32 digits alone are an MD5: items of older catalogs have it without its code.
+    """
+    text = checksum or ""
+    if len(text) == MD5.digits and all(digit in "0123456789abcdef" for digit in text.lower()):
+        return Multihash(MD5, text.lower())
+    return checksums.read(text)
 
 
 class Checker:
     """Makes the checksum of a file that comes in order: of the kind that its source names, else a BLAKE3."""
 
     def __init__(self, expected: str | None) -> None:
-        text = (expected or "").lower()
-        known = next(((prefix, make) for prefix, make in _KNOWN if text.startswith(prefix)), None)
-        self._expected = text if known else None
-        self._prefix, make = known or _OWN
-        self._digest = make()
+        self._expected = announced(expected)
+        self._kind = self._expected.kind if self._expected else BLAKE3  # the fastest
+        self._digest = self._kind.begin()
 
     def update(self, data: bytes | bytearray) -> None:
         """Take more bytes."""
@@ -56,12 +36,12 @@ class Checker:
     @property
     def multihash(self) -> str:
         """The checksum of the bytes so far."""
-        return f"{self._prefix}{self._digest.hexdigest()}"
+        return str(Multihash(self._kind, self._digest.hexdigest()))
 
     @property
-    def met(self) -> bool:
-        """Whether the bytes so far are those that the source's checksum was made of; True if it names none."""
-        return self._expected in (None, self.multihash)
+    def met(self) -> bool | None:
+        """Whether the bytes so far are those that the source's checksum was made of; None: it names none we know."""
+        return None if self._expected is None else self.multihash == str(self._expected)
 
 
 class Frames:

@@ -32,7 +32,7 @@ class Inspector:
         """The multihash of the bytes; ``Changed`` when they are not what was announced."""
         if self._seen != self._size:
             raise Changed(f"{self._name} has {self._seen} bytes, not the {self._size} announced")
-        if not self._checker.met:
+        if self._checker.met is False:
             raise Changed(f"{self._name} does not have the checksum announced")
         if self._frames is not None and not self._frames.aligned:
             raise Changed(f"{self._name} is not made of CADUs")

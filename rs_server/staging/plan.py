@@ -12,10 +12,12 @@ from rs_server.access.policy import Service
 from rs_server.catalog.names import CollectionName
 from rs_server.errors import BadInput
 from rs_server.processes.references import Reference
+from rs_server.staging.checksum import announced
 from rs_server.storage import layout
 
 COMPLETE = "rs:complete"  # what a station's item says of a session: whether all its files are there
 ONLINE = "rs:online"  # what an archive's item says: whether its file is at hand
+UNCHECKED = "rs:checksum_unchecked"  # what is said of a file's bytes in a way that nobody here can check
 
 
 class Existing(StrEnum):
@@ -71,6 +73,14 @@ def transfers(
     return tuple(replace(each, offline=offline, expires=expires) for each in planned)
 
 
+def unchecked(asset: Mapping[str, Any]) -> str | None:
+    """The checksum that a source names where it is of no known kind, so that the file's size alone is checked."""
+    told = asset.get("file:checksum")
+    if told is None:
+        return asset.get(UNCHECKED)
+    return told if announced(told) is None else None
+
+
 def is_offline(item: Mapping[str, Any]) -> bool:
     """Whether an archive must be asked to bring the item's files back first."""
     return (item.get("properties") or {}).get(ONLINE) is False
@@ -99,11 +109,10 @@ def same(item: Mapping[str, Any], published: Mapping[str, Any], wanted: frozense
 
 
 def _same(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
-    told, kept = theirs.get("file:checksum"), ours.get("file:checksum")
-    comparable = told and kept and str(told)[:4].lower() == str(kept)[:4].lower()
+    told, kept = announced(theirs.get("file:checksum")), announced(ours.get("file:checksum"))
     return (
         theirs.get("file:size") == ours.get("file:size")
-        and (not comparable or str(told).lower() == str(kept).lower())
+        and (told is None or kept is None or told.kind != kept.kind or told == kept)
         and theirs.get("externalIds", ours.get("externalIds")) == ours.get("externalIds")
     )
 
@@ -120,6 +129,9 @@ def _planned(source: Reference, name: str, asset: Mapping[str, Any], station: st
     size = asset.get("file:size")
     if not isinstance(size, int) or size < 0:
         raise BadInput(f"the station does not tell the size of {name}, so it could not be checked")
+    checksum = asset.get("file:checksum")
+    if not isinstance(checksum, str | None):
+        raise BadInput(f"what is said to be the checksum of {name} is none")
     if source.service == Service.CATALOG:
         layout.parse(str(asset.get("href")))
-    return Planned(name, asset, station, target.key(source.item, name), size, asset.get("file:checksum"))
+    return Planned(name, asset, station, target.key(source.item, name), size, checksum)

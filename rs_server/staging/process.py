@@ -39,13 +39,15 @@ from rs_server.processes.references import Reference, parse
 from rs_server.processes.run import Run
 from rs_server.settings import StagingSettings
 from rs_server.staging import found as finding
+from rs_server.staging import totals
 from rs_server.staging.archive import Asked
 from rs_server.staging.found import Finder, Found
 from rs_server.staging.inputs import StagingInputs, StagingRequest, sorted_out
 from rs_server.staging.model import Carried, ItemState, NewItem, Order, StagedItem
-from rs_server.staging.plan import Existing, Planned, Target, is_complete, is_growing, same, transfers
+from rs_server.staging.plan import Existing, Planned, Target, is_complete, is_growing, same, transfers, unchecked
 from rs_server.staging.publish import catalog_item, superseded
 from rs_server.staging.rows import StagingRows
+from rs_server.staging.totals import Totals
 from rs_server.staging.transfer import Reached, nowhere
 from rs_server.storage import layout
 from rs_server.storage.layout import Buckets, Location
@@ -90,8 +92,8 @@ class Catalog(finding.Catalog, Protocol):
 class Stations(finding.Stations, Protocol):
     """What staging needs of the stations."""
 
-    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """What the station says of each channel of a session; empty where it says nothing (yet)."""
+    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+        """What the station says of each channel of a session so far; None where it never says anything."""
         ...
 
 
@@ -238,13 +240,15 @@ class _Step:
     async def _plan(self) -> bool:
         """Note what was asked for, as much as there is time for in one step; whether that is all of it."""
         begin, noted = time.monotonic(), _SoFar.read(self.run.memory.get(_SO_FAR))
-        so_far = noted
+        so_far, unsure = noted, Counter(unchecked=noted.unchecked, untold=noted.untold)
         async for found, so_far in self._wanted(noted):
             if so_far.items > _MOST_ITEMS:
                 raise BadInput(f"more than {_MOST_ITEMS} items are too many for one job", hint="narrow the search")
-            await self._note(found)
+            unsure += await self._note(found)
             if time.monotonic() - begin > self.of.plan_s:
-                await self.run.remember(**{_SO_FAR: so_far.written})
+                await self.run.remember(
+                    **{_SO_FAR: replace(so_far, unchecked=unsure["unchecked"], untold=unsure["untold"]).written}
+                )
                 await self.run.settle(await self.of.rows.progress(self.run.id))
                 return False
         progress = await self.of.rows.progress(self.run.id)
@@ -252,6 +256,12 @@ class _Step:
         if so_far.unfinished and not self.request.follow:
             growing = f"{so_far.unfinished} of the sessions are still growing"
             await self.run.tell(f"{growing}, and only what is there now is staged")
+        if unsure["unchecked"]:
+            strange = f"{unsure['unchecked']} of the files have checksums of no known kind"
+            await self.run.tell(f"{strange}: their sizes alone are checked")
+        if unsure["untold"]:
+            silent = f"of {unsure['untold']} of the sessions the station has not told the totals yet"
+            await self.run.tell(f"{silent}, and what it lists is staged")
         what = f"{progress.files_total} files of {so_far.items} items, {progress.bytes_total} bytes"
         await self.run.say(f"staging {what}")
         await self.run.remember(**{PLANNED: "yes", _SO_FAR: None})
@@ -287,13 +297,14 @@ class _Step:
         except RsError as error:
             return NewItem(source, {}, ItemState.FAILED, error.detail)
 
-    async def _note(self, found: Sequence[Found | NewItem]) -> None:
+    async def _note(self, found: Sequence[Found | NewItem]) -> Counter[str]:
+        """Note some of what was asked for; how many files and sessions of it cannot be checked as others are."""
         ids = [each[0].item for each in found if isinstance(each, tuple)]
         there = await self.of.catalog.items(self.target.full, ids)
-        doubts = await _gathered(self._doubt_of(each) for each in found)
+        said = await _gathered(self._totals_of(each) for each in found)
         decided = [
-            (each, ()) if isinstance(each, NewItem) else self._decided(*each, there, doubt)
-            for each, doubt in zip(found, doubts, strict=True)
+            (each, ()) if isinstance(each, NewItem) else self._decided(*each, there, of_it)
+            for each, of_it in zip(found, said, strict=True)
         ]
         files = {new.source: planned for new, planned in decided}
         async with self.run.transaction() as conn:
@@ -302,29 +313,35 @@ class _Step:
             )
             planned = [(item, each) for source, item in made.items() for each in files[source]]
             await self.of.rows.add_transfers(conn, self._order(), planned)
+        silent = (new for (new, _), of_it in zip(decided, said, strict=True) if of_it.untold)
+        return Counter(
+            unchecked=sum(unchecked(each.asset) is not None for _, each in planned),
+            untold=sum(new.source in made and new.state is ItemState.CARRYING for new in silent),
+        )
 
     def _decided(
         self,
         source: Reference,
         document: dict[str, Any],
         there: Mapping[str, Mapping[str, Any]],
-        doubt: str | None,
+        said: Totals,
     ) -> tuple[NewItem, tuple[Planned, ...]]:
-        """What is to be done with one item; ``doubt`` is what its station says against its files.
+        """What is to be done with one item, of whose files its station has ``said`` something.
 
         A session in doubt grows still, where it is followed: its last files may be listed late.
         """
         before = there.get(source.item)
         if before is not None and self.request.existing is Existing.FAIL:
             return NewItem(source, document, ItemState.FAILED, _THERE), ()
-        growing = self.request.follow and (is_growing(document) or doubt is not None)
+        growing = self.request.follow and (is_growing(document) or said.doubt is not None)
         bucket = self.of.buckets.of(self.target, (document.get("properties") or {}).get("product:type"))
         if before is not None and (
             self.request.existing is Existing.SKIP or (not growing and self._same(document, before))
         ):
             return NewItem(source, document, ItemState.SKIPPED, _THERE), ()
-        if doubt is not None and not growing:
-            return NewItem(source, document, ItemState.FAILED, doubt), ()
+        if said.doubt is not None and not growing:
+            return NewItem(source, document, ItemState.FAILED, said.doubt), ()
+        growing = growing or (self.request.follow and said.untold is not None)
         try:
             planned = self._so_far(source, document) if growing else self._transfers(source, document)
         except RsError as error:
@@ -379,9 +396,10 @@ class _Step:
     async def _look_again(self, item: StagedItem) -> None:
         """New files of a session are carried; one that is complete is whole when they are there."""
         document = await self.of.finder.one(item.source)
-        doubt = "files are still to come" if is_growing(document) else await self._doubt(item.source, document)
-        planned = (self._transfers if doubt is None else self._so_far)(item.source, document)
+        said = Totals("files are still to come") if is_growing(document) else await self._totals(item.source, document)
         idle_s = await self.of.rows.idle_s(item.id)
+        whole = said.doubt is None and (said.untold is None or idle_s > self.of.settings.totals_s)
+        planned = (self._transfers if whole else self._so_far)(item.source, document)
         async with self.run.transaction() as conn:
             # Files before their item, as carriers lock them: else the two would wait for one another.
             new = await self.of.rows.add_transfers(conn, self._order(), [(item.id, each) for each in planned])
@@ -389,27 +407,29 @@ class _Step:
                 await conn.rollback()
                 return
             await self.of.rows.update_item(conn, item.id, document)
-            if doubt is None:
+            whole = whole and (said.untold is None or not new)
+            if whole:
                 await self.of.rows.grown_up(conn, item.id)
-            elif not new and idle_s > self.of.settings.follow_idle_s:
-                reason = f"the session did not grow for {idle_s:.0f} s, and is not complete: {doubt}"
+            elif said.doubt is not None and not new and idle_s > self.of.settings.follow_idle_s:
+                reason = f"the session did not grow for {idle_s:.0f} s, and is not complete: {said.doubt}"
                 await self.of.rows.set_item(conn, item.id, ItemState.FAILED, reason)
-        if doubt is None:
-            await self.run.tell(f"{item.source.item} is complete")
+        if whole:
+            unsaid = f", as far as can be told: in {idle_s:.0f} s {said.untold}" if said.untold else ""
+            await self.run.tell(f"{item.source.item} is complete{unsaid}")
 
-    async def _doubt(self, source: Reference, document: Mapping[str, Any]) -> str | None:
-        """What the station's own totals say against a session that looks complete."""
+    async def _totals(self, source: Reference, document: Mapping[str, Any]) -> Totals:
+        """What the station's own totals say of a session that looks complete."""
         try:
             told = await self.of.stations.quality(source.service, source.collection, document)
         except StationRefused:  # it does not tell them
-            return None
-        return against_totals(document, told)
+            told = None
+        return totals.against(document, told)
 
-    async def _doubt_of(self, found: Found | NewItem) -> str | None:
+    async def _totals_of(self, found: Found | NewItem) -> Totals:
         """The same of an item that was found at a station, when it is a session that looks complete."""
         if isinstance(found, NewItem) or found[0].service == Service.CATALOG or not is_complete(found[1]):
-            return None
-        return await self._doubt(*found)
+            return Totals()
+        return await self._totals(*found)
 
     # Ordering: files that an archive must bring back first.
 
@@ -594,6 +614,8 @@ class _SoFar:
     page: str | None = None
     items: int = 0
     unfinished: int = 0  # sessions that grow
+    unchecked: int = 0  # files whose checksum cannot be checked
+    untold: int = 0  # sessions that are staged before their totals are known
 
     @classmethod
     def read(cls, written: str | None) -> _SoFar:
@@ -609,20 +631,6 @@ class _SoFar:
         """With what was found now."""
         growing = sum(is_growing(each[1]) for each in found if isinstance(each, tuple))
         return replace(self, items=self.items + len(found), unfinished=self.unfinished + growing)
-
-
-def against_totals(document: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> str | None:
-    """What a station's totals of each channel (files, bytes) say against the files that it lists; None: nothing."""
-    assets: Mapping[str, Mapping[str, Any]] = document.get("assets") or {}
-    for channel in told:
-        files = [each for each in assets.values() if each.get("cadip:channel") == channel.get("Channel")]
-        for what, announced, found in (
-            ("files", channel.get("TotalChunks"), len(files)),
-            ("bytes", channel.get("TotalVolume"), sum(each.get("file:size", 0) for each in files)),
-        ):
-            if announced is not None and int(announced) != found:
-                return f"channel {channel.get('Channel')} has {found} {what}, and its quality record says {announced}"
-    return None
 
 
 def _refuse_twins(sources: Sequence[Reference]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from rs_server.catalog.names import CollectionName
 from rs_server.processes.references import Reference
 from rs_server.staging.model import Carried
+from rs_server.staging.plan import UNCHECKED, unchecked
 from rs_server.storage import layout
 from rs_server.storage.layout import Location
 from rs_server.storage.stac import (
@@ -88,6 +89,7 @@ def _asset(file: Carried, place: Place) -> dict[str, Any]:
         "roles": ["data"],
         "type": "application/octet-stream",
         **kept,
+        **({UNCHECKED: told} if (told := unchecked(file.asset)) else {}),
         "title": kept.get("title", file.name),
         "href": layout.href(place.bucket, file.key),
         "file:size": file.size,

@@ -211,20 +211,21 @@ class Stations:
             raise NotFound(f"collection {collection} has no item {item_id}")
         return page.items[0]
 
-    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """What the station says of each series of the item's files; empty where it says nothing, or not yet."""
+    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+        """What the station says of each series of the item's files so far; None where it never says anything."""
         station = self._station(service, collection)
         kind = station.kind
         if not kind.quality:
-            return []
+            return None
         key = f"{kind.entity_set}({_entity_id(item['properties'])})"
         try:
             answer = await station.session.query(key, {"$expand": kind.quality})
         except StationRefused as error:
             if error.members.get("answered") not in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_IMPLEMENTED):
                 raise
-            return []
-        return list(answer.get(kind.quality) or ())
+            return None
+        told = answer.get(kind.quality)
+        return None if told is None else list(told)
 
     async def verified(self, service: str, collection: str, item: dict[str, Any]) -> None:
         """Hold a session that looks complete against what its station says of it: it is not, where they disagree."""
@@ -233,7 +234,7 @@ class Stations:
         kind = self._station(service, collection).kind
         try:
             told = await self.quality(service, collection, item)
-            found = disagreements(kind, sizes_of(kind, item), told)
+            found = disagreements(kind, sizes_of(kind, item), told or ())
         except (KeyError, TypeError, ValueError) as error:
             raise StationRefused(
                 self.station_of(service, collection), f"what it says of its files cannot be read: {error!r}"

@@ -72,7 +72,8 @@ class Mapper:
         self._login = _login(issuer) if issuer else None
         self._scheme, self._type, self._role = kind.name, kind.assets.type, kind.assets.role
         self._own = _Reading(kind.properties)
-        self._of_assets = _Reading(kind.assets.properties, (*_ASSET, *([_REFS] if issuer else [])))
+        of_assets = (*kind.assets.properties, *kind.assets.instead)
+        self._of_assets = _Reading(of_assets, (*_ASSET, *([_REFS] if issuer else [])))
         self._texts = _AssetTexts(kind, with_login=issuer is not None)
         self._always = [each.url for each in kind.extensions if not each.properties]
         self._always += [AUTHENTICATION] if issuer else []

@@ -109,6 +109,7 @@ class Assets:
     properties: tuple[Property, ...]
     type: str = "application/octet-stream"
     files: Files | None = None
+    instead: tuple[Property, ...] = ()  # only assets that lack one of the properties have these
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

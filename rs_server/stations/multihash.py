@@ -1,27 +1,30 @@
-"""Checksums as the multihash of the STAC file extension: lower-case hexadecimal, function and length first."""
+"""Checksums as stations list them, read as the multihash of the STAC file extension."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-# What stations call it → (multihash code and length, hexadecimal digits). The first one present is taken.
-PREFIXES = {
-    "SHA256": ("1220", 64),
-    "SHA3256": ("1620", 64),
-    "MD5": ("d50110", 32),
-    "BLAKE3": ("1e20", 64),
-}
+from rs_server.storage.checksums import KINDS, Multihash
 
 
 def of(checksums: Iterable[dict[str, Any]]) -> str | None:
-    """The multihash of an OData ``Checksum`` collection, or None if no entry is of a known form."""
+    """The multihash of an OData ``Checksum`` collection, or None if no entry is of a known form.
+
+    Of several it is the one whose kind comes first in the table of kinds.
+    """
     values = {_plain(str(each.get("Algorithm"))): str(each.get("Value")).lower() for each in checksums}
-    for algorithm, (prefix, digits) in PREFIXES.items():
-        value = values.get(algorithm, "")
-        if len(value) == digits and all(digit in "0123456789abcdef" for digit in value):
-            return prefix + value
+    for kind in KINDS:
+        value = values.get(_plain(kind.name), "")
+        if len(value) == kind.digits and all(digit in "0123456789abcdef" for digit in value):
+            return str(Multihash(kind, value))
     return None
+
+
+def unchecked(checksums: Iterable[dict[str, Any]]) -> str | None:
+    """What a ``Checksum`` collection says where none of its entries is of a known form, as ``CRC32 1a2b3c4d``."""
+    told = [each for each in checksums if each.get("Value")]
+    return None if of(told) else ", ".join(f"{each.get('Algorithm')} {each['Value']}" for each in told) or None
 
 
 def _plain(algorithm: str) -> str:

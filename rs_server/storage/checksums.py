@@ -1,9 +1,10 @@
-"""Checksums of stored files as STAC writes them: a multihash, in hexadecimal."""
+"""Checksums of files as STAC writes them: a multihash, that is a code, a length and the digest, in hexadecimal."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from blake3 import blake3
@@ -12,7 +13,7 @@ from blake3 import blake3
 class Digest(Protocol):
     """A hash under way."""
 
-    def update(self, data: bytes, /) -> object:
+    def update(self, data: bytes | bytearray, /) -> object:
         """Take more bytes."""
         ...
 
@@ -21,27 +22,65 @@ class Digest(Protocol):
         ...
 
 
-# https://github.com/multiformats/multicodec: code and length of the digest → how it is made
-_KINDS: dict[str, Callable[[], Digest]] = {
-    "d50110": lambda: hashlib.md5(usedforsecurity=False),  # what stations name; it finds accidents, not attackers
-    "1114": lambda: hashlib.sha1(usedforsecurity=False),
-    "1220": hashlib.sha256,
-    "1340": hashlib.sha512,
-    "1620": hashlib.sha3_256,
-    "1e20": blake3,
-}
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of checksum: ``prefix`` is the multihash's code and length, ``digits`` the digest's, in hexadecimal."""
+
+    name: str
+    prefix: str
+    digits: int
+    begin: Callable[[], Digest]
+
+
+# https://github.com/multiformats/multicodec. MD5 is what stations name; it finds accidents, not attackers.
+MD5 = Kind("MD5", "d50110", 32, lambda: hashlib.md5(usedforsecurity=False))
+BLAKE3 = Kind("BLAKE3", "1e20", 64, blake3)
+KINDS = (
+    Kind("SHA-256", "1220", 64, hashlib.sha256),
+    Kind("SHA-384", "2030", 96, hashlib.sha384),
+    Kind("SHA-512", "1340", 128, hashlib.sha512),
+    Kind("SHA3-256", "1620", 64, hashlib.sha3_256),
+    Kind("SHA3-384", "1530", 96, hashlib.sha3_384),
+    Kind("SHA3-512", "1440", 128, hashlib.sha3_512),
+    MD5,
+    BLAKE3,
+    Kind("SHA-1", "1114", 40, lambda: hashlib.sha1(usedforsecurity=False)),
+)
+_BARE = frozenset(kind.digits for kind in KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Multihash:
+    """A checksum; no bytes have one whose ``digest`` is cut short."""
+
+    kind: Kind
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.prefix}{self.digest}"
+
+
+def read(text: str) -> Multihash | None:
+    """The checksum that a text is, or None where its kind is not known.
+
+    As long as a digest alone it is no multihash: one digest in some thousands begins as if it were.
+    """
+    lower = text.lower()
+    if len(lower) in _BARE:
+        return None
+    kind = next((kind for kind in KINDS if lower.startswith(kind.prefix)), None)
+    return Multihash(kind, lower.removeprefix(kind.prefix)) if kind else None
 
 
 class Checker:
     """Holds bytes against a multihash; ``ValueError`` for one of an unknown kind."""
 
     def __init__(self, expected: object) -> None:
-        text = expected.lower() if isinstance(expected, str) else ""
-        prefix = next((prefix for prefix in _KINDS if text.startswith(prefix)), None)
-        if prefix is None:
-            raise ValueError("is not a multihash of a known kind (MD5, SHA-1, SHA-2, SHA3-256, BLAKE3)")
-        self._expected = text.removeprefix(prefix)
-        self._digest = _KINDS[prefix]()
+        told = read(expected) if isinstance(expected, str) else None
+        if told is None:
+            raise ValueError(f"is not a multihash of a known kind ({', '.join(kind.name for kind in KINDS)})")
+        self._expected = told.digest
+        self._digest = told.kind.begin()
 
     def update(self, data: bytes) -> None:
         """Take more bytes."""

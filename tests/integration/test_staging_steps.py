@@ -33,6 +33,7 @@ ANN = Principal("ann", roles=frozenset({"rs_cadip_*_read", "rs_cadip_*_download"
 PATH = f"/cadip/collections/s1-sgs/items/{SESSION}"
 OTHER = "/cadip/collections/s1-mti/items/OTHER"
 IDLE_S = 60.0
+TOTALS_S = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -81,20 +82,20 @@ class Catalog:
 class TwoStations(Station):
     """Beside the station with the session, another one with an item that is whole, and one with any number of them.
 
-    ``told`` are totals of channels.
+    ``told`` are totals of channels, None of a station that never tells them.
     """
 
-    told: Sequence[Mapping[str, Any]] = ()
+    told: Sequence[Mapping[str, Any]] | None = None
     meanwhile: Callable[[], Awaitable[None]] | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[str] = []
 
-    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
         if self.meanwhile is not None:
             await self.meanwhile()
-        return [*self.told]
+        return None if self.told is None else [*self.told]
 
     async def item(self, service: str, collection: str, item_id: str) -> dict[str, Any]:
         if collection == "s1-many":
@@ -125,7 +126,7 @@ class Bench:
             StagingRows(database, "own", 60),
             Place("own", "http://s3", "r", HOST),
             Buckets("own"),
-            StagingSettings(follow_idle_s=IDLE_S, patience_s=IDLE_S),
+            StagingSettings(follow_idle_s=IDLE_S, patience_s=IDLE_S, totals_s=TOTALS_S),
         )
 
     async def ask(self, query: str, *values: Any) -> list[dict[str, Any]]:
@@ -289,7 +290,7 @@ async def test_a_session_in_doubt_is_followed_until_its_last_files_are_listed(be
     session = bench.station.session
     session["properties"]["rs:complete"] = True
     last = session["assets"].pop(name_of(2, 2))
-    bench.station.told = [{"Channel": 2, "TotalChunks": 2}]
+    bench.station.told = [{"Channel": 1, "TotalChunks": 2}, {"Channel": 2, "TotalChunks": 2}]
     await bench.job(PATH, follow=True, assets=[name_of(2, 1), name_of(2, 2)])
     await bench.step()
     assert (await bench.items())[SESSION] == ("growing", None)
@@ -339,3 +340,75 @@ async def test_a_plan_that_takes_long_lets_others_have_their_turn(bench: Bench) 
     assert isinstance(await bench.step(), Outcome)
     assert len(bench.catalog.there) == number
     assert (await bench.log())[0].startswith(f"staging {4 * number} files of {number} items")
+
+
+async def test_the_log_says_whose_checksums_cannot_be_checked(bench: Bench) -> None:
+    bench.station.session["assets"][name_of(1, 1)]["file:checksum"] = "99aa"
+    bench.station.session["assets"][name_of(1, 2)]["file:checksum"] = "d50110" + "a" * 32
+    await bench.job(PATH)
+    await bench.step()
+    assert "1 of the files have checksums of no known kind: their sizes alone are checked" in await bench.log()
+
+
+WHOLE = [{"Channel": channel, "TotalChunks": 2} for channel in (1, 2)]
+
+
+async def _complete_without_totals(bench: Bench, **options: Any) -> None:
+    """A session whose files are all there, at a station that tells totals, and has not told those of this one yet."""
+    bench.station.session["properties"]["rs:complete"] = True
+    bench.station.told = []
+    await bench.job(PATH, **options)
+    await bench.step()
+
+
+async def test_totals_that_come_after_the_last_file_are_waited_for_and_held_against_it(bench: Bench) -> None:
+    await _complete_without_totals(bench, follow=True)
+    await bench.carry()
+    assert isinstance(await bench.step(), Pause)
+    assert (await bench.items())[SESSION] == ("growing", None)
+    bench.station.told = [{"Channel": 1, "TotalChunks": 3}, *WHOLE[1:]]
+    assert isinstance(await bench.step(), Pause)
+    bench.station.session["assets"]["late.raw"] = asset(1, 3)
+    await bench.step()
+    assert (await bench.items())[SESSION] == ("carrying", None)
+    assert "late.raw" in await bench.files()
+
+
+async def test_a_session_is_whole_once_its_totals_say_so(bench: Bench) -> None:
+    await _complete_without_totals(bench, follow=True)
+    await bench.carry()
+    bench.station.told = WHOLE
+    assert isinstance(await bench.step(), Outcome)
+    assert f"{SESSION} is complete" in await bench.log()
+
+
+async def test_totals_that_never_come_are_not_waited_for_for_ever(bench: Bench) -> None:
+    await _complete_without_totals(bench, follow=True)
+    await bench.carry()
+    long_ago = datetime.now(UTC) - timedelta(seconds=TOTALS_S + 1)
+    await bench.ask("UPDATE rs.staging_items SET grown = %s WHERE job = %s", long_ago, bench.id)
+    assert isinstance(await bench.step(), Outcome)
+    (line,) = [line for line in await bench.log() if line.startswith(f"{SESSION} is complete")]
+    assert line.endswith("s no quality record of channel 1 and 2 came")
+
+
+async def test_a_file_that_comes_late_begins_the_wait_for_the_totals_anew(bench: Bench) -> None:
+    await _complete_without_totals(bench, follow=True)
+    long_ago = datetime.now(UTC) - timedelta(seconds=TOTALS_S + 1)
+    await bench.ask("UPDATE rs.staging_items SET grown = %s WHERE job = %s", long_ago, bench.id)
+    bench.station.session["assets"]["late.raw"] = asset(1, 3)
+    await bench.step()
+    assert (await bench.items())[SESSION] == ("growing", None)
+
+
+async def test_without_follow_a_session_is_staged_before_its_totals_come_and_the_log_says_so(bench: Bench) -> None:
+    await _complete_without_totals(bench)
+    assert (await bench.items())[SESSION] == ("carrying", None)
+    told = "of 1 of the sessions the station has not told the totals yet, and what it lists is staged"
+    assert told in await bench.log()
+
+
+async def test_an_edition_that_is_the_same_is_not_staged_again_for_want_of_totals(bench: Bench) -> None:
+    bench.catalog.there[SESSION] = bench.station.session
+    await _complete_without_totals(bench, follow=True, existing="replace")
+    assert (await bench.items())[SESSION][0] == "skipped"

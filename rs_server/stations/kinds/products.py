@@ -118,4 +118,5 @@ FILE = Assets(
         prop("created", "PublicationDate", INSTANT),
         prop("expires", "EvictionDate", INSTANT),
     ),
+    instead=(prop("rs:checksum_unchecked", "Checksum", decode=multihash.unchecked),),
 )

@@ -149,9 +149,9 @@ class Station:
         """The session, whatever was asked for."""
         return Page([self.session])
 
-    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """Nothing is said."""
-        return []
+    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+        """Nothing is ever said."""
+        return None
 
     @asynccontextmanager
     async def download(

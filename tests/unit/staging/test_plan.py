@@ -8,7 +8,7 @@ import pytest
 from rs_server.catalog.names import CollectionName
 from rs_server.errors import BadInput
 from rs_server.processes.references import Reference
-from rs_server.staging.plan import Target, is_growing, is_offline, same, transfers
+from rs_server.staging.plan import Target, is_growing, is_offline, same, transfers, unchecked
 from tests.unit.staging.station import SESSION, checksum, item, name_of
 
 TARGET = Target(CollectionName("alice", "s1-cadu"), "job")
@@ -50,6 +50,7 @@ def test_only_the_assets_wanted() -> None:
         ({"a.raw": {"href": "x"}}, "size of a.raw"),
         ({"a.raw": {"href": "x", "file:size": -1}}, "size of a.raw"),
         ({"a.raw": {"href": "x", "file:size": "12"}}, "size of a.raw"),
+        ({"a.raw": {"href": "x", "file:size": 1, "file:checksum": 5}}, "checksum of a.raw is none"),
         ({"../../bob/a.raw": {"href": "x", "file:size": 1}}, "part of the name"),
     ],
 )
@@ -78,6 +79,21 @@ def test_what_an_item_says_of_itself(properties: dict[str, Any], *, growing: boo
     assert (is_growing({"properties": properties}), is_offline({"properties": properties})) == (growing, offline)
 
 
+@pytest.mark.parametrize(
+    ("asset", "told"),
+    [
+        ({}, None),
+        ({"file:checksum": checksum(b"a")}, None),
+        ({"file:checksum": checksum(b"a")[6:]}, None),
+        ({"file:checksum": "99aa"}, "99aa"),
+        ({"rs:checksum_unchecked": "CRC32 1a2b3c4d"}, "CRC32 1a2b3c4d"),
+        ({"rs:checksum_unchecked": "CRC32 1a2b3c4d", "file:checksum": checksum(b"a")}, None),
+    ],
+)
+def test_a_checksum_that_cannot_be_checked(asset: dict[str, Any], told: str | None) -> None:
+    assert unchecked(asset) == told
+
+
 def ours(**changes: Any) -> dict[str, Any]:
     """The catalog's edition of the session, with one asset changed."""
     published = {"assets": {name: {**asset, "file:checksum": "1e20aa"} for name, asset in item()["assets"].items()}}
@@ -94,6 +110,8 @@ def ours(**changes: Any) -> dict[str, Any]:
         ({}, {"file:checksum": checksum(b"a")}, True),  # of another kind: they cannot be compared
         ({"file:checksum": checksum(b"a")}, {"file:checksum": checksum(b"a").upper()}, True),
         ({"file:checksum": checksum(b"b")}, {"file:checksum": checksum(b"a")}, False),
+        ({"file:checksum": checksum(b"b")}, {"file:checksum": checksum(b"a")[6:]}, False),  # an MD5 without its code
+        ({"file:checksum": checksum(b"a")}, {"file:checksum": checksum(b"a")[6:]}, True),
     ],
 )
 def test_whether_an_edition_is_the_same(changes: dict[str, Any], told: dict[str, Any], *, equal: bool) -> None:

@@ -9,7 +9,7 @@ from rs_server.access.policy import Principal
 from rs_server.catalog.names import CollectionName
 from rs_server.errors import BadInput, Forbidden, NotFound, RsError, StationUnavailable
 from rs_server.staging.inputs import StagingInputs
-from rs_server.staging.process import Staging, against_totals
+from rs_server.staging.process import Staging
 from rs_server.storage.layout import Buckets
 from rs_server.storage.stac import Place
 from tests.unit.staging.station import SESSION, Station, name_of
@@ -184,24 +184,3 @@ async def test_two_items_of_one_id_are_refused() -> None:
     twice = [{"href": SGS}, {"href": SGS.replace("s1-sgs", "s1-mti")}]
     with pytest.raises(BadInput, match="two of the items"):
         await admitted({"items": twice})
-
-
-FILE = {"cadip:channel": 1, "file:size": 10}
-
-
-@pytest.mark.parametrize(
-    ("told", "doubt"),
-    [
-        ([], None),
-        ([{"Channel": 1, "TotalChunks": 2, "TotalVolume": 20}], None),
-        ([{"Channel": 1, "TotalChunks": "2", "TotalVolume": "20"}], None),
-        ([{"Channel": 1}], None),
-        ([{"Channel": 1, "TotalChunks": 3}], "channel 1 has 2 files, and its quality record says 3"),
-        ([{"Channel": 1, "TotalVolume": 21}], "channel 1 has 20 bytes, and its quality record says 21"),
-        ([{"Channel": 2, "TotalChunks": 1}], "channel 2 has 0 files, and its quality record says 1"),
-    ],
-)
-def test_what_a_station_says_of_a_session_is_held_against_its_files(
-    told: list[dict[str, Any]], doubt: str | None
-) -> None:
-    assert against_totals({"assets": {"a": FILE, "b": FILE}}, told) == doubt

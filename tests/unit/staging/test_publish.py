@@ -1,5 +1,6 @@
 """The published item is valid STAC, and says of our copy what is true of it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -67,6 +68,14 @@ def test_assets_point_at_our_copy() -> None:
     assert asset["alternate"] == {
         "https": {"href": f"{SERVED}/{name}", "alternate:name": "HTTPS", "auth:refs": ["oidc"]}
     }
+
+
+def test_a_checksum_that_could_not_be_checked_stays_beside_our_own() -> None:
+    told = [replace(file, asset={**file.asset, "file:checksum": "99aa"}) for file in files()[:1]]
+    document = catalog_item(SOURCE, item(), told, TARGET, PLACE, NOW)
+    (asset,) = document["assets"].values()
+    assert (asset["file:checksum"], asset["rs:checksum_unchecked"]) == (told[0].digest, "99aa")
+    assert item_faults(document) == []
 
 
 def test_no_address_of_the_station_is_left() -> None:

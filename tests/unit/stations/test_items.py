@@ -233,6 +233,10 @@ def test_container_suffixes(name: str, item_id: str) -> None:
         ([("MD5", "d41d8cd98f00b204e9800998ecf8427e"), ("SHA-256", "a" * 64)], "1220" + "a" * 64),
         ([("SHA3-256", "b" * 64)], "1620" + "b" * 64),
         ([("BLAKE3", "c" * 64)], "1e20" + "c" * 64),
+        ([("SHA-512", "d" * 128)], "1340" + "d" * 128),
+        ([("SHA384", "e" * 96)], "2030" + "e" * 96),
+        ([("SHA-1", "f" * 40), ("MD5", "A" * 32)], "d50110" + "a" * 32),
+        ([("SHA-1", "f" * 40)], "1114" + "f" * 40),
         ([("MD5", "short")], None),
         ([("CRC32", "00000000")], None),
         ([], None),
@@ -240,3 +244,26 @@ def test_container_suffixes(name: str, item_id: str) -> None:
 )
 def test_multihash(checksums: list[tuple[str, str]], expected: str | None) -> None:
     assert multihash.of([{"Algorithm": name, "Value": value} for name, value in checksums]) == expected
+
+
+@pytest.mark.parametrize(
+    ("checksums", "expected"),
+    [
+        ([("CRC32", "1a2b3c4d")], "CRC32 1a2b3c4d"),
+        ([("CRC32", "1a2b3c4d"), ("MD5", "short")], "CRC32 1a2b3c4d, MD5 short"),
+        ([("CRC32", "1a2b3c4d"), ("MD5", "a" * 32)], None),
+        ([("CRC32", "")], None),
+        ([], None),
+    ],
+)
+def test_checksums_that_cannot_be_checked_are_shown(checksums: list[tuple[str, str]], expected: str | None) -> None:
+    assert multihash.unchecked([{"Algorithm": name, "Value": value} for name, value in checksums]) == expected
+
+
+def test_an_asset_shows_the_checksum_that_cannot_be_checked() -> None:
+    entity = json.loads((Path(__file__).parent / "cases/auxip/processor_parameters.json").read_text())["entity"]
+    crc = {**entity, "Checksum": [{"Algorithm": "CRC32", "Value": "1a2b3c4d"}]}
+    for given, told in ((entity, None), (crc, "CRC32 1a2b3c4d")):
+        (asset,) = _item(KINDS["auxip"], given, [])["assets"].values()
+        assert asset.get("rs:checksum_unchecked") == told
+        assert ("file:checksum" in asset) is (told is None)
