@@ -64,6 +64,8 @@ _MOST_ITEMS = 100_000
 _TOLD_AGAIN_S = 600.0  # how often the log says that a job waits for the same thing still
 _THERE = "it is in the collection already"
 
+_Decided = tuple[NewItem, tuple[Planned, ...]]
+
 
 class Catalog(finding.Catalog, Protocol):
     """What staging needs of the catalog."""
@@ -302,12 +304,14 @@ class _Step:
         ids = [each[0].item for each in found if isinstance(each, tuple)]
         there = await self.of.catalog.items(self.target.full, ids)
         said = await _gathered(self._totals_of(each) for each in found)
-        decided = [
+        decided: list[_Decided] = [
             (each, ()) if isinstance(each, NewItem) else self._decided(*each, there, of_it)
             for each, of_it in zip(found, said, strict=True)
         ]
-        files = {new.source: planned for new, planned in decided}
         async with self.run.transaction() as conn:
+            names = [new.source.item for new, _ in decided]
+            decided = _told_apart(decided, await self.of.rows.named(conn, self.run.id, names))
+            files = {new.source: planned for new, planned in decided}
             made = await self.of.rows.add_items(
                 conn, self.run.id, list({new.source: new for new, _ in decided}.values())
             )
@@ -325,7 +329,7 @@ class _Step:
         document: dict[str, Any],
         there: Mapping[str, Mapping[str, Any]],
         said: Totals,
-    ) -> tuple[NewItem, tuple[Planned, ...]]:
+    ) -> _Decided:
         """What is to be done with one item, of whose files its station has ``said`` something.
 
         A session in doubt grows still, where it is followed: its last files may be listed late.
@@ -631,6 +635,23 @@ class _SoFar:
         """With what was found now."""
         growing = sum(is_growing(each[1]) for each in found if isinstance(each, tuple))
         return replace(self, items=self.items + len(found), unfinished=self.unfinished + growing)
+
+
+def _told_apart(decided: Iterable[_Decided], there: Iterable[Reference]) -> list[_Decided]:
+    """The same, without files of items that would be one item of the collection with another one, new or ``there``."""
+    first: dict[str, Reference] = {}
+    for source in there:
+        first.setdefault(source.item, source)
+    found: list[_Decided] = []
+    for new, planned in decided:
+        lost = new.state in (ItemState.FAILED, ItemState.GONE)
+        other = new.source if lost else first.setdefault(new.source.item, new.source)
+        if other == new.source:
+            found.append((new, planned))
+        else:
+            reason = f"{other.path} has the same id, and one collection has no two items of one id"
+            found.append((replace(new, state=ItemState.FAILED, reason=reason), ()))
+    return found
 
 
 def _refuse_twins(sources: Sequence[Reference]) -> None:

@@ -102,6 +102,15 @@ class StagingRows:
         )
         return {Reference(row["service"], row["collection"], row["item"]): row["id"] for row in await made.fetchall()}
 
+    async def named(self, conn: AsyncConnection[Row], job: UUID, names: Sequence[str]) -> list[Reference]:
+        """The items of a job that have one of these ids and have not failed."""
+        found = await conn.execute(
+            "SELECT service, collection, item FROM rs.staging_items "
+            "WHERE job = %s AND item = ANY(%s) AND state NOT IN ('failed', 'gone') ORDER BY id",
+            [job, list(names)],
+        )
+        return [Reference(**row) for row in await found.fetchall()]
+
     async def update_item(self, conn: AsyncConnection[Row], item: int, document: Mapping[str, Any]) -> None:
         """Note how the source has the item now."""
         await conn.execute("UPDATE rs.staging_items SET document = %s WHERE id = %s", [Jsonb(document), item])
