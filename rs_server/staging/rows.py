@@ -268,7 +268,7 @@ class StagingRows:
     async def totals(self, job: UUID) -> tuple[int, int]:
         """Files and bytes of a job that were carried."""
         row = await self._one(
-            "SELECT count(*) AS files, coalesce(sum(size), 0)::bigint AS bytes FROM rs.transfers "
+            f"SELECT count(*) AS files, {_bytes('size')} AS bytes FROM rs.transfers "  # noqa: S608
             "WHERE job = %s AND state = 'done'",
             [job],
         )
@@ -466,8 +466,8 @@ class StagingRows:
     async def progress(self, job: UUID) -> Progress:
         """How far a job is, and what it waits for."""
         row = await self._one(
-            "SELECT count(*) AS files, coalesce(sum(size), 0)::bigint AS size, "
-            "coalesce(sum(least(bytes_done, size)), 0)::bigint AS done, "
+            f"SELECT count(*) AS files, {_bytes('size')} AS size, "  # noqa: S608 - constants of ours
+            f"{_bytes('least(bytes_done, size)')} AS done, "
             "count(*) FILTER (WHERE state = 'done')::int AS files_done, "
             "count(*) FILTER (WHERE state IN ('failed', 'gone', 'cancelled'))::int AS files_failed, "
             "count(*) FILTER (WHERE state = 'running')::int AS files_running, "
@@ -641,6 +641,11 @@ class StagingRows:
     async def _one(self, query: str, values: Sequence[Any]) -> Row | None:
         async with self._database.connection() as conn:
             return await (await conn.execute(query, values)).fetchone()
+
+
+def _bytes(of: str) -> str:
+    """The SQL of a sum that ends at the largest number there is, however much stations say that files have."""
+    return f"least(coalesce(sum({of}), 0), {2**63 - 1})::bigint"
 
 
 def _progress(row: Row, station: Row | None) -> Progress:

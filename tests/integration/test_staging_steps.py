@@ -93,6 +93,7 @@ class TwoStations(Station):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[str] = []
+        self.beside: list[dict[str, Any]] = []  # what a search finds as well
 
     async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
         if self.meanwhile is not None:
@@ -101,7 +102,7 @@ class TwoStations(Station):
 
     async def search(self, service: str, request: SearchRequest, collections: Sequence[str]) -> Page:
         found = [{**item(), "collection": "s1-sgs"}, {**item(), "collection": "s1-mti"}]
-        return Page([*found, {**item(), "collection": "s1-mti", "id": "OTHER"}])
+        return Page([*found, {**item(), "collection": "s1-mti", "id": "OTHER"}, *self.beside])
 
     async def item(self, service: str, collection: str, item_id: str) -> dict[str, Any]:
         if collection == "s1-many":
@@ -446,3 +447,39 @@ async def test_an_item_that_is_named_and_found_is_staged_once(bench: Bench) -> N
         (SESSION, "failed"),
         ("OTHER", "carrying"),
     ]
+
+
+async def test_what_a_station_says_and_cannot_be_is_the_failure_of_its_item_alone(bench: Bench) -> None:
+    huge = {"file:size": 2**63}
+    for item_id, files in (("nul\0", {}), ("nul-in-file", {"a\0b": asset(1, 1)}), ("huge", {"a": asset(1, 1) | huge})):
+        bench.station.beside.append({**item(), "collection": "s1-mti", "id": item_id, "assets": files})
+    await bench.job(searches=[{"service": "cadip", "body": {}}])
+    assert isinstance(await bench.step(), Pause)
+    await bench.carry()
+    assert isinstance(await bench.step(), Outcome)
+    items = await bench.items()
+    assert items["OTHER"] == ("published", None)
+    nul = "a text of the item has a NUL character, which cannot be stored"
+    assert items["nul\N{SYMBOL FOR NULL}"] == items["nul-in-file"] == ("failed", nul)
+    assert items["huge"] == ("failed", f"a has {2**63} bytes, and an object has {5 * 1024**4} at most")
+
+
+async def test_a_growing_session_that_comes_to_say_what_cannot_be_fails_alone(bench: Bench) -> None:
+    bench.station.session["properties"]["rs:complete"] = False
+    await bench.job(PATH, OTHER, follow=True)
+    await bench.step()
+    bench.station.session["assets"]["late.raw"] = asset(1, 3) | {"file:size": 2**63}
+    await bench.carry()
+    assert isinstance(await bench.step(), Outcome)
+    items = await bench.items()
+    assert (items["OTHER"][0], items[SESSION][0]) == ("published", "failed")
+
+
+async def test_sizes_that_are_too_many_in_sum_are_told_as_the_most_there_is(bench: Bench) -> None:
+    await bench.job(PATH)
+    await bench.step()
+    await bench.ask("UPDATE rs.transfers SET size = %s WHERE job = %s", 2**62, bench.id)
+    assert isinstance(await bench.step(), Pause)
+    assert (await bench.rows.get(bench.id)).progress.bytes_total == 2**63 - 1
+    await bench.carry()
+    assert isinstance(await bench.step(), Outcome)
