@@ -36,6 +36,11 @@ log = structlog.get_logger(__name__)
 PROBLEM_JSON = "application/problem+json"
 
 
+def visible(text: str) -> str:
+    """A text that a database takes: with a sign in the place of each NUL."""
+    return text.replace("\0", "\N{SYMBOL FOR NULL}")
+
+
 class RsError(Exception):
     """Base of our errors. ``detail`` says what and why, ``hint`` what to do, ``members`` join the document.
 
@@ -46,7 +51,7 @@ class RsError(Exception):
 
     def __init__(self, detail: str, *, hint: str = "", denied: str = "", **members: Any) -> None:
         super().__init__(detail)
-        self.detail = detail
+        self.detail = visible(detail)  # it may quote what others say, and is written down
         self.hint = hint
         self.denied = denied
         self.members = members

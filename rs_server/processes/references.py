@@ -80,7 +80,7 @@ def parse(address: str, public_url: str, where: str) -> Reference:
     if parts.netloc and (parts.scheme, parts.netloc) != (ours.scheme, ours.netloc):
         raise BadInput(f"{where}: {address} is not an address of this server", hint=f"items of {public_url} are taken")
     found = _ITEM_PATH.fullmatch(parts.path.removeprefix(ours.path.rstrip("/")))
-    if found is None or parts.query or ".." in parts.path:
+    if found is None or parts.query or ".." in parts.path or "\0" in unquote(parts.path):
         raise BadInput(
             f"{where}: {address} is not the address of an item",
             hint="an item's address is …/{service}/collections/{collection}/items/{item}",

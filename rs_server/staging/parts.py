@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 MOST_PARTS = 10_000  # of one multipart upload, by S3
+_LARGEST_PART = 5 * 1024**3
+MOST_BYTES = min(5 * 1024**4, MOST_PARTS * _LARGEST_PART)  # of one object, as S3 servers have it at the least
 _MIB = 1024 * 1024
 
 

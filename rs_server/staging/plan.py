@@ -13,6 +13,7 @@ from rs_server.catalog.names import CollectionName
 from rs_server.errors import BadInput
 from rs_server.processes.references import Reference
 from rs_server.staging.checksum import announced
+from rs_server.staging.parts import MOST_BYTES
 from rs_server.storage import layout
 
 COMPLETE = "rs:complete"  # what a station's item says of a session: whether all its files are there
@@ -73,6 +74,21 @@ def transfers(
     return tuple(replace(each, offline=offline, expires=expires) for each in planned)
 
 
+def storable(item: dict[str, Any]) -> dict[str, Any]:
+    """An item that can be written down; ``BadInput`` for a NUL in one of its texts, which no database takes."""
+    if _has_nul(item):
+        raise BadInput("a text of the item has a NUL character, which cannot be stored")
+    return item
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, Mapping):
+        return any(_has_nul(key) or _has_nul(each) for key, each in value.items())
+    return isinstance(value, list) and any(map(_has_nul, value))
+
+
 def unchecked(asset: Mapping[str, Any]) -> str | None:
     """The checksum that a source names where it is of no known kind, so that the file's size alone is checked."""
     told = asset.get("file:checksum")
@@ -127,8 +143,10 @@ def _expires(item: Mapping[str, Any]) -> datetime | None:
 
 def _planned(source: Reference, name: str, asset: Mapping[str, Any], station: str, target: Target) -> Planned:
     size = asset.get("file:size")
-    if not isinstance(size, int) or size < 0:
+    if type(size) is not int or size < 0:  # true and false are numbers to Python
         raise BadInput(f"the station does not tell the size of {name}, so it could not be checked")
+    if size > MOST_BYTES:
+        raise BadInput(f"{name} has {size} bytes, and an object has {MOST_BYTES} at most")
     checksum = asset.get("file:checksum")
     if not isinstance(checksum, str | None):
         raise BadInput(f"what is said to be the checksum of {name} is none")

@@ -33,6 +33,7 @@ from rs_server.errors import (
     StationTimeout,
     StationUnavailable,
     Unavailable,
+    visible,
 )
 from rs_server.processes.model import Ended, Failure, Outcome, Pause, Process, Turn
 from rs_server.processes.references import Reference, parse
@@ -44,7 +45,17 @@ from rs_server.staging.archive import Asked
 from rs_server.staging.found import Finder, Found
 from rs_server.staging.inputs import StagingInputs, StagingRequest, sorted_out
 from rs_server.staging.model import Carried, ItemState, NewItem, Order, StagedItem
-from rs_server.staging.plan import Existing, Planned, Target, is_complete, is_growing, same, transfers, unchecked
+from rs_server.staging.plan import (
+    Existing,
+    Planned,
+    Target,
+    is_complete,
+    is_growing,
+    same,
+    storable,
+    transfers,
+    unchecked,
+)
 from rs_server.staging.publish import catalog_item, superseded
 from rs_server.staging.rows import StagingRows
 from rs_server.staging.totals import Totals
@@ -63,6 +74,8 @@ _LOOKUPS = 8
 _MOST_ITEMS = 100_000
 _TOLD_AGAIN_S = 600.0  # how often the log says that a job waits for the same thing still
 _THERE = "it is in the collection already"
+
+_Decided = tuple[NewItem, tuple[Planned, ...]]
 
 
 class Catalog(finding.Catalog, Protocol):
@@ -174,7 +187,7 @@ class Staging:
     async def _doubt(self, source: Reference, target: CollectionName, inputs: StagingInputs) -> RsError | None:
         """Why an item cannot be staged; an error when its station does not answer."""
         try:
-            document = await self.finder.one(source)
+            document = storable(await self.finder.one(source))
             if not (inputs.follow and is_growing(document)):
                 station = self.finder.station_of(source)
                 transfers(source, document, station, Target(target, "x"), frozenset(inputs.assets))
@@ -287,7 +300,7 @@ class _Step:
 
     async def _one(self, source: Reference) -> Found | NewItem:
         try:
-            return self.of.finder.permit(self.run.who, source), await self.of.finder.one(source)
+            return self.of.finder.permit(self.run.who, source), storable(await self.of.finder.one(source))
         except (StationUnavailable, StationTimeout) as error:
             if not self._patience_lost:
                 raise
@@ -299,15 +312,18 @@ class _Step:
 
     async def _note(self, found: Sequence[Found | NewItem]) -> Counter[str]:
         """Note some of what was asked for; how many files and sessions of it cannot be checked as others are."""
+        found = [_storable(each) for each in found]
         ids = [each[0].item for each in found if isinstance(each, tuple)]
         there = await self.of.catalog.items(self.target.full, ids)
         said = await _gathered(self._totals_of(each) for each in found)
-        decided = [
+        decided: list[_Decided] = [
             (each, ()) if isinstance(each, NewItem) else self._decided(*each, there, of_it)
             for each, of_it in zip(found, said, strict=True)
         ]
-        files = {new.source: planned for new, planned in decided}
         async with self.run.transaction() as conn:
+            names = [new.source.item for new, _ in decided]
+            decided = _told_apart(decided, await self.of.rows.named(conn, self.run.id, names))
+            files = {new.source: planned for new, planned in decided}
             made = await self.of.rows.add_items(
                 conn, self.run.id, list({new.source: new for new, _ in decided}.values())
             )
@@ -325,7 +341,7 @@ class _Step:
         document: dict[str, Any],
         there: Mapping[str, Mapping[str, Any]],
         said: Totals,
-    ) -> tuple[NewItem, tuple[Planned, ...]]:
+    ) -> _Decided:
         """What is to be done with one item, of whose files its station has ``said`` something.
 
         A session in doubt grows still, where it is followed: its last files may be listed late.
@@ -395,7 +411,7 @@ class _Step:
 
     async def _look_again(self, item: StagedItem) -> None:
         """New files of a session are carried; one that is complete is whole when they are there."""
-        document = await self.of.finder.one(item.source)
+        document = storable(await self.of.finder.one(item.source))
         said = Totals("files are still to come") if is_growing(document) else await self._totals(item.source, document)
         idle_s = await self.of.rows.idle_s(item.id)
         whole = said.doubt is None and (said.untold is None or idle_s > self.of.settings.totals_s)
@@ -631,6 +647,34 @@ class _SoFar:
         """With what was found now."""
         growing = sum(is_growing(each[1]) for each in found if isinstance(each, tuple))
         return replace(self, items=self.items + len(found), unfinished=self.unfinished + growing)
+
+
+def _storable(found: Found | NewItem) -> Found | NewItem:
+    """The same, or the failure of an item that cannot be written down."""
+    if isinstance(found, NewItem):
+        return found
+    source, document = found
+    try:
+        return source, storable(document)
+    except BadInput as error:
+        return NewItem(replace(source, item=visible(source.item)), {}, ItemState.FAILED, error.detail)
+
+
+def _told_apart(decided: Iterable[_Decided], there: Iterable[Reference]) -> list[_Decided]:
+    """The same, without files of items that would be one item of the collection with another one, new or ``there``."""
+    first: dict[str, Reference] = {}
+    for source in there:
+        first.setdefault(source.item, source)
+    found: list[_Decided] = []
+    for new, planned in decided:
+        lost = new.state in (ItemState.FAILED, ItemState.GONE)
+        other = new.source if lost else first.setdefault(new.source.item, new.source)
+        if other == new.source:
+            found.append((new, planned))
+        else:
+            reason = f"{other.path} has the same id, and one collection has no two items of one id"
+            found.append((replace(new, state=ItemState.FAILED, reason=reason), ()))
+    return found
 
 
 def _refuse_twins(sources: Sequence[Reference]) -> None:

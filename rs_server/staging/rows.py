@@ -102,6 +102,15 @@ class StagingRows:
         )
         return {Reference(row["service"], row["collection"], row["item"]): row["id"] for row in await made.fetchall()}
 
+    async def named(self, conn: AsyncConnection[Row], job: UUID, names: Sequence[str]) -> list[Reference]:
+        """The items of a job that have one of these ids and have not failed."""
+        found = await conn.execute(
+            "SELECT service, collection, item FROM rs.staging_items "
+            "WHERE job = %s AND item = ANY(%s) AND state NOT IN ('failed', 'gone') ORDER BY id",
+            [job, list(names)],
+        )
+        return [Reference(**row) for row in await found.fetchall()]
+
     async def update_item(self, conn: AsyncConnection[Row], item: int, document: Mapping[str, Any]) -> None:
         """Note how the source has the item now."""
         await conn.execute("UPDATE rs.staging_items SET document = %s WHERE id = %s", [Jsonb(document), item])
@@ -259,7 +268,7 @@ class StagingRows:
     async def totals(self, job: UUID) -> tuple[int, int]:
         """Files and bytes of a job that were carried."""
         row = await self._one(
-            "SELECT count(*) AS files, coalesce(sum(size), 0)::bigint AS bytes FROM rs.transfers "
+            f"SELECT count(*) AS files, {_bytes('size')} AS bytes FROM rs.transfers "  # noqa: S608
             "WHERE job = %s AND state = 'done'",
             [job],
         )
@@ -457,8 +466,8 @@ class StagingRows:
     async def progress(self, job: UUID) -> Progress:
         """How far a job is, and what it waits for."""
         row = await self._one(
-            "SELECT count(*) AS files, coalesce(sum(size), 0)::bigint AS size, "
-            "coalesce(sum(least(bytes_done, size)), 0)::bigint AS done, "
+            f"SELECT count(*) AS files, {_bytes('size')} AS size, "  # noqa: S608 - constants of ours
+            f"{_bytes('least(bytes_done, size)')} AS done, "
             "count(*) FILTER (WHERE state = 'done')::int AS files_done, "
             "count(*) FILTER (WHERE state IN ('failed', 'gone', 'cancelled'))::int AS files_failed, "
             "count(*) FILTER (WHERE state = 'running')::int AS files_running, "
@@ -632,6 +641,11 @@ class StagingRows:
     async def _one(self, query: str, values: Sequence[Any]) -> Row | None:
         async with self._database.connection() as conn:
             return await (await conn.execute(query, values)).fetchone()
+
+
+def _bytes(of: str) -> str:
+    """The SQL of a sum that ends at the largest number there is, however much stations say that files have."""
+    return f"least(coalesce(sum({of}), 0), {2**63 - 1})::bigint"
 
 
 def _progress(row: Row, station: Row | None) -> Progress:

@@ -20,6 +20,8 @@ from rs_server.settings import DatabaseSettings, StagingSettings
 from rs_server.staging.found import SESSIONS_AT_ONCE
 from rs_server.staging.process import Staging
 from rs_server.staging.rows import StagingRows
+from rs_server.stations.client import Page
+from rs_server.stations.search import SearchRequest
 from rs_server.stations.station import Collection
 from rs_server.storage.layout import Buckets
 from rs_server.storage.stac import Place
@@ -27,7 +29,7 @@ from tests.conftest import Platform
 from tests.integration.databases import own_database
 from tests.unit.staging.station import SESSION, Station, asset, item, name_of
 
-TABLES = ("20", "21", "22", "23", "24", "50", "60", "61", "62", "63", "64", "67", "71", "73")
+TABLES = ("20", "21", "22", "23", "24", "50", "60", "61", "62", "63", "64", "67", "71", "73", "80")
 HOST = "http://127.0.0.1:8000"
 ANN = Principal("ann", roles=frozenset({"rs_cadip_*_read", "rs_cadip_*_download"}))
 PATH = f"/cadip/collections/s1-sgs/items/{SESSION}"
@@ -91,11 +93,16 @@ class TwoStations(Station):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[str] = []
+        self.beside: list[dict[str, Any]] = []  # what a search finds as well
 
     async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
         if self.meanwhile is not None:
             await self.meanwhile()
         return None if self.told is None else [*self.told]
+
+    async def search(self, service: str, request: SearchRequest, collections: Sequence[str]) -> Page:
+        found = [{**item(), "collection": "s1-sgs"}, {**item(), "collection": "s1-mti"}]
+        return Page([*found, {**item(), "collection": "s1-mti", "id": "OTHER"}, *self.beside])
 
     async def item(self, service: str, collection: str, item_id: str) -> dict[str, Any]:
         if collection == "s1-many":
@@ -109,7 +116,7 @@ class TwoStations(Station):
         return "mti" if collection in ("s1-mti", "s1-many") else super().station_of(service, collection)
 
     def collections(self, service: str) -> list[Collection]:
-        raise NotImplementedError
+        return [replace(super().collections(service)[0], id=f"s1-{name}", station=name) for name in ("sgs", "mti")]
 
 
 class Bench:
@@ -412,3 +419,67 @@ async def test_an_edition_that_is_the_same_is_not_staged_again_for_want_of_total
     bench.catalog.there[SESSION] = bench.station.session
     await _complete_without_totals(bench, follow=True, existing="replace")
     assert (await bench.items())[SESSION][0] == "skipped"
+
+
+async def test_the_second_of_two_items_of_one_id_is_told_of(bench: Bench) -> None:
+    await bench.job(searches=[{"service": "cadip", "body": {}}])
+    await bench.step()
+    await bench.carry()
+    ended = await bench.step()
+    assert isinstance(ended, Outcome)
+    told = {each["source"]: (each["outcome"], each.get("reason")) for each in ended.report}
+    assert told == {
+        PATH: ("published", None),
+        PATH.replace("sgs", "mti"): (
+            "failed",
+            f"{PATH} has the same id, and one collection has no two items of one id",
+        ),
+        OTHER: ("published", None),
+    }
+
+
+async def test_an_item_that_is_named_and_found_is_staged_once(bench: Bench) -> None:
+    await bench.job(PATH, searches=[{"service": "cadip", "body": {}}])
+    await bench.step()
+    rows = await bench.ask("SELECT item, state FROM rs.staging_items WHERE job = %s ORDER BY id", bench.id)
+    assert [(row["item"], row["state"]) for row in rows] == [
+        (SESSION, "carrying"),
+        (SESSION, "failed"),
+        ("OTHER", "carrying"),
+    ]
+
+
+async def test_what_a_station_says_and_cannot_be_is_the_failure_of_its_item_alone(bench: Bench) -> None:
+    huge = {"file:size": 2**63}
+    for item_id, files in (("nul\0", {}), ("nul-in-file", {"a\0b": asset(1, 1)}), ("huge", {"a": asset(1, 1) | huge})):
+        bench.station.beside.append({**item(), "collection": "s1-mti", "id": item_id, "assets": files})
+    await bench.job(searches=[{"service": "cadip", "body": {}}])
+    assert isinstance(await bench.step(), Pause)
+    await bench.carry()
+    assert isinstance(await bench.step(), Outcome)
+    items = await bench.items()
+    assert items["OTHER"] == ("published", None)
+    nul = "a text of the item has a NUL character, which cannot be stored"
+    assert items["nul\N{SYMBOL FOR NULL}"] == items["nul-in-file"] == ("failed", nul)
+    assert items["huge"] == ("failed", f"a has {2**63} bytes, and an object has {5 * 1024**4} at most")
+
+
+async def test_a_growing_session_that_comes_to_say_what_cannot_be_fails_alone(bench: Bench) -> None:
+    bench.station.session["properties"]["rs:complete"] = False
+    await bench.job(PATH, OTHER, follow=True)
+    await bench.step()
+    bench.station.session["assets"]["late.raw"] = asset(1, 3) | {"file:size": 2**63}
+    await bench.carry()
+    assert isinstance(await bench.step(), Outcome)
+    items = await bench.items()
+    assert (items["OTHER"][0], items[SESSION][0]) == ("published", "failed")
+
+
+async def test_sizes_that_are_too_many_in_sum_are_told_as_the_most_there_is(bench: Bench) -> None:
+    await bench.job(PATH)
+    await bench.step()
+    await bench.ask("UPDATE rs.transfers SET size = %s WHERE job = %s", 2**62, bench.id)
+    assert isinstance(await bench.step(), Pause)
+    assert (await bench.rows.get(bench.id)).progress.bytes_total == 2**63 - 1
+    await bench.carry()
+    assert isinstance(await bench.step(), Outcome)

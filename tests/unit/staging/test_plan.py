@@ -8,7 +8,8 @@ import pytest
 from rs_server.catalog.names import CollectionName
 from rs_server.errors import BadInput
 from rs_server.processes.references import Reference
-from rs_server.staging.plan import Target, is_growing, is_offline, same, transfers, unchecked
+from rs_server.staging.parts import MOST_PARTS, cut
+from rs_server.staging.plan import Target, is_growing, is_offline, same, storable, transfers, unchecked
 from tests.unit.staging.station import SESSION, checksum, item, name_of
 
 TARGET = Target(CollectionName("alice", "s1-cadu"), "job")
@@ -51,12 +52,29 @@ def test_only_the_assets_wanted() -> None:
         ({"a.raw": {"href": "x", "file:size": -1}}, "size of a.raw"),
         ({"a.raw": {"href": "x", "file:size": "12"}}, "size of a.raw"),
         ({"a.raw": {"href": "x", "file:size": 1, "file:checksum": 5}}, "checksum of a.raw is none"),
+        ({"a.raw": {"href": "x", "file:size": True}}, "size of a.raw"),
+        ({"a.raw": {"href": "x", "file:size": 5 * 1024**4 + 1}}, "a.raw has 5497558138881 bytes, and an object has"),
+        ({"a.raw": {"href": "x", "file:size": 2**63}}, "a.raw has 9223372036854775808 bytes"),
         ({"../../bob/a.raw": {"href": "x", "file:size": 1}}, "part of the name"),
     ],
 )
 def test_what_cannot_be_staged_is_told(assets: dict[str, Any], why: str) -> None:
     with pytest.raises(BadInput, match=why):
         transfers(SOURCE, {**item(), "assets": assets}, "sgs", TARGET)
+
+
+def test_the_largest_object_is_staged() -> None:
+    source = {**item(), "assets": {"a.raw": {"href": "x", "file:size": 5 * 1024**4}}}
+    (made,) = transfers(SOURCE, source, "sgs", TARGET)
+    whole = cut(made.size, 8 * 1024**2)
+    assert whole.count <= MOST_PARTS
+
+
+@pytest.mark.parametrize("nul", [{"id": "a\0b"}, {"assets": {"a\0b": {}}}, {"properties": {"x": [1, "\0"]}}])
+def test_an_item_with_a_nul_cannot_be_written_down(nul: dict[str, Any]) -> None:
+    assert storable(item()) == item()
+    with pytest.raises(BadInput, match="NUL"):
+        storable({**item(), **nul})
 
 
 def test_a_file_of_the_catalog_lies_in_an_object_storage() -> None:

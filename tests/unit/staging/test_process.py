@@ -81,6 +81,7 @@ async def test_what_is_admitted_is_kept_as_paths_and_full_ids() -> None:
         (PRODUCER, wanted(SGS.replace("/cadip/", "/auxip/")), NotFound, "does not exist"),
         (PRODUCER, wanted(SGS.replace("/cadip/", "/catalog/")), NotFound, "does not exist"),
         (PRODUCER, wanted(SGS.replace("8000", "8001")), BadInput, "not an address of this server"),
+        (PRODUCER, wanted(SGS + "%00"), BadInput, "not the address of an item"),
         (PRODUCER, wanted(collection="bob_s1-cadu"), Forbidden, "may not write catalog bob:s1-cadu"),
         (PRODUCER, wanted(collection="bob:s1-cadu"), Forbidden, "may not write catalog bob:s1-cadu"),
         (PRODUCER, wanted(collection="../x"), BadInput, "not the name of a collection"),
