@@ -387,6 +387,6 @@ def _seconds(retry_after: str) -> float | None:
         return min(float(retry_after), _A_YEAR_S)  # a number of any length may come, and is to be passed on
     try:
         until = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):  # of numbers without end
         return None
     return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
