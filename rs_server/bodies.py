@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -17,6 +19,7 @@ _NO_NUMBERS = (b"NaN", b"Infinity")
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _NO_TEXT = re.compile(rb"\\u0000|%b(?!%b)|(?<!%b)%b" % (_HIGH, _LOW, _HIGH, _LOW))
+_NOT_KEPT_SIGNS = re.compile("[\x00\ud800-\udfff]")
 _STRING = re.compile(rb'"[^"]*"')
 _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b'"[]{}'))
 _NOT_KEPT = ("Integer exceeds", "str is not valid UTF-8")  # as orjson says it
@@ -33,7 +36,7 @@ async def bounded_body(request: Request) -> None:
     if (word := no_number(body)) is not None:
         raise BadInput(f"{word} is not a number of JSON")
     if (sign := no_text(body)) is not None:
-        raise BadInput(f"{sign} is no character of a text that can be kept")
+        raise BadInput(f"{place_of_no_text(body)}: {sign} is no character of a text that can be kept")
 
 
 def no_number(body: bytes) -> str | None:
@@ -50,6 +53,26 @@ def no_text(body: bytes) -> str | None:
         return None
     found = _NO_TEXT.search(body.replace(b"\\\\", b""))
     return None if found is None else found[0].decode()
+
+
+def place_of_no_text(body: bytes) -> str:
+    """Where the first such text of a body is, by names and numbers; of a name, where it stands."""
+    try:
+        return ".".join(_place(json.loads(body), ()) or ()) or "the body"
+    except ValueError:  # it is no JSON either
+        return "the body"
+
+
+def _place(value: Any, path: tuple[str, ...]) -> tuple[str, ...] | None:
+    if isinstance(value, str):
+        return path if _NOT_KEPT_SIGNS.search(value) else None
+    if isinstance(value, dict):
+        if any(_NOT_KEPT_SIGNS.search(name) for name in value):
+            return path
+        parts: Iterable[tuple[str, Any]] = value.items()
+    else:
+        parts = ((str(number), each) for number, each in enumerate(value if isinstance(value, list) else ()))
+    return next((found for name, each in parts if (found := _place(each, (*path, name))) is not None), None)
 
 
 def depth(body: bytes) -> int:

@@ -8,7 +8,7 @@ import pytest
 from fastapi import Depends, FastAPI, Request
 
 from rs_server import errors
-from rs_server.bodies import DEEPEST, as_json, bounded_body, depth, no_number, no_text
+from rs_server.bodies import DEEPEST, as_json, bounded_body, depth, no_number, no_text, place_of_no_text
 from tests.asgi import client
 
 
@@ -86,3 +86,17 @@ def test_our_own_mistakes_are_not_the_callers() -> None:
 )
 def test_what_is_no_character_is_found(text: bytes, sign: str | None) -> None:
     assert no_text(text) == sign
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (rb'{"inputs": {"items": ["a", {"href": "b\u0000"}]}}', "inputs.items.1.href"),
+        (rb'{"assets": {"a\u0000": {}}, "b": "\ud834"}', "assets"),
+        (rb'{"fine": "\ud834\udd1e", "b": "\ud834"}', "b"),
+        (rb'"\u0000"', "the body"),
+        (rb'{"a": "\u0000"', "the body"),
+    ],
+)
+def test_where_it_is_is_told(text: bytes, place: str) -> None:
+    assert place_of_no_text(text) == place
