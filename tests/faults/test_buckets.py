@@ -17,6 +17,7 @@ from rs_server.database import open_database
 from rs_server.settings import Settings
 from rs_server.storage import layout
 from rs_server.storage.buckets import open_storage
+from tests.faults.conftest import LONG
 from tests.faults.lab import PART_BYTES, Lab, eventually, some_collection
 
 KEPT, OTHER, LOST = "lab-kept", "lab-other", "lab-lost"
@@ -66,6 +67,7 @@ def remove(lab: Lab, bucket: str) -> None:
     lab.s3.delete_bucket(Bucket=bucket)
 
 
+@pytest.mark.skipif(not LONG, reason="in the long form; the sweep of each bucket is tested with its rows")
 def test_a_bucket_that_is_gone_ends_no_worker_and_holds_up_no_other(lab: Lab, rule: Rule) -> None:
     sessions = [lab.stations["sgs"].add_session(f"2024-12-22T10:00:0{n}Z") for n in range(2)]
     lost, other = some_collection(), some_collection()

@@ -15,9 +15,11 @@ from threading import Thread
 from uuid import uuid4
 
 import psycopg
+import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from rs_server.processes.queue import SCHEMA
+from tests.faults.conftest import LONG
 from tests.faults.lab import Lab, eventually, some_collection
 
 
@@ -83,6 +85,7 @@ def test_a_small_job_is_not_kept_waiting_by_a_big_one(lab: Lab) -> None:
     assert lab.ended(first)["status"] == "successful"
 
 
+@pytest.mark.skipif(not LONG, reason="in the long form; the turns of a plan are tested with its steps")
 def test_jobs_that_are_planned_for_long_keep_no_other_waiting(lab: Lab) -> None:
     """More of them than a worker works at a time, at a station that takes a second for each of a hundred items."""
     station = lab.stations["adgs"]
