@@ -326,7 +326,7 @@ class StagingRows:
                     await claiming.busy(conn),
                     await claiming.closed(conn),
                 )
-                stood, busy, closed = [await each.fetchall() for each in asked]
+            stood, busy, closed = [await each.fetchall() for each in asked]
             lines = [claiming.stood(row) for row in stood]
             given = claim.choose(
                 [each.line for each in lines if each.open],
