@@ -201,6 +201,7 @@ def open_carrier(resources: Resources) -> Carrier:
     world = World(
         *(resources.stations, health, resources.storage.at, resources.uploads.at, rows),
         part_bytes=staging.part_bytes,
+        most_parts=resources.settings.storage.most_parts,
         reached=resources.staging.reached,
     )
 

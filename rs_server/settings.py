@@ -72,6 +72,9 @@ class StorageSettings(Section):
         None, description="IAM API that makes keys limited to prefixes. Unset: no credentials are handed out"
     )
     credentials_ttl_s: int = Field(3600, ge=60, description="Life of credentials handed to a user, in seconds")
+    most_parts: int = Field(
+        10_000, ge=100, le=10_000, description="Parts that an upload may have, where that is fewer than S3 allows"
+    )
 
 
 ANY = "*"  # of a rule: every owner, collection or product type

@@ -59,7 +59,7 @@ class Cut:
             yield tuple(self.part(number) for number in range(missing[0], missing[-1] + 1))
 
 
-def cut(size: int, part_bytes: int) -> Cut:
-    """Cut a file; the parts of a huge one are larger than ``part_bytes``, in whole MiB."""
-    least = -(-size // MOST_PARTS)
+def cut(size: int, part_bytes: int, most: int = MOST_PARTS) -> Cut:
+    """Cut a file into ``most`` parts at most; those of a huge one are larger than ``part_bytes``, in whole MiB."""
+    least = -(-size // most)
     return Cut(size, part_bytes if least <= part_bytes else -(-least // _MIB) * _MIB)

@@ -112,6 +112,7 @@ class World:
     uploads: Callable[[str], Multipart]  # of a bucket
     notes: Notes
     part_bytes: int
+    most_parts: int
     reached: Reached
     pause_s: float = 0.2  # before the first connection after one that brought nothing; each further one twice as long
 
@@ -206,7 +207,7 @@ class _Carrying:
         return await self._read_back()
 
     async def _large(self) -> str:
-        whole = cut(self.transfer.size, self.transfer.part_size or self.world.part_bytes)
+        whole = self._cut()
         parts = await self.world.notes.parts(self.transfer) if self.upload else {}
         self.meter.bytes_done = sum(whole.part(number).size for number in parts)
         inspector = None if parts else self._inspector()
@@ -225,6 +226,12 @@ class _Carrying:
             raise Changed(f"the parts of {self.transfer.name} in the object storage are not those written") from error
         await self.world.reached("complete")
         return digest or await self._read_back()
+
+    def _cut(self) -> Cut:
+        """As it was cut when its upload was begun, or is now."""
+        if self.upload and self.transfer.part_size:
+            return Cut(self.transfer.size, self.transfer.part_size)
+        return cut(self.transfer.size, self.world.part_bytes, self.world.most_parts)
 
     async def _uploading(self, whole: Cut) -> str:
         """The upload that the parts go to, begun with the first of them: bytes are not kept waiting for it."""

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import boto3
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 THREADS = 16
 _ATTEMPTS = 6
+_COPIED_AT_ONCE = 512 * 1024**2  # no byte of it is in our memory, and all of it is copied within the time for an answer
+_COPYING = TransferConfig(multipart_threshold=_COPIED_AT_ONCE, multipart_chunksize=_COPIED_AT_ONCE)
 
 
 class NoSuchUpload(RsError):
@@ -117,6 +120,7 @@ class Uploads:
             CopySource={"Bucket": bucket, "Key": source},
             Bucket=self._bucket,
             Key=key,
+            Config=_COPYING,
         )
 
     async def unfinished(self) -> list[Unfinished]:

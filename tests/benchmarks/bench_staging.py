@@ -43,6 +43,7 @@ from rs_server.settings import DatabaseSettings
 from rs_server.staging.claim import Limits
 from rs_server.staging.fetch import parts_in_memory
 from rs_server.staging.model import Ended, State
+from rs_server.staging.parts import MOST_PARTS, cut
 from rs_server.staging.rows import StagingRows
 
 RS = Path(sys.prefix) / "bin" / "rs"
@@ -276,7 +277,8 @@ def memory(bench: Bench) -> None:
         with far(bench, ranges=1), worker(bench) as process:
             idle = process.memory_info().rss
             bench.ended(bench.job([size]))
-            say_memory(f"one file of {size / GB:g} GB", idle, most_memory(process), 1)
+            part = cut(size, PART, bench.storage.get("most_parts", MOST_PARTS)).part_size
+            say_memory(f"one file of {size / GB:g} GB", idle, most_memory(process), 1, part=part)
             bench.clear()
 
 
@@ -295,9 +297,9 @@ def most_memory(process: psutil.Process) -> int:
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
-def say_memory(name: str, idle: int, peak: int, files: int, width: int = 1) -> None:
+def say_memory(name: str, idle: int, peak: int, files: int, width: int = 1, part: int = PART) -> None:
     """Memory of a worker: idle, at most, and what of that is neither."""
-    parts = files * parts_in_memory(width) * PART
+    parts = files * parts_in_memory(width) * part
     say(f"{name}: memory of the worker, idle", idle / MB, "MB")
     say(f"{name}: memory of the worker, at most", peak / MB, "MB")
     say(f"{name}: beyond idle and the parts in flight (<= 64)", (peak - idle - parts) / MB, "MB")

@@ -25,6 +25,11 @@ def test_the_missing_parts_are_all_that_is_missing(size: int, part: int, data: s
     assert sum(whole.part(number).size for number in range(1, whole.count + 1)) == size
 
 
+def test_a_storage_may_take_fewer_parts() -> None:
+    whole = cut(20_000_000_000, 8 * MIB, 400)
+    assert (whole.part_size, whole.count) == (48 * MIB, 398)
+
+
 @pytest.mark.parametrize(("size", "part"), [(8 * MIB, 8 * MIB), (5 * 1024**4, 525 * MIB), (10_000 * 8 * MIB, 8 * MIB)])
 def test_a_huge_file_has_larger_parts(size: int, part: int) -> None:
     whole = cut(size, 8 * MIB)

@@ -51,6 +51,7 @@ class Case:
     notes: Notes = field(default_factory=Notes)
     turns: Turns = field(default_factory=Turns)
     fence: int = 1
+    most_parts: int = 10_000
     connections: Connections = field(default_factory=Connections)
     joins: int = 0  # connections that come to help, one with each part that is put
     spared: int = 0
@@ -72,6 +73,7 @@ class Case:
         world = World(
             *(self.station, self.turns, there.__getitem__, lambda name: Uploads(there[name]), self.notes),
             part_bytes=PART,
+            most_parts=self.most_parts,
             reached=self._reached,
             pause_s=0,
         )
@@ -209,6 +211,18 @@ async def test_the_next_carrier_fetches_only_what_is_missing() -> None:
     assert await case.carry() == case.checksum
     assert case.station.requests[before:] == [f"bytes={there * PART}-{LARGE - 1}"]
     assert case.bucket.objects == {KEY: case.data}
+
+
+async def test_an_upload_goes_on_with_the_parts_that_it_was_begun_with() -> None:
+    case = Case(notes=Notes(lost_after=4), checksum=checksum(content(NAME, LARGE)))
+    with pytest.raises(Lost):
+        await case.carry()
+    case.notes.lost_after, case.most_parts = None, 3  # what the storage takes was set meanwhile
+    assert await case.carry() == case.checksum
+    assert len(case.notes.there) == LARGE // PART
+    other = Case(most_parts=3)
+    await other.carry()
+    assert len(other.notes.there) < LARGE // PART
 
 
 async def test_what_was_completed_already_is_read_and_not_fetched() -> None:
