@@ -317,15 +317,12 @@ class StagingRows:
         Those that were ``spared`` are free, first of all.
         """
         async with self._database.connection() as conn:
-            async with conn.pipeline():  # all that is asked is sent at once
-                await conn.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIMING])
-                if spared:
-                    await claiming.narrow(conn, spared)
-                asked = (
-                    await claiming.lines(conn, claim.lines_of_user(limits, free)),
-                    await claiming.busy(conn),
-                    await claiming.closed(conn),
-                )
+            # Not in a pipeline: a process that is frozen before its end would keep the lock, for it is not idle then.
+            await conn.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIMING])
+            if spared:
+                await claiming.narrow(conn, spared)
+            most = claim.lines_of_user(limits, free)
+            asked = await claiming.lines(conn, most), await claiming.busy(conn), await claiming.closed(conn)
             stood, busy, closed = [await each.fetchall() for each in asked]
             lines = [claiming.stood(row) for row in stood]
             given = claim.choose(
@@ -342,10 +339,8 @@ class StagingRows:
             done = {
                 place for place, connections in given.items() if len(waiting[place]) < claim.candidates(connections)
             }
-            async with conn.pipeline():  # and all that is written, with its commit
-                taking = await claiming.take(conn, lanes, lease_s)
-                await claiming.clear(conn, [each for each in lines if not each.open or each.place in done])
-                await conn.commit()
+            taking = await claiming.take(conn, lanes, lease_s)
+            await claiming.clear(conn, [each for each in lines if not each.open or each.place in done])
             taken = {row["id"]: claiming.transfer(row, self._bucket) for row in await taking.fetchall()}
             return [[taken[file] for file in lane.files] for lane in lanes]
 

@@ -216,7 +216,7 @@ class _Carrying:
             upload = await self._uploading(whole)
             await persistently(lambda: self.world.notes.check(self.transfer))
             await self.world.reached("part done")
-            await self.uploads.complete(self.transfer.key, upload, parts)
+            await self._complete(upload, parts)
         except NoSuchUpload as error:
             await self.world.notes.check(self.transfer)
             if await self.objects.size(self.transfer.key) != self.transfer.size:
@@ -226,6 +226,12 @@ class _Carrying:
             raise Changed(f"the parts of {self.transfer.name} in the object storage are not those written") from error
         await self.world.reached("complete")
         return digest or await self._read_back()
+
+    async def _complete(self, upload: str, parts: Mapping[int, str]) -> None:
+        """Make the object; of a large one, a storage that is asked again may say so while it is still at it."""
+        await self.uploads.complete(self.transfer.key, upload, parts)
+        if await self.objects.size(self.transfer.key) != self.transfer.size:
+            raise Unavailable(f"the object storage is still completing {self.transfer.name}")
 
     def _cut(self) -> Cut:
         """As it was cut when its upload was begun, or is now."""

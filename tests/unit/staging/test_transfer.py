@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from rs_server.errors import NotFound, StationRefused, StationUnavailable
+from rs_server.errors import NotFound, StationRefused, StationUnavailable, Unavailable
 from rs_server.processes.references import Reference
 from rs_server.staging import transfer
 from rs_server.staging.checksum import Checker
@@ -211,6 +211,26 @@ async def test_the_next_carrier_fetches_only_what_is_missing() -> None:
     assert await case.carry() == case.checksum
     assert case.station.requests[before:] == [f"bytes={there * PART}-{LARGE - 1}"]
     assert case.bucket.objects == {KEY: case.data}
+
+
+async def test_what_is_said_to_be_complete_and_is_not_there_yet_is_waited_for() -> None:
+    class Slow(Bucket):
+        """Says that the object is made, and makes it later."""
+
+        made: dict[str, bytes]
+
+        async def complete(self, key: str, upload: str, parts: Mapping[int, str]) -> None:
+            await super().complete(key, upload, parts)
+            self.made = {key: self.objects.pop(key)}
+
+    bucket = Slow()
+    case = Case(bucket=bucket, checksum=checksum(content(NAME, LARGE)))
+    with pytest.raises(Unavailable, match="still completing"):
+        await case.carry()
+    before = len(case.station.requests)
+    bucket.objects |= bucket.made
+    assert await case.carry() == case.checksum
+    assert len(case.station.requests) == before
 
 
 async def test_an_upload_goes_on_with_the_parts_that_it_was_begun_with() -> None:
