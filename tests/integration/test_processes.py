@@ -297,7 +297,7 @@ class TestRights:
             ({"items": [{"href": "s3://rs-data/bob/x"}], "collection": "c"}, "inputs.items.0"),
             (
                 {"items": [{"service": "cadip", "search": {"ids": ["\0"]}}], "collection": "c"},
-                "\\u0000 is no character",
+                "inputs.items.0.search.ids.0: \\u0000 is no character",
             ),
         ],
     )
