@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 from uuid import UUID
@@ -35,7 +33,7 @@ from rs_server.processes.model import (
 )
 from rs_server.processes.queue import AFTER_OTHERS, Queue, TryAgain
 from rs_server.processes.rows import TOUCH_EVERY_S, JobRows, Line, Selection
-from rs_server.processes.run import Run, Superseded
+from rs_server.processes.run import Run, Superseded, digest
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +71,7 @@ class Jobs:
         """
         process = self._known(name)
         require(who, Right.EXECUTE, Service.PROCESSES, name)
-        asked = _digest(inputs)
+        asked = digest(inputs)
         job = None if key is None else await self._rows.asked_before(name, who.login, key, asked)
         if new := job is None:  # else nothing need be looked up, which may be gone by now, or away
             request = await process.admit(who, valid(process.inputs, inputs))
@@ -292,11 +290,6 @@ def _place(inputs: Any, path: Sequence[str | int]) -> Iterator[str]:
             if number < len(path):
                 continue
         yield str(step)
-
-
-def _digest(inputs: Mapping[str, Any]) -> str:
-    """The same for the same inputs, however they are written."""
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 def _problem(error: RsError) -> dict[str, Any]:

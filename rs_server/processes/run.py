@@ -102,8 +102,7 @@ class Run:
 
         It is dismissed when this one is.
         """
-        asked = json.dumps([process, inputs], sort_keys=True).encode()
-        key = f"{self.id}:{hashlib.sha256(asked).hexdigest()}"
+        key = f"{self.id}:{digest([process, inputs])}"
         job, _ = await self._engine.submit(self.who, process, inputs, key, parent=self.id)
         return job
 
@@ -134,6 +133,11 @@ class Run:
         """Leave something for the next attempt."""
         _unless(await self._rows.remember(self._job, **values))
         self._memory |= values
+
+
+def digest(value: Any) -> str:
+    """The same for the same JSON, however it is written."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _unless(mine: bool) -> None:  # noqa: FBT001

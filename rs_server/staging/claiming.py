@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection
 
 from rs_server.database import Row
 from rs_server.processes.references import Reference
 from rs_server.staging import claim
-from rs_server.staging.claim import Lane, Limits, Line
+from rs_server.staging.claim import Busy, Lane, Limits, Line
 from rs_server.staging.model import Spared, Transfer
 
 _OF_TRANSFER = (
@@ -35,12 +35,12 @@ class Stood:
         return self.line.job, self.line.station
 
 
-async def lines(conn: AsyncConnection[Row], most: int) -> AsyncCursor[Row]:
+async def lines(conn: AsyncConnection[Row], most: int) -> list[Stood]:
     """The lines whose turn it may be, ``most`` of each user at each station: however many others there are.
 
     Of one user's, those with files that their source is about to take away come first, then the urgent and the old.
     """
-    return await conn.execute(
+    found = await conn.execute(
         "WITH RECURSIVE place AS ((SELECT owner, station FROM rs.lines ORDER BY owner, station LIMIT 1) "
         "UNION ALL SELECT next.* FROM place, LATERAL (SELECT owner, station FROM rs.lines "
         "WHERE (owner, station) > (place.owner, place.station) ORDER BY owner, station LIMIT 1) AS next), "
@@ -53,10 +53,10 @@ async def lines(conn: AsyncConnection[Row], most: int) -> AsyncCursor[Row]:
         "ORDER BY since, job, station, urgent DESC",
         {"soon": claim.SOON, "most": most},
     )
+    return [_stood(row) for row in await found.fetchall()]
 
 
-def stood(row: Row) -> Stood:
-    """A row that ``lines`` found."""
+def _stood(row: Row) -> Stood:
     priority = claim.BEFORE_ALL if row["urgent"] else row["priority"]
     return Stood(Line(row["job"], row["owner"], row["station"], priority), row["version"], row["open"])
 
@@ -89,31 +89,30 @@ async def narrow(conn: AsyncConnection[Row], spared: Sequence[Spared]) -> None:
     )
 
 
-async def busy(conn: AsyncConnection[Row]) -> AsyncCursor[Row]:
+async def busy(conn: AsyncConnection[Row]) -> list[Busy]:
     """The connections in use: one step along an index for each lane, however many files it has.
 
     A file that has no lane any more is fetched, and only its last parts are on their way into the object storage.
     """
-    return await conn.execute(
+    found = await conn.execute(
         "WITH RECURSIVE each AS ((SELECT lane, job, owner, station, width FROM rs.transfers WHERE state = 'running' "
         "AND lane IS NOT NULL ORDER BY lane LIMIT 1) UNION ALL SELECT next.* FROM each, "
         "LATERAL (SELECT lane, job, owner, station, width FROM rs.transfers WHERE state = 'running' "
         "AND lane > each.lane ORDER BY lane LIMIT 1) AS next) "
         "SELECT job, owner, station, sum(width)::int AS connections FROM each GROUP BY job, owner, station"
     )
+    return [Busy(**row) for row in await found.fetchall()]
 
 
-async def closed(conn: AsyncConnection[Row]) -> AsyncCursor[Row]:
-    """The stations that are left alone, or were until now."""
-    return await conn.execute(
+async def open_now(conn: AsyncConnection[Row], limits: Mapping[str, Limits]) -> dict[str, Limits]:
+    """The limits as they are now: nothing at a station that is left alone, and one connection, to see whether it is
+    back, at one that was until now.
+    """
+    found = await conn.execute(
         "SELECT name, closed_until > now() AS closed FROM rs.stations WHERE closed_until IS NOT NULL"
     )
-
-
-def open_now(limits: Mapping[str, Limits], closed: Sequence[Row]) -> dict[str, Limits]:
-    """The limits as they are now: nothing at a station that is closed, one connection to see whether it is back."""
     now = dict(limits)
-    for row in closed:
+    for row in await found.fetchall():
         if row["closed"]:
             now.pop(row["name"], None)
         elif row["name"] in now:
@@ -144,9 +143,11 @@ async def waiting(
     return waiting
 
 
-async def take(conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: float) -> AsyncCursor[Row]:
-    """The files of the lanes are at work, under new fences."""
-    return await conn.execute(
+async def take(conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: float, bucket: str) -> list[list[Transfer]]:
+    """Take the files of the lanes up, under new fences; ``bucket`` is that of items which name none."""
+    if not lanes:
+        return []
+    found = await conn.execute(
         "UPDATE rs.transfers t SET state = 'running', fence = fence + 1, lane = c.lane, width = c.width, "  # noqa: S608
         "lease_until = now() + make_interval(secs => %(lease)s), reason = NULL, not_before = NULL "
         "FROM unnest(%(ids)s::bigint[], %(lanes)s::uuid[], %(widths)s::int[]) AS c (id, lane, width), "
@@ -159,10 +160,11 @@ async def take(conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: float
             "lease": lease_s,
         },
     )
+    by_id = {row["id"]: _transfer(row, bucket) for row in await found.fetchall()}
+    return [[by_id[file] for file in lane.files] for lane in lanes]
 
 
-def transfer(row: Row, bucket: str) -> Transfer:
-    """``bucket`` is that of items which name none."""
+def _transfer(row: Row, bucket: str) -> Transfer:
     source = Reference(row["service"], row["collection"], row["source_item"])
     known = {name: row[name] for name in _OF_TRANSFER}
     return Transfer(source=source, bucket=row["bucket"] or bucket, trace=row["trace"], **known)

@@ -321,14 +321,11 @@ class StagingRows:
             await conn.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIMING])
             if spared:
                 await claiming.narrow(conn, spared)
-            most = claim.lines_of_user(limits, free)
-            asked = await claiming.lines(conn, most), await claiming.busy(conn), await claiming.closed(conn)
-            stood, busy, closed = [await each.fetchall() for each in asked]
-            lines = [claiming.stood(row) for row in stood]
+            lines = await claiming.lines(conn, claim.lines_of_user(limits, free))
             given = claim.choose(
                 [each.line for each in lines if each.open],
-                [Busy(**row) for row in busy],
-                claiming.open_now(limits, closed),
+                await claiming.busy(conn),
+                await claiming.open_now(conn, limits),
                 free,
             )
             waiting = await claiming.waiting(conn, given)
@@ -339,10 +336,9 @@ class StagingRows:
             done = {
                 place for place, connections in given.items() if len(waiting[place]) < claim.candidates(connections)
             }
-            taking = await claiming.take(conn, lanes, lease_s)
+            taken = await claiming.take(conn, lanes, lease_s, self._bucket)
             await claiming.clear(conn, [each for each in lines if not each.open or each.place in done])
-            taken = {row["id"]: claiming.transfer(row, self._bucket) for row in await taking.fetchall()}
-            return [[taken[file] for file in lane.files] for lane in lanes]
+            return taken
 
     async def widen(self, limits: Mapping[str, Limits], transfers: Sequence[Transfer], free: int) -> set[int]:
         """Give running transfers one more of ``free`` connections each, where nobody waits for the station; which."""
@@ -356,8 +352,8 @@ class StagingRows:
                 [[each.id for each in transfers], [each.fence for each in transfers]],
             )
             running = {row.pop("id"): Busy(**row) for row in await found.fetchall()}
-            busy, closed = [await (await ask(conn)).fetchall() for ask in (claiming.busy, claiming.closed)]
-            chosen = claim.widened(running, [Busy(**row) for row in busy], claiming.open_now(limits, closed), free)
+            busy, limits = await claiming.busy(conn), await claiming.open_now(conn, limits)
+            chosen = claim.widened(running, busy, limits, free)
             await conn.execute("UPDATE rs.transfers SET width = width + 1 WHERE id = ANY(%s)", [chosen])
             return set(chosen)
 
@@ -488,9 +484,8 @@ class StagingRows:
         """
         async with self._database.connection() as conn:
             await conn.execute(
-                "UPDATE rs.transfers t SET state = 'cancelled', lane = NULL, lease_until = NULL, rate = NULL "
-                "FROM rs.jobs j WHERE j.id = t.job AND j.status NOT IN ('accepted', 'running') "
-                "AND (t.state IN ('waiting', 'paused', 'ordered') OR t.state = 'running' AND t.lease_until < now())"
+                "UPDATE rs.transfers t SET state = 'cancelled' FROM rs.jobs j WHERE j.id = t.job "
+                "AND j.status NOT IN ('accepted', 'running') AND t.state IN ('waiting', 'paused', 'ordered')"
             )
             await conn.execute(
                 "UPDATE rs.transfers t SET state = 'cancelled', lane = NULL, lease_until = NULL, rate = NULL "  # noqa: S608
