@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
 
 from rs_server.database import Row
 from rs_server.processes.references import Reference
@@ -19,6 +20,7 @@ _OF_TRANSFER = (
     *("upload", "part_size", "validator", "ranges"),
 )
 _TAKEN = ", ".join(f"t.{name}" for name in _OF_TRANSFER)
+_CLAIMING = 0x7273_636C_6169  # any number, the same in every worker: one at a time asks whose turn it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +37,37 @@ class Stood:
         return self.line.job, self.line.station
 
 
-async def lines(conn: AsyncConnection[Row], most: int) -> list[Stood]:
-    """The lines whose turn it may be, ``most`` of each user at each station: however many others there are.
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Who waits, who has connections, and which stations are left alone (false) or may be asked again (true)."""
+
+    lines: Sequence[Stood]
+    busy: Sequence[Busy]
+    stations: Mapping[str, bool]
+
+    def limits(self, limits: Mapping[str, Limits]) -> dict[str, Limits]:
+        """The limits as they are now: nothing at a station that is left alone, and one connection, to see whether it is
+        back, at one that was until now.
+        """
+        open_now = {name: limit for name, limit in limits.items() if self.stations.get(name, True)}
+        return open_now | {name: Limits(1, 1) for name in self.stations if name in open_now}
+
+
+async def turns(conn: AsyncConnection[Row], most: int) -> Turns:
+    """Wait until nobody else claims, and ask whose turn it may be: ``most`` lines of each user at each station.
 
     Of one user's, those with files that their source is about to take away come first, then the urgent and the old.
     """
-    found = await conn.execute(
-        "WITH RECURSIVE place AS ((SELECT owner, station FROM rs.lines ORDER BY owner, station LIMIT 1) "
-        "UNION ALL SELECT next.* FROM place, LATERAL (SELECT owner, station FROM rs.lines "
-        "WHERE (owner, station) > (place.owner, place.station) ORDER BY owner, station LIMIT 1) AS next), "
-        "head AS (SELECT l.*, 1 AS urgent FROM place, LATERAL (SELECT * FROM rs.lines WHERE owner = place.owner "
-        "AND station = place.station AND expires < now() + %(soon)s ORDER BY expires LIMIT %(most)s) AS l "
-        "UNION ALL SELECT l.*, 0 AS urgent FROM place, LATERAL (SELECT * FROM rs.lines WHERE owner = place.owner "
-        "AND station = place.station ORDER BY priority DESC, since, job LIMIT %(most)s) AS l) "
-        "SELECT DISTINCT ON (since, job, station) head.*, j.status IS NOT NULL AS open FROM head "
-        "LEFT JOIN rs.jobs j ON j.id = head.job AND j.status IN ('accepted', 'running') "
-        "ORDER BY since, job, station, urgent DESC",
-        {"soon": claim.SOON, "most": most},
+    # Not in a pipeline: a process that is frozen before its end would keep the lock, for it is not idle then.
+    found = await conn.execute("SELECT * FROM rs.turns(%s, %s, %s)", [_CLAIMING, claim.SOON, most])
+    told: dict[str, list[Row]] = {"line": [], "busy": [], "station": []}
+    for row in await found.fetchall():
+        told[row["what"]].append(row)
+    return Turns(
+        [_stood(row) for row in told["line"]],
+        [Busy(row["job"], row["owner"], row["station"], row["connections"]) for row in told["busy"]],
+        {row["station"]: row["open"] for row in told["station"]},
     )
-    return [_stood(row) for row in await found.fetchall()]
 
 
 def _stood(row: Row) -> Stood:
@@ -89,37 +103,6 @@ async def narrow(conn: AsyncConnection[Row], spared: Sequence[Spared]) -> None:
     )
 
 
-async def busy(conn: AsyncConnection[Row]) -> list[Busy]:
-    """The connections in use: one step along an index for each lane, however many files it has.
-
-    A file that has no lane any more is fetched, and only its last parts are on their way into the object storage.
-    """
-    found = await conn.execute(
-        "WITH RECURSIVE each AS ((SELECT lane, job, owner, station, width FROM rs.transfers WHERE state = 'running' "
-        "AND lane IS NOT NULL ORDER BY lane LIMIT 1) UNION ALL SELECT next.* FROM each, "
-        "LATERAL (SELECT lane, job, owner, station, width FROM rs.transfers WHERE state = 'running' "
-        "AND lane > each.lane ORDER BY lane LIMIT 1) AS next) "
-        "SELECT job, owner, station, sum(width)::int AS connections FROM each GROUP BY job, owner, station"
-    )
-    return [Busy(**row) for row in await found.fetchall()]
-
-
-async def open_now(conn: AsyncConnection[Row], limits: Mapping[str, Limits]) -> dict[str, Limits]:
-    """The limits as they are now: nothing at a station that is left alone, and one connection, to see whether it is
-    back, at one that was until now.
-    """
-    found = await conn.execute(
-        "SELECT name, closed_until > now() AS closed FROM rs.stations WHERE closed_until IS NOT NULL"
-    )
-    now = dict(limits)
-    for row in await found.fetchall():
-        if row["closed"]:
-            now.pop(row["name"], None)
-        elif row["name"] in now:
-            now[row["name"]] = Limits(1, 1)
-    return now
-
-
 async def waiting(
     conn: AsyncConnection[Row], given: Mapping[tuple[UUID, str], int]
 ) -> dict[tuple[UUID, str], dict[int, int]]:
@@ -129,13 +112,14 @@ async def waiting(
         return waiting
     found = await conn.execute(
         "SELECT line.job, line.station, file.id, file.size "
-        "FROM unnest(%s::uuid[], %s::text[], %s::int[]) AS line (job, station, most), "
+        "FROM jsonb_to_recordset(%s) AS line (job uuid, station text, most int), "
         "LATERAL (SELECT id, size FROM rs.transfers WHERE state = 'waiting' AND job = line.job "
         "AND station = line.station ORDER BY expires, id LIMIT line.most FOR UPDATE SKIP LOCKED) AS file",
         [
-            [job for job, _ in given],
-            [station for _, station in given],
-            [claim.candidates(connections) for connections in given.values()],
+            _told(
+                {"job": str(job), "station": station, "most": claim.candidates(n)}
+                for (job, station), n in given.items()
+            )
         ],
     )
     for row in await found.fetchall():
@@ -150,18 +134,23 @@ async def take(conn: AsyncConnection[Row], lanes: Sequence[Lane], lease_s: float
     found = await conn.execute(
         "UPDATE rs.transfers t SET state = 'running', fence = fence + 1, lane = c.lane, width = c.width, "  # noqa: S608
         "lease_until = now() + make_interval(secs => %(lease)s), reason = NULL, not_before = NULL "
-        "FROM unnest(%(ids)s::bigint[], %(lanes)s::uuid[], %(widths)s::int[]) AS c (id, lane, width), "
+        "FROM jsonb_to_recordset(%(files)s) AS c (id bigint, lane uuid, width int), "
         "rs.staging_items i, rs.jobs j WHERE t.id = c.id AND i.id = t.item AND j.id = t.job "
         f"RETURNING {_TAKEN}, i.service, i.collection, i.item AS source_item, i.bucket, j.trace",
         {
-            "ids": [file for lane in lanes for file in lane.files],
-            "lanes": [lane.id for lane in lanes for _ in lane.files],
-            "widths": [lane.width for lane in lanes for _ in lane.files],
+            "files": _told(
+                {"id": file, "lane": str(lane.id), "width": lane.width} for lane in lanes for file in lane.files
+            ),
             "lease": lease_s,
         },
     )
     by_id = {row["id"]: _transfer(row, bucket) for row in await found.fetchall()}
     return [[by_id[file] for file in lane.files] for lane in lanes]
+
+
+def _told(rows: Iterable[Mapping[str, str | int]]) -> Jsonb:
+    """Rows for a query: of arrays, the driver needs longer, and the server plans anew for each number of them."""
+    return Jsonb(list(rows))
 
 
 def _transfer(row: Row, bucket: str) -> Transfer:

@@ -47,7 +47,6 @@ _UNWOKEN = (
     "false) THEN ARRAY['failed', 'gone'] ELSE ARRAY['whole'] END)))"
 )
 _TRIES = 3  # of a file, at least, before it is given up: it may have waited for its turn all the time
-_CLAIMING = 0x7273_636C_6169  # any number, the same in every worker: one at a time asks whose turn it is
 
 
 # Of a transfer t: whether it is still wanted, by its item and its job.
@@ -317,17 +316,11 @@ class StagingRows:
         Those that were ``spared`` are free, first of all.
         """
         async with self._database.connection() as conn:
-            # Not in a pipeline: a process that is frozen before its end would keep the lock, for it is not idle then.
-            await conn.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIMING])
             if spared:
                 await claiming.narrow(conn, spared)
-            lines = await claiming.lines(conn, claim.lines_of_user(limits, free))
-            given = claim.choose(
-                [each.line for each in lines if each.open],
-                await claiming.busy(conn),
-                await claiming.open_now(conn, limits),
-                free,
-            )
+            turns = await claiming.turns(conn, claim.lines_of_user(limits, free))
+            lines = turns.lines
+            given = claim.choose([each.line for each in lines if each.open], turns.busy, turns.limits(limits), free)
             waiting = await claiming.waiting(conn, given)
             lanes: list[Lane] = []
             for (job, station), connections in given.items():
@@ -343,7 +336,7 @@ class StagingRows:
     async def widen(self, limits: Mapping[str, Limits], transfers: Sequence[Transfer], free: int) -> set[int]:
         """Give running transfers one more of ``free`` connections each, where nobody waits for the station; which."""
         async with self._database.connection() as conn:
-            await conn.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIMING])
+            turns = await claiming.turns(conn, 0)
             found = await conn.execute(
                 "SELECT t.id, t.job, t.owner, t.station, t.width::int AS connections FROM rs.transfers t "
                 "JOIN unnest(%s::bigint[], %s::int[]) AS mine (id, fence) ON t.id = mine.id AND t.fence = mine.fence "
@@ -352,8 +345,7 @@ class StagingRows:
                 [[each.id for each in transfers], [each.fence for each in transfers]],
             )
             running = {row.pop("id"): Busy(**row) for row in await found.fetchall()}
-            busy, limits = await claiming.busy(conn), await claiming.open_now(conn, limits)
-            chosen = claim.widened(running, busy, limits, free)
+            chosen = claim.widened(running, turns.busy, turns.limits(limits), free)
             await conn.execute("UPDATE rs.transfers SET width = width + 1 WHERE id = ANY(%s)", [chosen])
             return set(chosen)
 

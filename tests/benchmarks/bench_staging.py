@@ -421,6 +421,7 @@ def queue(bench: Bench) -> None:
     with psycopg.connect(bench.dsn) as conn:
         conn.execute("UPDATE rs.jobs SET status = 'dismissed', finished = now() WHERE owner LIKE 'user%'")
         conn.execute("DELETE FROM rs.transfers WHERE owner LIKE 'user%'")
+        conn.execute("DELETE FROM rs.lines WHERE owner LIKE 'user%'")
 
 
 def _cpu(times: Any) -> float:

@@ -47,7 +47,7 @@ PUBLIC_URL = "http://server.test"
 QUICK = OrderSettings(at_once=4, at_once_each=2, poll_s=0.001, again_s=0.001, tend_s=0.01)
 RIGHTS = ("read", "download")
 DOCUMENTED = frozenset({200, 201, 400, 404, 405, 409})
-TABLES = ("20", "21", "22", "23", "24", "40", "50", "52", "60", "61", "62", "63", "64", "67", "70", "71")
+TABLES = ("20", "21", "22", "23", "24", "40", "50", "52", "60", "61", "62", "63", "64", "67", "70", "71", "81")
 
 
 @dataclass(frozen=True)

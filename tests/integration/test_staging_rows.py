@@ -30,7 +30,7 @@ from rs_server.storage.multipart import Unfinished
 from tests.conftest import Platform
 from tests.integration.databases import own_database
 
-TABLES = ("20", "21", "22", "23", "24", "40", "50", "52", "60", "61", "62", "63", "67", "70", "71", "72", "73")
+TABLES = ("20", "21", "22", "23", "24", "40", "50", "52", "60", "61", "62", "63", "67", "70", "71", "72", "73", "81")
 LIMITS = {"sgs": Limits(100, 100), "": Limits(100, 100)}
 
 

@@ -29,7 +29,7 @@ from tests.conftest import Platform
 from tests.integration.databases import own_database
 from tests.unit.staging.station import SESSION, Station, asset, item, name_of
 
-TABLES = ("20", "21", "22", "23", "24", "50", "60", "61", "62", "63", "64", "67", "71", "73", "80")
+TABLES = ("20", "21", "22", "23", "24", "50", "60", "61", "62", "63", "64", "67", "71", "73", "80", "81")
 HOST = "http://127.0.0.1:8000"
 ANN = Principal("ann", roles=frozenset({"rs_cadip_*_read", "rs_cadip_*_download"}))
 PATH = f"/cadip/collections/s1-sgs/items/{SESSION}"
