@@ -164,6 +164,7 @@ def test_a_worker_lives_through_a_restart_of_the_database_and_goes_on_with_its_f
     job = lab.stage("sgs", [session], collection)
     lab.await_progress(job, size=PART_BYTES)
     lab.kill("postgres")
+    lab.stations["sgs"].fault()
     ended = lab.ended(job)
     assert ended["status"] == "successful", ended["message"]
     sent = sum(record["sent"] for record in lab.stations["sgs"].tell("GET", "requests?operation=download"))
