@@ -235,6 +235,13 @@ class StagingRows:
         )
         return 0.0 if row is None else float(row["idle"])
 
+    async def grows(self, conn: AsyncConnection[Row], item: int) -> bool:
+        """Whether an item is one that grows, until the end of the transaction."""
+        found = await conn.execute(
+            "SELECT 1 FROM rs.staging_items WHERE id = %s AND state = 'growing' FOR UPDATE", [item]
+        )
+        return await found.fetchone() is not None
+
     async def grown_up(self, conn: AsyncConnection[Row], item: int) -> None:
         """All files of an item are known: it is whole once they are there."""
         await conn.execute(

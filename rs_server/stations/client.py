@@ -20,7 +20,7 @@ import orjson
 from rs_server.errors import BadInput, NotFound, StationRefused, Unavailable
 from rs_server.settings import StationSettings
 from rs_server.stations import filters, instants, odata
-from rs_server.stations.items import COMPLETE, disagreements, incomplete, sizes_of, value_at
+from rs_server.stations.items import COMPLETE, incomplete, value_at
 from rs_server.stations.kinds import KINDS
 from rs_server.stations.manners import Book
 from rs_server.stations.metrics import StationMetrics
@@ -30,6 +30,7 @@ from rs_server.stations.paging import Cursor
 from rs_server.stations.search import SearchRequest, sort_order
 from rs_server.stations.session import Session, open_session
 from rs_server.stations.station import Collection, Found, Row, Station, Wanted
+from rs_server.stations.totals import Totals, against, sizes_of
 
 OrderStatus = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
 
@@ -227,20 +228,17 @@ class Stations:
         told = answer.get(kind.quality)
         return None if told is None else list(told)
 
+    async def totals(self, service: str, collection: str, item: Mapping[str, Any]) -> Totals:
+        """The item's files, held against what the station says of each series of them so far."""
+        kind = self._station(service, collection).kind
+        return against(kind, sizes_of(kind, item), await self.quality(service, collection, item))
+
     async def verified(self, service: str, collection: str, item: dict[str, Any]) -> None:
         """Hold a session that looks complete against what its station says of it: it is not, where they disagree."""
-        if item["properties"].get(COMPLETE) is not True:
-            return
-        kind = self._station(service, collection).kind
-        try:
-            told = await self.quality(service, collection, item)
-            found = disagreements(kind, sizes_of(kind, item), told or ())
-        except (KeyError, TypeError, ValueError) as error:
-            raise StationRefused(
-                self.station_of(service, collection), f"what it says of its files cannot be read: {error!r}"
-            ) from error
-        if found:
-            item["properties"].update(incomplete(found))
+        if item["properties"].get(COMPLETE) is True:
+            found = await self.totals(service, collection, item)
+            if found.differing:
+                item["properties"].update(incomplete(found.differing))
 
     def takes_orders(self, service: str, collection: str) -> bool:
         """Whether items of the collection may have to be ordered."""

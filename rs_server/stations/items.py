@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import orjson
 
-from rs_server.stations import geometry, instants
+from rs_server.stations import geometry, instants, totals
 from rs_server.stations.model import Extension, Files, Property, StationKind, ValueType, as_is
 
 STAC_VERSION = "1.1.0"
@@ -123,7 +123,7 @@ class Mapper:
     def _progress(self, rule: Files, entity: Entity, parts: Mapping[Part, Entity]) -> dict[str, Any]:
         """Whether a session is complete; if it is not, whether it grows, and what is missing if it does not."""
         if is_complete(rule, entity, parts):
-            differing = disagreements(self.kind, self._sizes(parts), entity.get(self.kind.quality) or ())
+            differing = totals.against(self.kind, self._sizes(parts), entity.get(self.kind.quality) or ()).differing
             return incomplete(differing) if differing else {COMPLETE: True, STATE: "complete"}
         last_us = max(map(_published, (entity, *parts.values())))
         if self._clock() * 1e6 - last_us < self._idle_us:
@@ -207,33 +207,6 @@ def missing(rule: Files, entity: Entity, parts: Mapping[Part, Entity]) -> list[s
 def incomplete(why: Sequence[str]) -> dict[str, Any]:
     """What is said of an item that lacks something, though nothing comes any more."""
     return {COMPLETE: False, STATE: "incomplete", MISSING: list(why)}
-
-
-def sizes_of(kind: StationKind, item: Mapping[str, Any]) -> dict[int, list[int]]:
-    """How many bytes the files of each series of an item have."""
-    found: dict[int, list[int]] = {}
-    if kind.assets.files is not None:
-        series = next(each.stac for each in kind.assets.properties if each.sources == (kind.assets.files.series,))
-        for asset in item["assets"].values():
-            found.setdefault(asset[series], []).append(asset.get("file:size", 0))
-    return found
-
-
-def disagreements(
-    kind: StationKind, sizes: Mapping[int, Sequence[int]], told: Sequence[Mapping[str, Any]]
-) -> list[str]:
-    """Where the files of each series differ from how many files and bytes the station says that it has."""
-    rule, (chunks, volume) = kind.assets.files, kind.totals
-    if rule is None or not chunks:
-        return []
-    word = rule.series.lower()
-    found: list[str] = []
-    for each in told:
-        files = sizes.get(int(each[rule.series]), ())
-        for name, there, unit in ((chunks, len(files), "files"), (volume, sum(files), "bytes")):
-            if each.get(name) is not None and int(each[name]) != there:
-                found.append(f"{word} {each[rule.series]}: {there} of {each[name]} {unit}")
-    return found
 
 
 def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:

@@ -21,8 +21,10 @@ from rs_server.staging.found import SESSIONS_AT_ONCE
 from rs_server.staging.process import Staging
 from rs_server.staging.rows import StagingRows
 from rs_server.stations.client import Page
+from rs_server.stations.kinds import KINDS
 from rs_server.stations.search import SearchRequest
 from rs_server.stations.station import Collection
+from rs_server.stations.totals import Totals, against, sizes_of
 from rs_server.storage.layout import Buckets
 from rs_server.storage.stac import Place
 from tests.conftest import Platform
@@ -95,10 +97,10 @@ class TwoStations(Station):
         self.asked: list[str] = []
         self.beside: list[dict[str, Any]] = []  # what a search finds as well
 
-    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+    async def totals(self, service: str, collection: str, item: Mapping[str, Any]) -> Totals:
         if self.meanwhile is not None:
             await self.meanwhile()
-        return None if self.told is None else [*self.told]
+        return against(KINDS["cadip"], sizes_of(KINDS["cadip"], item), self.told)
 
     async def search(self, service: str, request: SearchRequest, collections: Sequence[str]) -> Page:
         found = [{**item(), "collection": "s1-sgs"}, {**item(), "collection": "s1-mti"}]
@@ -396,7 +398,7 @@ async def test_totals_that_never_come_are_not_waited_for_for_ever(bench: Bench) 
     await bench.ask("UPDATE rs.staging_items SET grown = %s WHERE job = %s", long_ago, bench.id)
     assert isinstance(await bench.step(), Outcome)
     (line,) = [line for line in await bench.log() if line.startswith(f"{SESSION} is complete")]
-    assert line.endswith("s no quality record of channel 1 and 2 came")
+    assert line.endswith("s no totals of channel 1 and 2 came")
 
 
 async def test_a_file_that_comes_late_begins_the_wait_for_the_totals_anew(bench: Bench) -> None:

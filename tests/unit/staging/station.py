@@ -15,6 +15,7 @@ from rs_server.stations.client import Page
 from rs_server.stations.filters import conjunction
 from rs_server.stations.search import SearchRequest
 from rs_server.stations.station import Collection
+from rs_server.stations.totals import Totals
 from rs_server.storage.multipart import InvalidPart, NoSuchUpload
 
 SESSION = "S1A_20241114143038056552"
@@ -149,9 +150,9 @@ class Station:
         """The session, whatever was asked for."""
         return Page([self.session])
 
-    async def quality(self, service: str, collection: str, item: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+    async def totals(self, service: str, collection: str, item: Mapping[str, Any]) -> Totals:
         """Nothing is ever said."""
-        return None
+        return Totals()
 
     @asynccontextmanager
     async def download(

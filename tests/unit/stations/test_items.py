@@ -151,18 +151,6 @@ def test_a_session_that_stopped_growing_says_so(after_s: float, state: str) -> N
     assert ("rs:missing" in item["properties"]) is (state == "incomplete")
 
 
-def test_files_are_held_against_what_the_station_says() -> None:
-    item = {"assets": {str(n): {"cadip:channel": n % 2 + 1, "file:size": 10} for n in range(4)}}
-    told = [
-        {"Channel": 1, "TotalChunks": 2, "TotalVolume": "20"},
-        {"Channel": "2", "TotalChunks": 3, "TotalVolume": 20},
-    ]
-    sizes = items.sizes_of(KINDS["cadip"], item)
-    assert sizes == {1: [10, 10], 2: [10, 10]}
-    assert items.disagreements(KINDS["cadip"], sizes, told) == ["channel 2: 2 of 3 files"]
-    assert items.disagreements(KINDS["auxip"], sizes, told) == []
-
-
 def test_a_session_is_incomplete_where_what_came_along_with_it_says_so() -> None:
     case = json.loads((CASES[0].parent.parent / "cadip" / "real_session.json").read_text())
     last = {**case["files"][0], "BlockNumber": 1, "FinalBlock": True}

@@ -1,0 +1,1 @@
+"""What a job of staging does in one of its steps, phase by phase."""
