@@ -15,7 +15,7 @@ import structlog
 
 from rs_server.errors import Unavailable
 from rs_server.staging.model import Remains
-from rs_server.staging.rows import StagingRows
+from rs_server.staging.rows import UpkeepRows
 from rs_server.storage import layout
 from rs_server.storage.layout import Location
 from rs_server.storage.multipart import Unfinished
@@ -55,7 +55,7 @@ class Catalog(Protocol):
 class Sweeper:
     """The sweep; any number of them may go on side by side."""
 
-    rows: StagingRows
+    rows: UpkeepRows
     uploads: Callable[[str], Uploads]  # of a bucket
     objects: Callable[[str], Objects]  # of a bucket
     catalog: Catalog

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rs_server.staging.rows import _progress
+from rs_server.staging.rows.waiting import progress_of
 
 ROW: dict[str, Any] = {
     **dict.fromkeys(("files", "size", "done", "files_done", "files_failed", "files_running", "waiting", "ordered"), 0),
@@ -28,14 +28,14 @@ CLOSED = {"reason": "station sgs: it answered 503", "closed_until": datetime(202
     ],
 )
 def test_what_a_job_waits_for(row: dict[str, Any], station: dict[str, Any] | None, waiting: str | None) -> None:
-    assert _progress(ROW | row, station).waiting == waiting
+    assert progress_of(ROW | row, station).waiting == waiting
 
 
 @pytest.mark.parametrize(("done", "size", "percent"), [(0, 0, 0), (0, 10, 0), (5, 10, 49), (10, 10, 99)])
 def test_the_last_percent_is_the_publication(done: int, size: int, percent: int) -> None:
-    assert _progress(ROW | {"done": done, "size": size}, None).percent == percent
+    assert progress_of(ROW | {"done": done, "size": size}, None).percent == percent
 
 
 def test_how_long_the_rest_takes() -> None:
-    assert _progress(ROW | {"done": 4, "size": 10, "rate": 2.0}, None).seconds_left == 3
-    assert _progress(ROW | {"done": 4, "size": 10}, None).seconds_left is None
+    assert progress_of(ROW | {"done": 4, "size": 10, "rate": 2.0}, None).seconds_left == 3
+    assert progress_of(ROW | {"done": 4, "size": 10}, None).seconds_left is None
