@@ -42,6 +42,10 @@ class Objects(Protocol):
         """Delete objects."""
         ...
 
+    async def ping(self) -> None:
+        """Raise ``Unavailable`` unless the bucket answers."""
+        ...
+
 
 class Catalog(Protocol):
     """What sweeping needs of the catalog."""
@@ -93,17 +97,29 @@ class Sweeper:
                 of_bucket.setdefault(each.place.bucket, []).append(each)
             for bucket, theirs in of_bucket.items():
                 try:
-                    await self._take_away(bucket, [each.place.key for each in theirs if each.place not in used])
+                    kept = await self._take_away(bucket, [each for each in theirs if each.place not in used])
                 except Unavailable as error:
                     log.warning("objects_not_swept", bucket=bucket, reason=error.detail)
                     away.add(bucket)
                 else:
-                    await self.rows.swept(theirs)
+                    if kept:
+                        await self.rows.postpone(kept, self.grace_s)
+                    await self.rows.swept([each for each in theirs if each not in kept])
 
-    async def _take_away(self, bucket: str, keys: Sequence[str]) -> None:
-        if keys:
-            await self.objects(bucket).delete(keys)
-            log.info("objects_swept", bucket=bucket, count=len(keys))
+    async def _take_away(self, bucket: str, remains: Sequence[Remains]) -> list[Remains]:
+        """Delete objects; those that could not be, though their bucket answers, are to hold up no others."""
+        if not remains:
+            return []
+        objects = self.objects(bucket)
+        try:
+            await objects.delete([each.place.key for each in remains])
+        except Unavailable:
+            await objects.ping()
+            kept = [each for each in remains if not await _deleted(objects, each)]
+        else:
+            kept = []
+        log.info("objects_swept", bucket=bucket, count=len(remains) - len(kept))
+        return kept
 
     async def _used(self, remains: Iterable[Remains]) -> set[Location]:
         """What items of the catalog name."""
@@ -115,3 +131,12 @@ class Sweeper:
             for item in (await self.catalog.items(collection, sorted(names))).values():
                 used |= set(layout.named(item))
         return used
+
+
+async def _deleted(objects: Objects, each: Remains) -> bool:
+    try:
+        await objects.delete([each.place.key])
+    except Unavailable as error:
+        log.warning("object_not_swept", bucket=each.place.bucket, key=each.place.key, reason=error.detail)
+        return False
+    return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -254,11 +254,34 @@ async def test_all_that_is_due_is_swept_but_in_a_bucket_that_does_not_answer(
     assert {each["name"] for each in left} == {f"away{n}" for n in range(700)}
 
 
-class Bucket:
-    """A bucket, which answers unless it is called away."""
+async def test_an_object_that_cannot_be_deleted_holds_up_no_other(database: Database, rows: StagingRows) -> None:
+    names = [f"{n}" for n in range(7)] + ["locked"]
+    await add(database, rows, await job(database), names)
+    await ask(database, "UPDATE rs.transfers SET state = 'cancelled', fence = 1")
+    await ask(database, "UPDATE rs.jobs SET status = 'failed', finished = now() - interval '1 h'")
+    await ask(database, "UPDATE rs.staging_items SET state = 'failed'")
+    keys = {row["name"]: row["key"] for row in await ask(database, "SELECT name, key FROM rs.transfers")}
+    bucket = Bucket("own", locked={keys["locked"]})
+    sweeper = Sweeper(rows, lambda _: bucket, lambda _: bucket, NoItems(), 60)
+    await sweeper.sweep()
+    assert bucket.deleted == [keys[name] for name in names[:-1]]
+    assert await rows.remains(60) == []
+    (left,) = await ask(database, "SELECT key, due > now() + interval '59 s' AS later FROM rs.leftovers")
+    assert left == {"key": keys["locked"], "later": True}
+    bucket.locked.clear()
+    await ask(database, "UPDATE rs.leftovers SET due = now()")
+    await sweeper.sweep()
+    assert bucket.deleted[-1] == keys["locked"]
+    assert await ask(database, "SELECT 1 FROM rs.leftovers") == []
 
-    def __init__(self, name: str) -> None:
+
+class Bucket:
+    """A bucket, which answers unless it is called away, and deletes what is not locked."""
+
+    def __init__(self, name: str, locked: Iterable[str] = ()) -> None:
         self.name = name
+        self.locked = set(locked)
+        self.deleted: list[str] = []
 
     async def unfinished(self) -> list[Unfinished]:
         await self.delete([])
@@ -266,9 +289,15 @@ class Bucket:
 
     async def abort(self, key: str, upload: str) -> None: ...
 
-    async def delete(self, keys: Sequence[str]) -> None:
+    async def ping(self) -> None:
         if self.name == "away":
             raise Unavailable("the object storage does not answer")
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        await self.ping()
+        if not self.locked.isdisjoint(keys):
+            raise Unavailable("the object storage failed while deleting: it is locked")
+        self.deleted += keys
 
 
 class NoItems:
