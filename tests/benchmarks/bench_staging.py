@@ -45,6 +45,7 @@ from rs_server.staging.fetch import parts_in_memory
 from rs_server.staging.model import Ended, State
 from rs_server.staging.parts import MOST_PARTS, cut
 from rs_server.staging.rows import StagingRows
+from tests.faults.lab import laboratory
 
 RS = Path(sys.prefix) / "bin" / "rs"
 MB, GB = 1_000_000, 1_000_000_000
@@ -59,6 +60,7 @@ class Bench:
     """The installation, the settings of the worker that is measured, and rows to be worked."""
 
     def __init__(self, home: Path) -> None:
+        self.home = home
         self.folder = Path(tempfile.mkdtemp(prefix="rs-bench-settings-"))
         platform = yaml.safe_load((home / "config" / "server.yaml").read_text())
         self.storage = {**platform["storage"], "bucket": BUCKET}
@@ -374,7 +376,10 @@ def small(bench: Bench) -> None:
 
 
 def first_byte(bench: Bench) -> None:
-    """From the moment that files wait to the first request at the station, with an idle worker."""
+    """From a request for a job to the first byte of its station, and how much of that from its rows on; idle worker."""
+    submits = sorted(_submits(bench.home))
+    say("POST to the first byte of the station, median (<= 300)", submits[len(submits) // 2] * 1000, "ms")
+    say("POST to the first byte of the station, worst", submits[-1] * 1000, "ms")
     waits = []
     with far(bench), worker(bench), psycopg.connect(bench.dsn, autocommit=True) as conn:
         for _ in range(10):
@@ -390,6 +395,21 @@ def first_byte(bench: Bench) -> None:
             bench.ended(job)
             bench.clear()
     say("rows there to transfer begun, median", sorted(waits)[5] * 1000, "ms")
+
+
+def _submits(home: Path) -> list[float]:
+    """Seconds from a request to the server to the first answer of a simulated station with bytes, a few times over."""
+    waits = []
+    with laboratory(home) as lab:
+        station = lab.stations["sgs"]
+        for number in range(12):
+            session = station.add_session(f"2024-11-20T10:{number:02}:00Z")
+            station.tell("DELETE", "requests")
+            begin = time.time()
+            job = lab.stage("sgs", [session])
+            assert lab.ended(job)["status"] == "successful"
+            waits.append(min(each["began"] for each in station.tell("GET", "requests?operation=download")) - begin)
+    return waits[2:]  # at first nothing is warm
 
 
 def queue(bench: Bench) -> None:
