@@ -114,11 +114,12 @@ def _said(name: str, value: Any) -> str:
 def subscribed(
     server: Server, search: Lasting, to: str, since: datetime | None, options: Mapping[str, Any]
 ) -> Flow[Subscription]:
-    """Subscribe to a search. Raises as ``StagingClient.subscribe``: ``Invalid`` for what is no search.
+    """Subscribe to a search. Raises as ``StagingClient.subscribe``: ``Invalid`` for what is no search of the server.
 
     Tried again when the server is away: it gives the same subscription while that stands.
     """
-    stated = {**lasting(server, search), "collection": to, "since": since.isoformat() if since else None, **options}
+    asked = yield from _asked(server, search)
+    stated = {**asked, "collection": to, "since": since.isoformat() if since else None, **options}
     body = {name: value for name, value in stated.items() if value is not None}
     return Subscription.of(read((yield from server.again("POST", ROUTE, json=body))))
 
@@ -147,36 +148,33 @@ async def searched(search: AsyncLasting) -> Lasting:
     return search
 
 
-def lasting(server: Server, search: Lasting) -> dict[str, Any]:
-    """A search as the server keeps it: its ``service`` and its body.
-
-    Raises ``Invalid`` for what is no search, is one of another server, or is bounded by ``max_items``.
-    """
+def _asked(server: Server, search: Lasting) -> Flow[dict[str, Any]]:
+    """A search as the server keeps it: its ``service`` and its body."""
     from pystac_client import ItemSearch
 
     match search:
         case ItemSearch():
-            return _of_search(server, search)
+            return (yield from _of_search(server, search))
         case str(href):
-            return _of_address(server, href)
+            return (yield from _of_address(server, href))
         case {"href": str(href)} if len(search) == 1:
-            return _of_address(server, href)
+            return (yield from _of_address(server, href))
         case {"service": str(service), "search": dict(body)} if search.keys() == {"service", "search"}:
             return {"service": service, "search": body}
     raise Invalid(f"a {type(search).__name__} cannot be subscribed to", hint=_FORMS)
 
 
-def _of_search(server: Server, search: Search) -> dict[str, Any]:
+def _of_search(server: Server, search: Search) -> Flow[dict[str, Any]]:
     if search._max_items is not None:  # noqa: SLF001 - told in no other way
         raise Invalid("a subscription has no last item, and this search has max_items", hint="search without it")
-    service, _ = _place(server, search.url)
+    service, _ = yield from _place(server, search.url)
     stated = search._parameters  # noqa: SLF001 - get_parameters() joins lists into texts for GET
     return {"service": service, "search": {name: each for name, each in stated.items() if name not in _OF_A_PAGE}}
 
 
-def _of_address(server: Server, href: str) -> dict[str, Any]:
+def _of_address(server: Server, href: str) -> Flow[dict[str, Any]]:
     """The search at an address: its query, in the form of a body."""
-    service, collection = _place(server, href)
+    service, collection = yield from _place(server, href)
     query = parse_qsl(urlsplit(href).query, keep_blank_values=True)
     asked = [(name, value) for name, value in query if name not in _OF_A_PAGE]
     if len(dict(asked)) < len(asked):
@@ -187,11 +185,16 @@ def _of_address(server: Server, href: str) -> dict[str, Any]:
     return {"service": service, "search": {**body, **({"collections": [collection]} if collection else {})}}
 
 
-def _place(server: Server, href: str) -> tuple[str, str | None]:
+def _place(server: Server, href: str) -> Flow[tuple[str, str | None]]:
     """The service of a search, and the collection where its address names one."""
-    found = _PLACE.search(urlsplit(server.address(href)).path)
+    from rs_client.stac import own_address
+
+    found = _PLACE.search(urlsplit(href).path)
     if found is None:
         raise Invalid(f"{href} is not the address of a search", hint=_FORMS)
+    if not href.startswith("/") and not server.owns(href):  # it may be told by the name that the server has for others
+        server.also_at(own_address((yield from server.get("/")), server.url))
+    server.address(href)
     return found["service"], unquote(found["collection"]) if found["collection"] else None
 
 

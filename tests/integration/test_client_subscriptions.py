@@ -108,6 +108,11 @@ def test_a_search_and_its_address_are_the_same(alice: RsClient, collection: str)
     assert alice.staging.subscribe({"href": address}, collection).id == made.id
     stated = {"ids": ["a", "b"], "filter": "platform = 'sentinel-1a'", "filter-lang": "cql2-text"}
     assert alice.staging.subscribe({"service": "cadip", "search": stated}, collection).id == made.id
+    elsewhere = alice.server_url.replace("127.0.0.1", "localhost")  # not the name that the server calls itself by
+    with rs_client.connect(elsewhere, auth=alice.http.auth) as other:
+        assert other.staging.subscribe(f"{alice.server_url}{address}", collection).id == made.id
+        with pytest.raises(rs_client.Invalid, match="not an address of"):
+            other.staging.subscribe(f"http://rs.example.org{address}", collection)
     by_collection = alice.staging.subscribe("/cadip/collections/s1-sgs/items?ids=a", collection)
     assert alice.staging.subscribe(alice.cadip.search(station="sgs", ids="a"), collection).id == by_collection.id
 

@@ -20,6 +20,7 @@ from rs_client.subscriptions import Lasting, Subscription, SubscriptionList
 from tests.unit.client.far import SERVER, async_http, session
 
 ROUTE = "/processes/staging/subscriptions"
+PUBLIC = "https://public.test/rs"
 BEGIN = datetime(2026, 11, 26, 18, tzinfo=UTC)
 OPTIONS = {"assets": [], "existing": "replace", "follow": True, "priority": 50, "strict": False}
 PLATFORM = {"op": "=", "args": [{"property": "platform"}, "sentinel-1a"]}
@@ -62,6 +63,8 @@ class Server:
             names = ("item-search", "collections", "item-search#filter", "item-search#sort")
             conforms = [f"https://api.stacspec.org/v1.0.0/{name}" for name in names]
             return httpx.Response(200, json={**landing, "conformsTo": conforms, "links": links})
+        if path == "/":
+            return httpx.Response(200, json={"links": [{"rel": "self", "href": f"{PUBLIC}/"}]})
         if path == "/cadip/collections":
             return httpx.Response(200, json={"collections": STATIONS, "links": []})
         self.requests.append(request)
@@ -139,6 +142,8 @@ FORMS: list[tuple[Any, dict[str, Any]]] = [
     ("/cadip/search?filter=%7B%7D&filter-lang=cql2-json", {"filter": "{}", "filter-lang": "cql2-json"}),
     ("/cadip/search?query=%7B%22a%22%3A%7B%22eq%22%3A1%7D%7D", {"query": {"a": {"eq": 1}}}),
     ("/cadip/search?ids=", {"ids": [""]}),
+    (f"{PUBLIC}/cadip/search?ids=a", {"ids": ["a"]}),
+    (lambda _: ItemSearch(f"{PUBLIC}/cadip/search", ids=["a"]), {"ids": ["a"]}),
     ("/cadip/collections/s1%20sgs/items?datetime=2024-11-14", {"datetime": "2024-11-14", "collections": ["s1 sgs"]}),
     ({"service": "cadip", "search": {"ids": ["a"]}}, {"ids": ["a"]}),
 ]
