@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from rs_client.session import RsClient
     from rs_client.stac import Search, StacClient
     from rs_client.staging import StagingOptions
+    from rs_client.subscriptions import Subscription
 
 SERVICES = ("cadip", "auxip", "prip", "lta", "catalog")
 _OFFERED = 20  # jobs, or items, that a shell offers
 
 JobId = Annotated[str, typer.Argument(help="Id of a job.", autocompletion=lambda: offered(_job_ids))]
+SubscriptionId = Annotated[
+    str, typer.Argument(help="Id of a subscription.", autocompletion=lambda: offered(_subscription_ids))
+]
 KeyId = Annotated[str, typer.Argument(help="Id of a key.", autocompletion=lambda: offered(_key_ids))]
 CollectionId = Annotated[str, typer.Argument(help="Collection of the catalog.", autocompletion=offered_collections)]
 ServiceName = Annotated[
@@ -33,11 +37,25 @@ ServiceName = Annotated[
 To = Annotated[
     str, typer.Option("--to", help="Collection of the catalog that it goes to.", autocompletion=offered_collections)
 ]
+Collections = Annotated[list[str] | None, typer.Option("-c", "--collection", help="May be given again.")]
+Ids = Annotated[list[str] | None, typer.Option("--id", help="May be given again.")]
+Time = Annotated[str | None, typer.Option("--datetime", help="An instant, a day, or an interval a/b.")]
+Box = Annotated[str | None, typer.Option("--bbox", help="west,south,east,north in degrees.")]
+Where = Annotated[list[str] | None, typer.Option("-w", "--where", help="WORD=VALUE, as platform=sentinel-1a.")]
+Cql = Annotated[str | None, typer.Option("--filter", help="A CQL2 text.")]
+Assets = Annotated[list[str] | None, typer.Option("--asset", help="A file wanted of each item; else all.")]
+Existing = Annotated[
+    str | None, typer.Option("--existing", help="Items that are there: skip, replace or fail; else replace.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="All items or none.")]
+Priority = Annotated[int | None, typer.Option("--priority", min=0, max=100, help="Among your own jobs; else 50.")]
 
 commands = app()
 jobs_commands = app(help="Look at jobs, wait for them, stop them.")
+subscriptions_commands = app(help="Look at your subscriptions, end them.")
 keys_commands = app(help="Make, list and revoke your API keys.")
 commands.add_typer(jobs_commands, name="jobs")
+commands.add_typer(subscriptions_commands, name="subscriptions")
 commands.add_typer(keys_commands, name="keys")
 
 
@@ -108,26 +126,27 @@ def collections(service: ServiceName = "catalog", *, as_json: AsJson = False) ->
 def search(
     service: ServiceName,
     *,
-    collection: Annotated[list[str] | None, typer.Option("-c", "--collection", help="May be given again.")] = None,
-    ids: Annotated[list[str] | None, typer.Option("--id", help="May be given again.")] = None,
-    datetime: Annotated[str | None, typer.Option(help="An instant, a day, or an interval a/b.")] = None,
-    bbox: Annotated[str | None, typer.Option(help="west,south,east,north in degrees.")] = None,
-    where: Annotated[
-        list[str] | None, typer.Option("-w", "--where", help="WORD=VALUE, as platform=sentinel-1a.")
-    ] = None,
-    cql: Annotated[str | None, typer.Option("--filter", help="A CQL2 text.")] = None,
+    collection: Collections = None,
+    ids: Ids = None,
+    time: Time = None,
+    bbox: Box = None,
+    where: Where = None,
+    cql: Cql = None,
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="At most so many.")] = 50,
     hrefs: Annotated[bool, typer.Option("--href", help="Addresses alone, a line each: rs stage reads them.")] = False,
     code: Annotated[bool, typer.Option("--code", help="Print Python that does the same; search nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Search a station or the catalog."""
-    given = {"collections": collection, "ids": ids, "datetime": datetime, "bbox": bbox, "filter": cql, **_words(where)}
+    given = _given(collections=collection, ids=ids, datetime=time, bbox=bbox, filter=cql) | _words(where)
     with session() as opened:
-        found = _service(opened, service).search(
-            max_items=limit, **{name: value for name, value in given.items() if value is not None}
-        )
+        found = _service(opened, service).search(max_items=limit, **given)
         typer.echo(_found(found, limit, hrefs=hrefs, code=code, as_json=as_json))
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """What was said of options."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _found(found: Search, limit: int, *, hrefs: bool, code: bool, as_json: bool) -> str:
@@ -164,25 +183,88 @@ def stage(
     items: Annotated[list[str], typer.Argument(help="Addresses of items; - reads them from standard input.")],
     *,
     to: To,
-    assets: Annotated[list[str] | None, typer.Option("--asset", help="A file wanted of each item; else all.")] = None,
-    existing: Annotated[str | None, typer.Option(help="Items that are there: skip, replace or fail.")] = None,
+    assets: Assets = None,
+    existing: Existing = None,
     growing: Annotated[bool, typer.Option("--follow", help="Go on with sessions until they are complete.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="All items or none.")] = False,
-    priority: Annotated[int | None, typer.Option(min=0, max=100, help="Among your own jobs; else 50.")] = None,
+    strict: Strict = False,
+    priority: Priority = None,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
     """Bring items of a station into a collection."""
-    flags = {"follow": growing or None, "strict": strict or None}
-    stated = {"assets": assets or None, "existing": existing, "priority": priority, **flags}
-    options = cast("StagingOptions", {name: value for name, value in stated.items() if value is not None})
+    options = _options(assets, existing, strict=strict, priority=priority, follow=growing or None)
     with session() as opened:
         follow(opened.stage(_addresses(items), to=to, **options), wait=wait, as_json=as_json)
+
+
+def _options(assets: list[str] | None, existing: str | None, *, strict: bool, **more: int | None) -> StagingOptions:
+    """How items are staged, as far as it was said."""
+    return cast("StagingOptions", _given(assets=assets or None, existing=existing, strict=strict or None, **more))
 
 
 def _addresses(items: Sequence[str]) -> list[str]:
     read = [line.strip() for line in sys.stdin] if "-" in items else []
     return [href for href in (*items, *read) if href and href != "-"]
+
+
+@commands.command(cls=Verb)
+def subscribe(
+    service: ServiceName,
+    *,
+    to: To,
+    collection: Collections = None,
+    ids: Ids = None,
+    time: Time = None,
+    bbox: Box = None,
+    where: Where = None,
+    cql: Cql = None,
+    since: Annotated[datetime | None, typer.Option(help="What is published from then on, in UTC; else now.")] = None,
+    assets: Assets = None,
+    existing: Existing = None,
+    growing: Annotated[
+        bool | None, typer.Option("--follow/--no-follow", help="Go on with sessions until they are complete; else yes.")
+    ] = None,
+    strict: Strict = False,
+    priority: Priority = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring what a search finds into a collection, from now on: a standing order."""
+    given = _given(collections=collection, ids=ids, datetime=time, bbox=bbox, filter=cql) | _words(where)
+    options = _options(assets, existing, strict=strict, priority=priority, follow=growing)
+    with session() as opened:
+        found = _service(opened, service).search(**given)
+        _tell_subscription(opened.staging.subscribe(found, to, _utc(since), **options), as_json=as_json)
+
+
+def _utc(when: datetime | None) -> datetime | None:
+    return when.replace(tzinfo=UTC) if when else None
+
+
+def _tell_subscription(one: Subscription, *, as_json: bool) -> None:
+    tell(asdict(one), repr(one), as_json=as_json)
+
+
+@subscriptions_commands.command("list", cls=Verb)
+def list_subscriptions(*, as_json: AsJson = False) -> None:
+    """List your subscriptions, the newest first."""
+    with session() as opened:
+        found = opened.staging.subscriptions()
+        tell([asdict(one) for one in found], repr(found) if found else "no subscriptions", as_json=as_json)
+
+
+@subscriptions_commands.command("show", cls=Verb)
+def show_subscription(subscription: SubscriptionId, *, as_json: AsJson = False) -> None:
+    """Say how far a subscription is."""
+    with session() as opened:
+        _tell_subscription(opened.staging.subscription(subscription), as_json=as_json)
+
+
+@subscriptions_commands.command("end", cls=Verb)
+def end_subscription(subscription: SubscriptionId, *, as_json: AsJson = False) -> None:
+    """End a subscription; the jobs that it has started go on."""
+    with session() as opened:
+        opened.staging.unsubscribe(subscription)
+        tell({"ended": subscription}, "ended", as_json=as_json)
 
 
 @jobs_commands.command("list", cls=Verb)
@@ -271,9 +353,8 @@ def share(
         if revoke:
             _revoke(opened, collection, user or (), group or ())
         elif user or group:
-            end = until.replace(tzinfo=UTC) if until else None
             rights: Any = right or ("read", "download")
-            opened.catalog.share(collection, users=user or (), groups=group or (), rights=rights, until=end)
+            opened.catalog.share(collection, users=user or (), groups=group or (), rights=rights, until=_utc(until))
         readers = opened.catalog.readers(collection)
         lines = (
             f"{each.kind} {each.name}: {', '.join(each.rights)}{f' until {each.until}' if each.until else ''}"
@@ -323,6 +404,10 @@ def revoke_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
 
 def _job_ids(opened: RsClient) -> list[str]:
     return [job.id for job in opened.jobs(_OFFERED)]
+
+
+def _subscription_ids(opened: RsClient) -> list[str]:
+    return [one.id for one in opened.staging.subscriptions() if one.ended is None]
 
 
 def _key_ids(opened: RsClient) -> list[str]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rs_client.keys import Key
     from rs_client.lta import Order
     from rs_client.session import User
+    from rs_client.subscriptions import Subscription
 
 MAX_ROWS = 50
 MAX_BYTES = 50_000
@@ -262,6 +263,59 @@ def orders(found: Sequence[Order]) -> str:
 def orders_text(found: Sequence[Order]) -> str:
     """Orders at an archive as text."""
     return text_table(_ORDER_HEAD, _order_rows(found))
+
+
+_SUBSCRIPTION_HEAD = ("subscription", "to", "state", "items", "seen up to", "finds", "what it says")
+
+
+def _subscription_rows(found: Sequence[Subscription]) -> Rows:
+    return [
+        (each.id, each.to, each.state, each.items, _instant(each.cursor), each.finds, each.reason) for each in found
+    ]
+
+
+def subscriptions(found: Sequence[Subscription], *, parts: int = 1) -> str:
+    """Subscriptions as HTML, one of so many ``parts`` of a page."""
+    return table(_SUBSCRIPTION_HEAD, _subscription_rows(found), parts=parts)
+
+
+def subscriptions_text(found: Sequence[Subscription]) -> str:
+    """Subscriptions as text."""
+    return text_table(_SUBSCRIPTION_HEAD, _subscription_rows(found))
+
+
+def subscription(one: Subscription) -> str:
+    """A subscription as HTML: what it finds, where that goes to, and how far it is."""
+    rows = [
+        ("subscription", one.id),
+        ("finds", one.finds),
+        ("to", one.to),
+        ("options", ", ".join(f"{name} {_option(value)}" for name, value in one.options.items())),
+        ("published since", _instant(one.since)),
+        ("seen up to", _instant(one.cursor)),
+        ("last look", _instant(one.looked) or "not yet"),
+        ("so far", _so_far(one)),
+        ("state", f"ended {_instant(one.ended)}" if one.ended else one.state),
+    ]
+    return card(rows, note=one.reason)
+
+
+def subscription_line(one: Subscription) -> str:
+    """One line about a subscription."""
+    parts = [f"{short(one.finds, _MESSAGE_CHARACTERS)} → {one.to}", one.state, f"since {_instant(one.since)}"]
+    parts += [f"seen up to {_instant(one.cursor)}", _so_far(one)]
+    return " · ".join((*parts, *([short(one.reason, _MESSAGE_CHARACTERS)] if one.reason else [])))
+
+
+def _so_far(one: Subscription) -> str:
+    return f"{one.items} item{'s' * (one.items != 1)} in {one.jobs} job{'s' * (one.jobs != 1)}"
+
+
+def _option(value: Any) -> str:
+    """An option of staging as a person says it; no names are all of them."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if not isinstance(value, list) else " ".join(map(str, value)) or "all"
 
 
 def item(one: pystac.Item) -> str:

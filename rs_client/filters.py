@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,24 @@ def joined(own: Filter | None, words: Mapping[str, Any]) -> dict[str, Any]:
     return {"filter": terms_json[0] if len(terms_json) == 1 else {"op": "and", "args": terms_json}}
 
 
+def said(given: Filter) -> str:
+    """A filter for a person to read: comparisons of properties as CQL2 text has them, all else in the JSON form."""
+    match given:
+        case str():
+            return given
+        case {"op": "and", "args": [*terms]}:
+            return " AND ".join(said(term) for term in terms)
+        case {"op": "in", "args": [{"property": str(name)}, [*values]]}:
+            return f"{_quoted(name)} IN ({', '.join(_compared(each) for each in values)})"
+        case {"op": "=" | "<>" | "<" | "<=" | ">" | ">=" as sign, "args": [{"property": str(name)}, value]}:
+            return f"{_quoted(name)} {sign} {_compared(value)}"
+    return json.dumps(given)
+
+
+def _compared(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, Mapping) else _literal(value)
+
+
 def _json(name: str, value: Any) -> dict[str, Any]:
     here = {"property": name}
     if isinstance(value, list | tuple | set | frozenset):
@@ -32,10 +51,14 @@ def _json(name: str, value: Any) -> dict[str, Any]:
 
 
 def _text(name: str, value: Any) -> str:
-    here = '"' + name.replace('"', '""') + '"'
+    here = _quoted(name)
     if isinstance(value, list | tuple | set | frozenset):
         return f"{here} IN ({', '.join(_literal(each) for each in sorted(value))})"
     return f"{here} = {_literal(value)}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _literal(value: Any) -> str:

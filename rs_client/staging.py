@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from rs_client import display
@@ -12,6 +13,17 @@ from rs_client.flow import Flow, Server
 from rs_client.glance import glance
 from rs_client.jobs import AsyncJob, Job
 from rs_client.progress import Progress
+from rs_client.subscriptions import (
+    AsyncLasting,
+    Lasting,
+    Subscription,
+    SubscriptionList,
+    listed,
+    searched,
+    subscribed,
+    subscription_at,
+    unsubscribed,
+)
 
 if TYPE_CHECKING:
     from rs_client.aio import AsyncRsClient
@@ -21,6 +33,8 @@ PROCESS = "staging"
 _USES = (
     ("bring items of a station into a collection", 's.stage(hits, to="s1-cadu")'),
     ("come back to a job", "s.job(id).wait()"),
+    ("bring what is published later, too", 's.staging.subscribe(search, to="s1-cadu")'),
+    ("your subscriptions", "s.staging.subscriptions()"),
 )
 
 
@@ -32,7 +46,7 @@ class StagingOptions(TypedDict, total=False):
     existing: Literal["skip", "replace", "fail"]
     """What to do with items that are in the collection; else they are replaced when their files are others."""
     follow: bool
-    """Go on with sessions that still grow until they are complete, and publish them then."""
+    """Go on with sessions that still grow until they are complete, and publish them then; a subscription does."""
     strict: bool
     """All items or none."""
     priority: int
@@ -40,7 +54,7 @@ class StagingOptions(TypedDict, total=False):
 
 
 class StagingClient:
-    """Starts staging jobs."""
+    """Starts staging jobs, now or for all that a search will find."""
 
     def __init__(self, session: RsClient) -> None:
         self._session = session
@@ -55,6 +69,36 @@ class StagingClient:
         """
         http = self._session.http
         return Job(self._session, http.run(_staged(http.server, addresses(items), to, options)))
+
+    def subscribe(
+        self, search: Lasting, to: str, since: datetime | None = None, **options: Unpack[StagingOptions]
+    ) -> Subscription:
+        """Stage every new item that a search finds, until you ``unsubscribe``: a standing order.
+
+        ``search`` is one of a station or of the catalog, its address, or ``{"service": …, "search": {…}}``; ``to`` and
+        ``options`` are as with ``stage``, but sessions are followed unless you say ``follow=False``. Wanted is what is
+        published from ``since`` on, which has a time zone; left out, from now on. The same again, while it stands, is
+        found. Raises ``Invalid`` for what is no search or is bounded by ``max_items``, ``Forbidden`` for a collection
+        that you may not write, ``NotFound`` for a search in nothing that you may download, ``Conflict`` when you have
+        too many.
+        """
+        http = self._session.http
+        return http.run(subscribed(http.server, search, to, since, options))
+
+    def subscriptions(self) -> SubscriptionList:
+        """Your subscriptions, the newest first, also those that have ended lately; an operator sees everybody's."""
+        http = self._session.http
+        return http.run(listed(http.server))
+
+    def subscription(self, subscription_id: str) -> Subscription:
+        """How far a subscription is now; ``NotFound`` if it is not yours."""
+        http = self._session.http
+        return http.run(subscription_at(http.server, subscription_id))
+
+    def unsubscribe(self, subscription_id: str) -> None:
+        """End a subscription; the jobs that it has started go on. ``NotFound`` if it is not yours."""
+        http = self._session.http
+        http.run(unsubscribed(http.server, subscription_id))
 
     def __repr__(self) -> str:
         return f"<StagingClient {self._session.server_url}>"
@@ -79,11 +123,33 @@ class AsyncStagingClient:
         http = self._session.http
         return AsyncJob(self._session, await http.run(_staged(http.server, await gathered(items), to, options)))
 
+    async def subscribe(
+        self, search: AsyncLasting, to: str, since: datetime | None = None, **options: Unpack[StagingOptions]
+    ) -> Subscription:
+        """Stage every new item that a search finds; see ``StagingClient.subscribe``. ``Invalid`` for what is none."""
+        http = self._session.http
+        return await http.run(subscribed(http.server, await searched(search), to, since, options))
+
+    async def subscriptions(self) -> SubscriptionList:
+        """Your subscriptions, the newest first; see ``StagingClient.subscriptions``."""
+        http = self._session.http
+        return await http.run(listed(http.server))
+
+    async def subscription(self, subscription_id: str) -> Subscription:
+        """How far a subscription is now; ``NotFound`` if it is not yours."""
+        http = self._session.http
+        return await http.run(subscription_at(http.server, subscription_id))
+
+    async def unsubscribe(self, subscription_id: str) -> None:
+        """End a subscription; see ``StagingClient.unsubscribe``."""
+        http = self._session.http
+        await http.run(unsubscribed(http.server, subscription_id))
+
     def __repr__(self) -> str:
         return f"<AsyncStagingClient {self._session.server_url}>"
 
     def _repr_html_(self) -> str:
-        uses = [(what, f"await {call}") for what, call in _USES[:1]]
+        uses = [(what, f"await {call}") for what, call in _USES if ".wait()" not in call]
         return display.card([("staging", self._session.server_url), *uses])
 
 

@@ -20,6 +20,7 @@ from rs_client.session import RsClient
 from rs_client.tokenstore import FileStore
 from tests.unit.client.far import SERVER, http, session
 from tests.unit.client.test_reproduce import PLAN
+from tests.unit.client.test_subscriptions import ENDED, RECORD
 
 ITEM: dict[str, Any] = {
     "type": "Feature",
@@ -69,6 +70,10 @@ ANSWERS: dict[str, Any] = {
     "POST /processes/s1-l0/execution": JOB,
     "POST /dpr/processes/s1-l0/plan": PLAN,
     "GET /catalog/collections/s1-cadu/items/S1A_1": ITEM,
+    "POST /processes/staging/subscriptions": RECORD,
+    "GET /processes/staging/subscriptions": {"subscriptions": [RECORD, ENDED]},
+    "GET /processes/staging/subscriptions/u1": RECORD,
+    "DELETE /processes/staging/subscriptions/u1": {},
 }
 
 
@@ -166,6 +171,14 @@ TEXTS = [
     (["keys", "revoke", "k1", "--json"], '"revoked": "k1"'),
     (["process", "s1-l0", "s1-cadu/S1A_1", "--to", "s1-l0"], "S1A_1"),
     (["process", "s1-l0", "s1-cadu/S1A_1", "--no-wait", "--json"], '"job": "j1"'),
+    (["subscribe", "cadip", "-w", "platform=sentinel-1a", "--to", "s1-cadu"], "<Subscription u1 cadip, collections s1"),
+    (["subscribe", "cadip", "--to", "s1-cadu", "--json"], '"to": "alice_s1-cadu"'),
+    (["subscriptions", "list"], "alice_s1-cadu  ended     3"),
+    (["subscriptions", "list", "--json"], '"ended": "2026-11-26 19:00:00+00:00"'),
+    (["subscriptions", "show", "u1"], "3 items in 1 job>"),
+    (["subscriptions", "show", "u1", "--json"], '"jobs": 1'),
+    (["subscriptions", "end", "u1"], "ended\n"),
+    (["subscriptions", "end", "u1", "--json"], '"ended": "u1"'),
     (["process", "s1-l0", f"{SERVER}/x", "--plan"], "s1-l0 1.0.0 on 2 workers"),
     (["process", "s1-l0", f"{SERVER}/x", "--plan", "--json"], '"processor": "s1-l0"'),
 ]
@@ -212,6 +225,31 @@ def test_how_items_are_staged_may_be_said(server: Server) -> None:
     (body,) = server.bodies("/processes/staging/execution")
     options = {"assets": ["a", "b"], "existing": "skip", "follow": True, "strict": True, "priority": 0}
     assert body["inputs"] == {"items": [{"href": f"{SERVER}/a"}], "collection": "s1-cadu", **options}
+
+
+def test_a_subscription_is_a_search_with_the_options_of_staging(server: Server) -> None:
+    search = ["-c", "s1-sgs", "-w", "orbit=7", "--datetime", "2024-11-14", "--id", "a", "--bbox", "1,2,3,4"]
+    options = ["--since", "2026-11-26T18:00:00", "--no-follow", "--existing", "skip", "--asset", "x", "--priority", "0"]
+    assert run("subscribe", "cadip", *search, *options, "--strict", "--to", "s1-cadu").exit_code == 0
+    (body,) = server.bodies("/processes/staging/subscriptions")
+    assert body.pop("search") == {
+        "collections": ["s1-sgs"],
+        "ids": ["a"],
+        "bbox": [1, 2, 3, 4],
+        "datetime": "2024-11-14T00:00:00Z/2024-11-14T23:59:59Z",
+        "filter": {"op": "=", "args": [{"property": "sat:absolute_orbit"}, 7]},
+        "filter-lang": "cql2-json",
+    }
+    assert body == {
+        "service": "cadip",
+        "collection": "s1-cadu",
+        "since": "2026-11-26T18:00:00+00:00",
+        "assets": ["x"],
+        "existing": "skip",
+        "follow": False,
+        "priority": 0,
+        "strict": True,
+    }
 
 
 def test_a_processor_gets_items_by_name_and_by_address(server: Server) -> None:
@@ -265,6 +303,11 @@ def test_a_failed_job_is_a_failure(server: Server) -> None:
         ["search", "cadip", "-w", "platform"],
         ["stage", "x"],
         ["share", "s1-l0", "--revoke"],
+        ["subscribe", "moon", "--to", "x"],
+        ["subscribe", "cadip"],
+        ["subscribe", "cadip", "--to", "x", "-w", "platform"],
+        ["subscribe", "cadip", "--to", "x", "-w", "max_items=3"],
+        ["subscribe", "cadip", "--to", "x", "--since", "yesterday"],
         ["process", "s1-l0"],
         ["process", "s1-l0", "S1A_1"],
         ["reproduce", "S1A_1"],
@@ -286,6 +329,10 @@ def test_a_shell_completes_the_ids_of_jobs(server: Server) -> None:
     assert verbs.offered(cli._job_ids) == ["j1", "j2"]
     server.fault = httpx.Response(401)
     assert verbs.offered(cli._job_ids) == []
+
+
+def test_a_shell_completes_the_ids_of_subscriptions_that_stand(server: Server) -> None:
+    assert verbs.offered(cli._subscription_ids) == ["u1"]
 
 
 def test_a_shell_that_completes_asks_nobody_to_log_in(

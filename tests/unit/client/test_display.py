@@ -31,6 +31,7 @@ from rs_client.progress import Progress
 from rs_client.reproduce import Reproduction
 from rs_client.session import User
 from rs_client.stac import ItemCollection, ItemList, StationList
+from rs_client.subscriptions import Subscription, SubscriptionList
 from tests.unit.client.far import Answer, async_http, session, table
 
 EVIL = "<script>alert('1')</script>"
@@ -153,6 +154,19 @@ RUNNING = {
     "created": "2024-11-14T00:00:00Z",
 }
 HELD = {"id": EVIL * 9, "name": EVIL * 9, "owner": EVIL, "expires": None}
+MOMENT = datetime(2027, 1, 1, tzinfo=UTC)
+STANDING = Subscription(
+    id=EVIL,
+    owner=EVIL,
+    service=EVIL,
+    search={EVIL * n: [EVIL] * 999 for n in range(1, 99)},
+    to=EVIL * 9,
+    options={EVIL: [EVIL] * 999},
+    since=MOMENT,
+    cursor=MOMENT,
+    created=MOMENT,
+    reason=EVIL * 99,
+)
 LANDING = {
     "type": "Catalog",
     "stac_version": "1.0.0",
@@ -235,6 +249,8 @@ TAGS = {
         display.keys([Key(EVIL, EVIL, EVIL, datetime(2027, 1, 1, tzinfo=UTC))] * 3000),
         display.readers([Reader(EVIL, "user", ("read",))] * 3000),
         display.orders([Order(EVIL, EVIL, EVIL)] * 3000),
+        STANDING._repr_html_(),
+        SubscriptionList([STANDING] * 3000)._repr_html_(),
         ProcessorList({EVIL * n: EVIL * 1000 for n in range(300)})._repr_html_(),
         PROCESSOR._repr_html_(),
         Plan(WORDY)._repr_html_(),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rs_client.filters import joined
+from rs_client.filters import joined, said
 from rs_client.stac import understood
 
 OWN_JSON = {
@@ -71,3 +71,28 @@ def test_words_become_properties_and_the_rest_stays() -> None:
         "datetime": "2024",
         "method": "POST",
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("a = 1 or b", "a = 1 or b"),
+        (joined(None, {"platform": "it's"})["filter"], "\"platform\" = 'it''s'"),
+        (joined(None, {"a": [2, 1], "b": "x"})["filter"], '"a" IN (1, 2) AND "b" = \'x\''),
+        ({"op": ">=", "args": [{"property": "a"}, 1.5]}, '"a" >= 1.5'),
+        ({"op": ">", "args": [{"property": "a"}, {"timestamp": "t"}]}, '"a" > {"timestamp": "t"}'),
+        (OWN_JSON, json.dumps(OWN_JSON)),
+        (joined(OWN_JSON, {"b": True})["filter"], f'{json.dumps(OWN_JSON)} AND "b" = TRUE'),
+        ({}, "{}"),
+    ],
+    ids=str,
+)
+def test_a_filter_is_told_for_people(given: Any, told: str) -> None:
+    assert said(given) == told
+
+
+@settings(deadline=None, max_examples=100)
+@given(WORDS.filter(bool), st.sampled_from(PLACES))
+def test_what_is_told_of_words_means_the_same(words: dict[str, Any], properties: dict[str, Any]) -> None:
+    stated = joined(None, words)
+    assert holds({"filter": said(stated["filter"])}, properties) == holds(stated, properties)
