@@ -91,6 +91,8 @@ class Subscriptions:
 
         The same one again, while it stands, is found; whether it is new. ``Conflict`` if it is one too many.
         """
+        if search.body.get("filter-lang") == "cql2-text":
+            await self._finder.check(who, search)  # as it was written: an error quotes it
         await self._finder.check(who, _since(search, since or datetime.now(UTC)))
         values = {
             "owner": who.login,

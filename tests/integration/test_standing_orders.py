@@ -13,7 +13,7 @@ import pytest
 
 from rs_server.access.policy import Principal
 from rs_server.database import Database, open_database
-from rs_server.errors import Conflict, Forbidden
+from rs_server.errors import BadInput, Conflict, Forbidden
 from rs_server.processes.references import Reference
 from rs_server.settings import DatabaseSettings, JobSettings, StagingSettings
 from rs_server.staging.found import FoundPage
@@ -54,7 +54,9 @@ class World:
         self.submitted: list[tuple[Principal, list[str]]] = []
         self.begun: list[Any] = []
 
-    async def check(self, who: Principal, search: Search) -> None: ...
+    async def check(self, who: Principal, search: Search) -> None:
+        if "nonsense" in (text := str(search.body.get("filter"))):
+            raise BadInput(f"the filter cannot be read: {text}")
 
     async def collections(self, who: Principal, search: Search) -> list[str]:
         return ["a", "b"]
@@ -115,6 +117,13 @@ async def test_who_lost_access_is_told_and_misses_nothing_once_it_is_back(orders
     await orders.look()
     assert [hrefs for _, hrefs in world.submitted] == [["/auxip/collections/a/items/one"]]
     assert (await orders.get(made.id, "ann")).reason is None
+
+
+async def test_a_filter_that_cannot_be_read_is_quoted_as_it_was_written(orders: Subscriptions) -> None:
+    search = Search(service="auxip", body={"filter": "nonsense = = 3", "filter-lang": "cql2-text"})
+    with pytest.raises(BadInput) as refused:
+        await orders.add(ANN, search, {"collection": "ann_x"}, SINCE)
+    assert refused.value.detail == "the filter cannot be read: nonsense = = 3"
 
 
 async def test_items_of_one_id_come_in_different_jobs(orders: Subscriptions, world: World) -> None:
