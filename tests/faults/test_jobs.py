@@ -121,7 +121,7 @@ def test_a_standing_order_stages_each_new_item_once(lab: Lab, dice: Random) -> N
                 lab.start_worker()
             time.sleep(1)
         eventually("all of them are there", lambda: len(list(lab.every_item(collection))) == 12)
-        time.sleep(3)
+        time.sleep(2)
         assert len(list(lab.every_item(collection))) == 12
         seen = lab.rows(
             "SELECT count(*), count(DISTINCT job) FROM rs.subscription_items WHERE subscription = %s", order
@@ -130,7 +130,7 @@ def test_a_standing_order_stages_each_new_item_once(lab: Lab, dice: Random) -> N
         assert (told["items"], told["jobs"]) == seen[0]
         assert api.delete(f"/processes/staging/subscriptions/{order}").status_code == 204
         station.tell("POST", "publish", {"count": 2})
-        time.sleep(3)
+        time.sleep(2)
         assert len(list(lab.every_item(collection))) == 12
     staged = lab.rows(
         "SELECT i.item, count(*) FROM rs.staging_items i JOIN rs.subscription_items s ON s.job = i.job "

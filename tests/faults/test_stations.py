@@ -187,7 +187,7 @@ def test_the_stations_limits_are_kept_by_all_workers_together(lab: Lab) -> None:
     lab.restart("worker")
     lab.start_worker("worker-2")
     try:
-        slow = {"requests": "download", "stall_at": 100, "stall_s": 0.5}
+        slow = {"requests": "download", "stall_at": 100, "stall_s": 0.25}
         lab.stations["adgs"].fault(slow, {"requests": "download", "evict": True, "skip": 5, "times": 2})
         lab.stations["adgs"].tell("DELETE", "requests")
         assert lab.ended(lab.submit({"items": {"service": "auxip", "search": {}}, "collection": some_collection()}))
