@@ -59,7 +59,8 @@ class InOrder:
         """Show a part, as soon as all before it have been seen; back when it is needed no more."""
         async with self._seen:
             await self._seen.wait_for(lambda: self._next == number)
-            await asyncio.to_thread(self._inspector.update, data)
+            held = [data]  # a thread keeps what it was given until it gets to run again: by then the next part is made
+            await asyncio.to_thread(lambda: self._inspector.update(held.pop()))
             self._next += 1
             self._seen.notify_all()
 
@@ -132,6 +133,7 @@ class Fetch:
         async with aclosing(self._filled(run)) as filled:
             async for part, data in filled:
                 group.create_task(self._keep(part, data))
+                del data  # else it was in memory until the next one is there, also when it has no slot any more
                 left = run[-1].number - part.number
                 if left and self._lanes > 1 and self.file.ranges:
                     self._runs.extendleft((each,) for each in reversed(run[-left:]))
@@ -156,6 +158,7 @@ class Fetch:
                     self.count(len(taken))
                     if at == part.size:
                         yield part, data
+                        del data
                         following = next(waiting, None)
                         if following is None and part.end == self.file.size:
                             return

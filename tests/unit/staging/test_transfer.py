@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
@@ -511,6 +513,70 @@ async def test_more_parts_than_there_is_memory_for_come_in_any_order(width: int,
     async with asyncio.timeout(20):
         assert await case.carry() == case.checksum
     assert case.bucket.objects == {KEY: case.data}
+
+
+class Seen(bytearray):
+    """A part that tells whether it is still in memory."""
+
+    there: ClassVar[list[weakref.ref[Seen]]] = []
+    most: ClassVar[list[int]] = []  # in memory, whenever one more came
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.there.append(weakref.ref(self))
+        self.most.append(self.alive())
+
+    @classmethod
+    def alive(cls) -> int:
+        return sum(each() is not None for each in cls.there)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> type[Seen]:
+    """Parts of the fetching that tell whether they are still in memory."""
+    monkeypatch.setattr("rs_server.staging.fetch.bytearray", Seen, raising=False)
+    Seen.there.clear()
+    Seen.most.clear()
+    return Seen
+
+
+async def test_a_part_that_was_put_before_others_is_not_kept_in_memory(seen: type[Seen]) -> None:
+    late = asyncio.Event()
+
+    @dataclass
+    class Unequal(Bucket):
+        """The first two parts take longer than those after them."""
+
+        async def put_part(self, key: str, upload: str, number: int, data: bytes | bytearray) -> str:
+            if number < 3:
+                await late.wait()
+            elif number > 3:
+                late.set()
+            return await super().put_part(key, upload, number, data)
+
+    case = Case(bucket=Unequal(), size=PART * 8)
+    async with asyncio.timeout(20):
+        await case.carry()
+    assert case.bucket.objects == {KEY: case.data}
+    assert max(seen.most) == parts_in_memory(1)
+
+
+async def test_a_thread_that_is_still_about_keeps_no_part_in_memory(seen: type[Seen]) -> None:
+    class Keeping(ThreadPoolExecutor):
+        """It forgets nothing that it was given."""
+
+        given: ClassVar[list[Any]] = []
+
+        def submit(self, call: Callable[..., Any], /, *of: Any, **more: Any) -> Future[Any]:
+            self.given.append((call, of, more))
+            return super().submit(call, *of, **more)
+
+    asyncio.get_running_loop().set_default_executor(Keeping(1))
+    part = seen(b"a")
+    await InOrder(Inspector("x.raw", {"roles": ["data"]}, 1, None)).show(1, part)
+    del part
+    assert Keeping.given
+    assert seen.alive() == 0
 
 
 async def test_a_part_is_needed_no_more_once_it_has_been_seen_itself() -> None:
