@@ -102,9 +102,7 @@ class Sweeper:
                     log.warning("objects_not_swept", bucket=bucket, reason=error.detail)
                     away.add(bucket)
                 else:
-                    if kept:
-                        await self.rows.postpone(kept, self.grace_s)
-                    await self.rows.swept([each for each in theirs if each not in kept])
+                    await self.rows.swept(theirs, kept, self.grace_s)
 
     async def _take_away(self, bucket: str, remains: Sequence[Remains]) -> list[Remains]:
         """Delete objects; those that could not be, though their bucket answers, are to hold up no others."""

@@ -203,7 +203,7 @@ async def test_items_lie_in_the_bucket_they_were_noted_with(database: Database, 
     await ask(database, "UPDATE rs.jobs SET status = 'failed', finished = now() - interval '1 h'")
     remains = await rows.remains(60)
     assert {each.place.bucket for each in remains} == {"own", "other"}
-    await rows.swept(remains)
+    await rows.swept(remains, [], 60)
     assert await rows.remains(60) == []
 
 

@@ -160,28 +160,22 @@ class UpkeepRows(Rows):
                 for row in await found.fetchall()
             ]
 
-    async def postpone(self, remains: Sequence[Remains], later_s: float) -> None:
-        """These cannot be deleted now; they are due again in so many seconds."""
-        async with self._database.connection() as conn:
-            await conn.execute(
-                "INSERT INTO rs.leftovers (bucket, key, collection, item, due) "
-                "SELECT bucket, key, collection, item, now() + make_interval(secs => %s) "
-                "FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]) AS mine (bucket, key, collection, item) "
-                "ON CONFLICT (key) DO UPDATE SET due = excluded.due",
-                [
-                    later_s,
-                    [each.place.bucket for each in remains],
-                    [each.place.key for each in remains],
-                    [each.collection for each in remains],
-                    [each.item for each in remains],
-                ],
-            )
-            keys = [each.place.key for each in remains]
-            await conn.execute("UPDATE rs.transfers SET swept = true WHERE key = ANY(%s)", [keys])
-
-    async def swept(self, remains: Sequence[Remains]) -> None:
-        """These were looked at, and need not be again."""
+    async def swept(self, remains: Sequence[Remains], kept: Sequence[Remains], later_s: float) -> None:
+        """These were looked at, and need not be again, but for those that were ``kept``, in so many seconds."""
         keys = [each.place.key for each in remains]
         async with self._database.connection() as conn:
             await conn.execute("UPDATE rs.transfers SET swept = true WHERE key = ANY(%s)", [keys])
             await conn.execute("DELETE FROM rs.leftovers WHERE key = ANY(%s)", [keys])
+            if kept:
+                await conn.execute(
+                    "INSERT INTO rs.leftovers (bucket, key, collection, item, due) "
+                    "SELECT kept.*, now() + make_interval(secs => %s) "
+                    "FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]) AS kept ON CONFLICT (key) DO NOTHING",
+                    [
+                        later_s,
+                        [each.place.bucket for each in kept],
+                        [each.place.key for each in kept],
+                        [each.collection for each in kept],
+                        [each.item for each in kept],
+                    ],
+                )
